@@ -1,0 +1,181 @@
+//! A task and its containers, as stored.
+//!
+//! Members named as in the ECS API are what `DescribeTasks` shows. The members under `control` are Coracle's own:
+//! what the instance planner must remember to go on after a crash.
+
+use super::ids::{
+    ClusterName, ContainerInstanceId, ContainerName, Generation, ImageDigest, RuntimeId,
+    TaskDefinitionRef, TaskId,
+};
+use super::shape::shape;
+use super::status::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
+use super::tag::Tag;
+use super::task_definition::{
+    EnvironmentFile, EphemeralStorage, KeyValuePair, ResourceRequirement,
+};
+use super::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// The id, last part of the ARN.
+    pub id: TaskId,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The box it is placed on.
+    pub container_instance: ContainerInstanceId,
+    /// What it runs.
+    pub task_definition: TaskDefinitionRef,
+    /// Grows when the task must start over (a reboot of the box); the runtime refuses older ones.
+    pub generation: Generation,
+    /// What is wanted.
+    pub desired_status: DesiredStatus,
+    /// Where it is.
+    pub last_status: TaskStatus,
+    /// Its containers, in the order of the definition.
+    pub containers: Vec<Container>,
+    /// What the caller changed for this one task.
+    #[serde(default)]
+    pub overrides: TaskOverride,
+    /// Counts changes of this record, from 1.
+    pub version: u64,
+    /// `family:NAME` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Who started it, free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_by: Option<String>,
+    /// `launchType` of the request; `EC2` unless given.
+    pub launch_type: String,
+    /// CPU units of the task, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+    /// MiB of the task, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Whether exec was asked for.
+    #[serde(default)]
+    pub enable_execute_command: bool,
+    /// Health over its essential containers.
+    #[serde(default)]
+    pub health_status: HealthStatus,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When the first image was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_started_at: Option<Timestamp>,
+    /// When the last image was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_stopped_at: Option<Timestamp>,
+    /// When it became RUNNING.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was first to be stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopping_at: Option<Timestamp>,
+    /// When its containers had stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_stopped_at: Option<Timestamp>,
+    /// When it became STOPPED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<Timestamp>,
+    /// Why, for programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_code: Option<StopCode>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_reason: Option<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+impl Task {
+    /// The container called `name`.
+    #[must_use]
+    pub fn container(&self, name: &ContainerName) -> Option<&Container> {
+        self.containers.iter().find(|c| &c.name == name)
+    }
+}
+
+/// A container of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// The id, last part of the container's ARN.
+    pub id: String,
+    /// Its name in the definition.
+    pub name: ContainerName,
+    /// The image as named.
+    pub image: String,
+    /// The image as resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<ImageDigest>,
+    /// The id of its current run; minted when the start is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_id: Option<RuntimeId>,
+    /// Where it is.
+    pub last_status: ContainerStatus,
+    /// How it ended; absent when it never ran or that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it ended or did not start, `ErrorName: text` as ECS words it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its health.
+    #[serde(default)]
+    pub health_status: HealthStatus,
+    /// When its process started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When its process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// When it was first asked to stop; SIGKILL follows after its `stopTimeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_requested_at: Option<Timestamp>,
+}
+
+shape! {
+    /// What RunTask and StartTask may change (ECS `TaskOverride`).
+    pub struct TaskOverride {
+        /// Per container.
+        container_overrides: Vec<ContainerOverride>,
+        /// CPU units of the task.
+        cpu: String,
+        /// MiB of the task.
+        memory: String,
+        /// Fargate's scratch disk.
+        ephemeral_storage: EphemeralStorage,
+        /// IAM role of the agent.
+        execution_role_arn: String,
+        /// IAM role of the task.
+        task_role_arn: String,
+        /// Elastic Inference.
+        inference_accelerator_overrides: Vec<serde_json::Value>,
+    }
+}
+
+shape! {
+    /// What may be changed of one container (ECS `ContainerOverride`).
+    pub struct ContainerOverride {
+        /// Which.
+        name: String,
+        /// Instead of the definition's.
+        command: Vec<String>,
+        /// Added to the definition's, by name.
+        environment: Vec<KeyValuePair>,
+        /// Added to the definition's.
+        environment_files: Vec<EnvironmentFile>,
+        /// CPU shares.
+        cpu: i64,
+        /// MiB, hard.
+        memory: i64,
+        /// MiB, soft.
+        memory_reservation: i64,
+        /// GPUs.
+        resource_requirements: Vec<ResourceRequirement>,
+    }
+}

@@ -1,0 +1,205 @@
+//! Everything that anybody may ask for or report, and what it changes.
+//!
+//! [`apply`] is pure: it checks the command against the world and answers with changes and a reply, or an error
+//! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
+
+use super::change::Change;
+use super::ids::Ids;
+use super::observation::Observation;
+use super::world::World;
+use crate::model::container_instance::{Attribute, Capacity};
+use crate::model::task::TaskOverride;
+use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
+use crate::model::{
+    ClusterName, ContainerInstanceId, Failure, Family, Revision, Tag, TaskDefinitionRef, TaskId,
+    Timestamp,
+};
+
+/// A wish or a fact.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "named and spelled as the operations of the ECS API")]
+pub enum Command {
+    CreateCluster(Box<CreateCluster>),
+    DeleteCluster(ClusterName),
+    RegisterTaskDefinition {
+        content: Box<TaskDefinitionContent>,
+        tags: Vec<Tag>,
+        registered_by: Option<String>,
+    },
+    DeregisterTaskDefinition(TaskDefinitionRef),
+    DeleteTaskDefinitions(Vec<TaskDefinitionRef>),
+    RunTask(Box<RunTask>),
+    StopTask {
+        cluster: ClusterName,
+        task: TaskId,
+        reason: Option<String>,
+    },
+    TagResource {
+        resource: Resource,
+        tags: Vec<Tag>,
+    },
+    UntagResource {
+        resource: Resource,
+        keys: Vec<String>,
+    },
+    PutAccountSetting {
+        principal: String,
+        name: String,
+        value: String,
+    },
+    DeleteAccountSetting {
+        principal: String,
+        name: String,
+    },
+    /// The agent of this box tells its capacity and attributes, at every start.
+    RegisterThisInstance(Box<RegisterThisInstance>),
+    Observe(Observation),
+}
+
+/// `CreateCluster`.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "as in the ECS API")]
+pub struct CreateCluster {
+    pub name: ClusterName,
+    pub tags: Vec<Tag>,
+    pub settings: Vec<serde_json::Value>,
+    pub configuration: Option<serde_json::Value>,
+    pub capacity_providers: Vec<String>,
+    pub default_capacity_provider_strategy: Vec<serde_json::Value>,
+    pub service_connect_defaults: Option<serde_json::Value>,
+}
+
+/// `RunTask`, or `StartTask` when `container_instances` is given.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "as in the ECS API")]
+pub struct RunTask {
+    pub cluster: ClusterName,
+    /// Without a revision: the newest active one.
+    pub family: Family,
+    pub revision: Option<Revision>,
+    /// 1 to 10; ignored for StartTask.
+    pub count: u32,
+    /// StartTask: exactly these, by id (an unknown id becomes a failure).
+    pub container_instances: Option<Vec<String>>,
+    pub overrides: TaskOverride,
+    pub placement_constraints: Vec<PlacementConstraint>,
+    pub group: Option<String>,
+    pub started_by: Option<String>,
+    pub launch_type: Option<String>,
+    pub enable_execute_command: bool,
+    pub propagate_tags_from_task_definition: bool,
+    pub tags: Vec<Tag>,
+    pub client_token: Option<String>,
+}
+
+/// What the agent of this box tells about it.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "as in the container instance")]
+pub struct RegisterThisInstance {
+    pub id: ContainerInstanceId,
+    pub cluster: ClusterName,
+    pub capacity: Capacity,
+    pub attributes: Vec<Attribute>,
+    pub agent_version: String,
+}
+
+/// Something that carries tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Resource {
+    Cluster(ClusterName),
+    Task(TaskId),
+    TaskDefinition(TaskDefinitionRef),
+    ContainerInstance(ContainerInstanceId),
+}
+
+/// What a command answers, beside its changes; records are then read from the world.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Nothing to say.
+    Done,
+    /// The cluster that now is.
+    Cluster(ClusterName),
+    /// The revision registered or deregistered.
+    TaskDefinition(TaskDefinitionRef),
+    /// Revisions that are being deleted (their records as they were left), and those that cannot be.
+    TaskDefinitions {
+        /// Being deleted, as the caller should see them.
+        deleted: Vec<crate::model::TaskDefinition>,
+        /// Refused, by ARN.
+        failures: Vec<Failure>,
+    },
+    /// Tasks started, and where there was no room.
+    Tasks {
+        /// New tasks, or those of an earlier request with the same client token.
+        tasks: Vec<TaskId>,
+        /// ECS's `failures[]`.
+        failures: Vec<Failure>,
+    },
+}
+
+/// Why a command was refused; a closed set that `api` maps to ECS exceptions.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// `ClusterNotFoundException`.
+    #[error("Cluster not found.")]
+    ClusterNotFound,
+    /// `ClusterContainsTasksException`.
+    #[error("The Cluster cannot be deleted while Tasks are active.")]
+    ClusterContainsTasks,
+    /// `ClusterContainsContainerInstancesException`.
+    #[error("The Cluster cannot be deleted while Container Instances are active or draining.")]
+    ClusterContainsContainerInstances,
+    /// `ClientException`.
+    #[error("{0}")]
+    Client(String),
+    /// `InvalidParameterException`.
+    #[error("{0}")]
+    InvalidParameter(String),
+    /// `ResourceNotFoundException`.
+    #[error("{0}")]
+    ResourceNotFound(String),
+    /// `ConflictException`, with the ids of the tasks in its way.
+    #[error("{message}")]
+    Conflict {
+        /// The text.
+        message: String,
+        /// `resourceIds`.
+        resource_ids: Vec<String>,
+    },
+    /// `LimitExceededException`.
+    #[error("{0}")]
+    LimitExceeded(String),
+    /// `UnsupportedFeatureException`.
+    #[error("{0}")]
+    UnsupportedFeature(String),
+    /// `PlatformUnknownException`.
+    #[error("{0}")]
+    PlatformUnknown(String),
+}
+
+/// Changes and answer of an accepted command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// To commit.
+    pub changes: Vec<Change>,
+    /// To answer.
+    pub reply: Reply,
+}
+
+/// Checks `command` against `world`. On an error nothing is to change.
+///
+/// Observations also touch `world.observed` (in-flight actions, local images, the scan): that part is not stored,
+/// which is why the world is taken mutably; its stored part is never touched here.
+///
+/// # Errors
+/// [`CommandError`], worded as ECS words it.
+pub fn apply(
+    world: &mut World,
+    command: Command,
+    now: Timestamp,
+    ids: &mut Ids,
+) -> Result<Outcome, CommandError> {
+    let _ = (world, command, now, ids);
+    Err(CommandError::Client("no command is known".to_owned()))
+}

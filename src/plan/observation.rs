@@ -1,0 +1,82 @@
+//! What the shell saw. Observations are commands too ([`super::Command::Observe`]).
+
+use super::action::ContainerRun;
+use crate::model::{Generation, ImageDigest, TaskId, Timestamp};
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation {
+    /// The image is in the local store.
+    ImageReady {
+        /// As the definition names it.
+        image: String,
+        /// What it resolved to.
+        digest: ImageDigest,
+    },
+    /// The image could not be had.
+    ImageFailed {
+        /// As the definition names it.
+        image: String,
+        /// `CannotPullContainerError: …`.
+        reason: String,
+    },
+    /// A container's process runs.
+    Started {
+        /// Which run.
+        run: ContainerRun,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A container could not be started.
+    StartFailed {
+        /// Which run.
+        run: ContainerRun,
+        /// `CannotStartContainerError: …`, `CannotCreateContainerError: …`, `ResourceInitializationError: …`.
+        reason: String,
+    },
+    /// The signal was sent, or there was nobody left to get it.
+    Signalled {
+        /// To which run.
+        run: ContainerRun,
+        /// SIGKILL rather than the stop signal.
+        killed: bool,
+    },
+    /// A container's process ended.
+    Exited {
+        /// Which run.
+        run: ContainerRun,
+        /// How; 128 + n for signal n. None when nobody could tell.
+        exit_code: Option<i32>,
+        /// Whether the kernel killed something in it for want of memory.
+        out_of_memory: bool,
+        /// When.
+        at: Timestamp,
+    },
+    /// The task's shim is gone though it should not be; its containers have been killed.
+    ShimLost {
+        /// The task.
+        task: TaskId,
+        /// Of the task.
+        generation: Generation,
+        /// What is known.
+        reason: String,
+    },
+    /// All of the task's resources are gone.
+    Released {
+        /// The task.
+        task: TaskId,
+        /// Of the task.
+        generation: Generation,
+    },
+    /// What was left of a forgotten task is gone.
+    Forgotten {
+        /// The task.
+        task: TaskId,
+    },
+    /// Looking for shims is done: every task not reported by `Started` or `Exited` before this has nothing running.
+    /// With `rebooted`, the box has started anew since the last agent ran.
+    Scanned {
+        /// The box has rebooted.
+        rebooted: bool,
+    },
+}

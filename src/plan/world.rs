@@ -1,0 +1,154 @@
+//! All that is known: the stored records, and what was observed since the program started.
+
+use super::action::ActionKey;
+use super::change::Change;
+use crate::model::assignment::Assignment;
+use crate::model::{
+    Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family, ImageDigest, Revision,
+    Scope, Task, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The world. Only [`World::apply`] changes the stored part, so the store and it cannot differ.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct World {
+    /// Clusters, deleted ones as well (`INACTIVE`).
+    pub clusters: BTreeMap<ClusterName, Cluster>,
+    /// Task definitions of every status.
+    pub task_definitions: BTreeMap<TaskDefinitionRef, TaskDefinition>,
+    /// The highest revision ever used per family.
+    pub revisions: BTreeMap<Family, Revision>,
+    /// The boxes.
+    pub container_instances: BTreeMap<ContainerInstanceId, ContainerInstance>,
+    /// What boxes are to run.
+    pub assignments: BTreeMap<TaskId, Assignment>,
+    /// Tasks, stopped ones too for as long as they stay describable.
+    pub tasks: BTreeMap<TaskId, Task>,
+    /// Account settings by (principal ARN, name).
+    pub account_settings: BTreeMap<(String, String), String>,
+    /// Requests already carried out, by client token.
+    pub client_tokens: BTreeMap<String, ClientToken>,
+    /// Settings of this installation; not stored.
+    pub settings: Settings,
+    /// What was observed; not stored.
+    pub observed: Observed,
+}
+
+/// A `clientToken` that was used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientToken {
+    /// When.
+    pub used_at: Timestamp,
+    /// The request it came with, as text, to tell a repetition from a conflict.
+    pub request: String,
+    /// The tasks it made.
+    pub tasks: Vec<TaskId>,
+}
+
+/// Settings that the planners need; from the configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Region and account of ARNs.
+    pub scope: Scope,
+    /// The box whose tasks are planned here; none on a hub.
+    pub this_instance: Option<ContainerInstanceId>,
+    /// When images are pulled (`ECS_IMAGE_PULL_BEHAVIOR`).
+    pub pull_behavior: PullBehavior,
+    /// `stopTimeout` of containers that set none (`ECS_CONTAINER_STOP_TIMEOUT`).
+    pub stop_timeout: Duration,
+    /// How long stopped tasks stay describable; at least an hour.
+    pub stopped_task_retention: Duration,
+    /// How many stopped tasks are kept at most.
+    pub stopped_tasks_kept: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            scope: Scope::default(),
+            this_instance: None,
+            pull_behavior: PullBehavior::PreferCached,
+            stop_timeout: Duration::from_secs(30),
+            stopped_task_retention: Duration::from_hours(3),
+            stopped_tasks_kept: 1000,
+        }
+    }
+}
+
+/// When images are pulled, in the words of `ECS_IMAGE_PULL_BEHAVIOR`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PullBehavior {
+    /// Pull; when that fails use what is there.
+    Default,
+    /// Pull; when that fails the task fails.
+    Always,
+    /// Pull unless this box pulled it before.
+    Once,
+    /// Pull unless it is there.
+    PreferCached,
+}
+
+/// Facts that are found again after every start.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Observed {
+    /// The images in the local store: name as given in definitions → digest.
+    pub images: BTreeMap<String, ImageDigest>,
+    /// Actions handed to the shell whose outcome is not known yet. The engine adds them, observations remove them.
+    pub in_flight: BTreeSet<ActionKey>,
+    /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
+    pub scanned: bool,
+}
+
+impl World {
+    /// Carries out one change on the stored part.
+    pub fn apply(&mut self, change: &Change) {
+        match change.clone() {
+            Change::PutCluster(cluster) => {
+                self.clusters.insert(cluster.name.clone(), cluster);
+            }
+            Change::PutTaskDefinition(definition) => {
+                self.task_definitions.insert(definition.reference(), *definition);
+            }
+            Change::DeleteTaskDefinition(reference) => {
+                self.task_definitions.remove(&reference);
+            }
+            Change::PutRevision(family, revision) => {
+                self.revisions.insert(family, revision);
+            }
+            Change::PutContainerInstance(instance) => {
+                self.container_instances.insert(instance.id.clone(), *instance);
+            }
+            Change::DeleteContainerInstance(id) => {
+                self.container_instances.remove(&id);
+            }
+            Change::PutAssignment(assignment) => {
+                self.assignments.insert(assignment.task.clone(), *assignment);
+            }
+            Change::DeleteAssignment(task) => {
+                self.assignments.remove(&task);
+            }
+            Change::PutTask(task) => {
+                self.tasks.insert(task.id.clone(), *task);
+            }
+            Change::DeleteTask(id) => {
+                self.tasks.remove(&id);
+            }
+            Change::PutAccountSetting { principal, name, value } => {
+                self.account_settings.insert((principal, name), value);
+            }
+            Change::DeleteAccountSetting { principal, name } => {
+                self.account_settings.remove(&(principal, name));
+            }
+            Change::PutClientToken(token, used) => {
+                self.client_tokens.insert(token, used);
+            }
+            Change::DeleteClientToken(token) => {
+                self.client_tokens.remove(&token);
+            }
+        }
+    }
+}

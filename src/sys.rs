@@ -1,0 +1,30 @@
+//! The only place that reads the clock and the system's random source.
+
+use crate::model::Timestamp;
+use ring::rand::{SecureRandom, SystemRandom};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The wall clock. A box without a battery starts in 1970 and jumps later; nothing may rely on it never going back.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Fills `buffer` with random bytes of the system.
+///
+/// # Panics
+/// When the kernel has no random source, which on Linux does not happen.
+#[expect(clippy::expect_used, reason = "nothing can go on without randomness")]
+pub fn random(buffer: &mut [u8]) {
+    SystemRandom::new().fill(buffer).expect("getrandom(2) works");
+}
+
+/// A random seed for [`crate::plan::Ids`].
+#[must_use]
+pub fn seed() -> u128 {
+    let mut bytes = [0; 16];
+    random(&mut bytes);
+    u128::from_le_bytes(bytes)
+}
