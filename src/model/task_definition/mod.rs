@@ -5,11 +5,15 @@
 //! definition written by a newer version still loads.
 
 mod container;
+pub mod lenient;
 mod linux;
+mod registration;
+pub mod support;
 mod volume;
 
 pub use container::*;
 pub use linux::*;
+pub use registration::{Registration, RegistrationError, register};
 pub use volume::*;
 
 use super::ids::{Family, Revision, TaskDefinitionRef};
