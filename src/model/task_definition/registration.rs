@@ -8,6 +8,9 @@
 //! out once more changes nothing.
 
 use super::TaskDefinitionContent;
+use super::attributes::requires_attributes;
+use super::launch_type::compatibilities;
+use super::{normalise, validate};
 use crate::model::container_instance::Attribute;
 use crate::model::ids::Family;
 use crate::model::tag::Tag;
@@ -44,21 +47,19 @@ pub fn register(
     content: TaskDefinitionContent,
     tags: &[Tag],
 ) -> Result<Registration, RegistrationError> {
-    let _ = tags;
-    let mut content = content;
-    let family =
-        content.family.take().filter(|family| !family.is_empty()).ok_or_else(|| {
-            RegistrationError::Client("Family should not be null or empty.".into())
-        })?;
-    let family = Family::new(family)
-        .map_err(|_| RegistrationError::Client("Family contains invalid characters.".into()))?;
-    if content.container_definitions.as_ref().is_none_or(Vec::is_empty) {
-        return Err(RegistrationError::Client("Container list cannot be empty.".into()));
-    }
+    let mut content = normalise::without_blanks(content);
+    let family = validate::family(content.family.take().as_deref())?;
+    validate::tags(tags)?;
+    validate::content(&content)?;
+    normalise::with_defaults(&mut content);
+    validate::size(&content)?;
     Ok(Registration {
         family,
+        requires_attributes: requires_attributes(&content),
+        compatibilities: compatibilities(&content),
         content,
-        requires_attributes: Vec::new(),
-        compatibilities: vec!["EXTERNAL".into(), "EC2".into()],
     })
 }
+
+#[cfg(test)]
+mod tests;
