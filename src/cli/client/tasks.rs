@@ -14,6 +14,7 @@ const PREFIX_LENGTH: usize = 6;
 /// What the commands look at in a task.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_field_names, reason = "the names of the ECS API")]
 pub(in crate::cli) struct Task {
     pub(in crate::cli) task_arn: String,
     pub(in crate::cli) cluster_arn: String,

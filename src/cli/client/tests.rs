@@ -72,7 +72,7 @@ fn a_stream_is_given_line_by_line() {
     let server = answer_once(
         dir.path(),
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n\
-         6\r\n{\"a\":1\r\n8\r\n}\n{\"a\":2}\r\n3\r\n\n\n\n\r\n0\r\n\r\n",
+         6\r\n{\"a\":1\r\n9\r\n}\n{\"a\":2}\r\n3\r\n\n\n\n\r\n0\r\n\r\n",
     );
     let seen = block_on(async {
         let mut lines = Client::new(dir.path()).watch("../x y").await.unwrap();

@@ -185,7 +185,7 @@ fn same(one: &TaskDefinitionContent, other: &TaskDefinitionContent) -> bool {
 mod tests {
     use super::*;
 
-    fn container<'a>(read: &'a Read) -> &'a ContainerDefinition {
+    fn container(read: &Read) -> &ContainerDefinition {
         &read.content.container_definitions.as_ref().unwrap()[0]
     }
 

@@ -36,44 +36,46 @@ const NOT_STARTED: u8 = 125;
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        // The engine of our own needs threads beside the one that may wait for a slow reader of our output.
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(self.go())
-    }
-
-    async fn go(self) -> Result<ExitCode> {
         let job = Job::read(&self)?;
         for warning in &job.read.warnings {
             output::complain("warning", warning);
         }
         let client = self.connection.client();
-        match client.version().await {
-            Ok(_) if self.detach => self.detached(&client, &job).await,
-            Ok(_) => {
+        // A thread beside this one, which may have to wait for a slow reader of our output.
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        match runtime.block_on(client.version()) {
+            Ok(_) if self.detach => runtime.block_on(self.detached(&client, &job)),
+            Ok(_) => runtime.block_on(async {
                 let signals = Signals::listen()?;
                 self.attached(&client, &job, signals).await
-            }
+            }),
             Err(error @ client::Error::NoAgent { .. }) if self.detach => {
                 Err(anyhow::Error::new(error).context("--detach leaves the task to an agent"))
             }
-            Err(client::Error::NoAgent { .. }) => self.alone(&job).await,
+            Err(client::Error::NoAgent { .. }) => {
+                // The engine brings its own.
+                drop(runtime);
+                self.alone(&job)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// With an engine of our own, for this task only.
-    async fn alone(&self, job: &Job) -> Result<ExitCode> {
-        let signals = Signals::listen()?;
+    fn alone(&self, job: &Job) -> Result<ExitCode> {
         let config = Config::load(Overrides::default())?;
-        let engine = match Foreground::start(config).await {
+        let engine = match Foreground::start(&config) {
             Ok(engine) => engine,
             Err(error) => return Ok(self.not_started(&format!("{error:#}"))),
         };
         let client = Client::new(engine.run_dir());
-        let result = self.attached(&client, job, signals).await;
+        let result = engine.runtime().block_on(async {
+            let signals = Signals::listen()?;
+            self.attached(&client, job, signals).await
+        });
         // Also when it went wrong: nothing stays behind.
-        let removed = engine.finish().await;
+        let removed = engine.finish();
         let code = result?;
         removed.context("not everything of the task could be removed")?;
         Ok(code)
