@@ -98,7 +98,11 @@ impl Keys {
         if let Some(root) = read(&path)? {
             return Ok(Self { root });
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(io_error("make", &dir))?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(io_error("make", &dir))?;
         let root = AccessKey::generate();
         write(&dir, &path, &root)?;
         Ok(Self { root })
@@ -153,10 +157,8 @@ fn read(path: &Path) -> Result<Option<AccessKey>, KeysError> {
 /// Writes the file so that a power cut leaves either none or all of it.
 fn write(dir: &Path, path: &Path, key: &AccessKey) -> Result<(), KeysError> {
     let temporary = dir.join("root.json.new");
-    let mut text = serde_json::to_vec_pretty(key).map_err(|e| KeysError::Malformed {
-        path: path.to_owned(),
-        reason: e.to_string(),
-    })?;
+    let mut text = serde_json::to_vec_pretty(key)
+        .map_err(|e| KeysError::Malformed { path: path.to_owned(), reason: e.to_string() })?;
     text.push(b'\n');
     match fs::remove_file(&temporary) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
@@ -188,7 +190,10 @@ mod tests {
         assert_eq!(first.root(), again.root());
         let file = state.path().join("keys/root.json");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(state.path().join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(state.path().join("keys")).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let key = first.root();
         assert_eq!(key.access_key_id.len(), 20);
         assert!(key.access_key_id.starts_with("CORACLE"));

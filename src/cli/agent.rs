@@ -36,13 +36,14 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        crate::daemon::agent(Overrides {
+        crate::daemon::agent(&Overrides {
             state_dir: self.state_dir,
             run_dir: self.run_dir,
             listen: self.listen,
             cgroup_parent: self.cgroup_parent,
             config: self.config,
             stop_tasks_on_exit: self.stop_tasks_on_exit,
+            ..Overrides::default()
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The single writer: the only task that changes the world and the store.
 
-use super::hands::{Fact, Hands};
 use super::handle::{Request, SubmitError};
+use super::hands::{Fact, Hands};
 use crate::image::ImageStore;
 use crate::model::Timestamp;
 use crate::plan::{self, Change, Command, Ids, Plan, Reply, World, command, instance};
@@ -121,7 +121,8 @@ impl Writer {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
             for (answer, result) in answers {
-                let unavailable = SubmitError::Unavailable(format!("cannot write the state: {error}"));
+                let unavailable =
+                    SubmitError::Unavailable(format!("cannot write the state: {error}"));
                 let _ = answer.send(result.and(Err(unavailable)));
             }
             return Some(now.plus(RETRY));
