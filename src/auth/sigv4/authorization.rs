@@ -32,15 +32,20 @@ impl<'a> Authorization<'a> {
     pub(super) fn of(request: &SignedRequest<'a>) -> Result<Self, AuthError> {
         let mut headers = request.headers.get_all("authorization").iter();
         let Some(header) = headers.next() else {
-            if request.query.contains("X-Amz-Signature=") || request.query.contains("X-Amz-Algorithm=") {
-                return Err(incomplete("Presigned requests are not accepted; sign the Authorization header."));
+            if request.query.contains("X-Amz-Signature=")
+                || request.query.contains("X-Amz-Algorithm=")
+            {
+                return Err(incomplete(
+                    "Presigned requests are not accepted; sign the Authorization header.",
+                ));
             }
             return Err(AuthError::MissingAuthenticationToken);
         };
         if headers.next().is_some() {
             return Err(incomplete("More than one Authorization header."));
         }
-        let header = header.to_str().map_err(|_| incomplete("The Authorization header is not ASCII."))?;
+        let header =
+            header.to_str().map_err(|_| incomplete("The Authorization header is not ASCII."))?;
         let parsed = Self::parse(header)?;
         if !parsed.signed_headers.contains(&"host") {
             return Err(incomplete("'Host' must be a 'SignedHeader' in the AWS Authorization."));
@@ -48,8 +53,13 @@ impl<'a> Authorization<'a> {
         for name in MUST_BE_SIGNED {
             // `Date` counts only when nothing better tells the time.
             let ignored = name == "date" && request.headers.contains_key("x-amz-date");
-            if request.headers.contains_key(name) && !ignored && !parsed.signed_headers.contains(&name) {
-                return Err(incomplete(&format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")));
+            if request.headers.contains_key(name)
+                && !ignored
+                && !parsed.signed_headers.contains(&name)
+            {
+                return Err(incomplete(&format!(
+                    "'{name}' must be a 'SignedHeader' in the AWS Authorization."
+                )));
             }
         }
         Ok(parsed)
@@ -66,7 +76,10 @@ impl<'a> Authorization<'a> {
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for parameter in parameters.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let (name, value) = parameter.split_once('=').ok_or_else(|| {
-                incomplete(&format!("'{}' is not a key=value pair in the Authorization header.", shorten(parameter)))
+                incomplete(&format!(
+                    "'{}' is not a key=value pair in the Authorization header.",
+                    shorten(parameter)
+                ))
             })?;
             let slot = match name {
                 "Credential" => &mut credential,
@@ -78,7 +91,8 @@ impl<'a> Authorization<'a> {
                 return Err(incomplete(&format!("Authorization header has '{name}' twice.")));
             }
         }
-        let missing = |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
+        let missing =
+            |name: &str| incomplete(&format!("Authorization header requires '{name}' parameter."));
         let credential = credential.ok_or_else(|| missing("Credential"))?;
         let signed_headers = signed_headers.ok_or_else(|| missing("SignedHeaders"))?;
         let signature = signature.ok_or_else(|| missing("Signature"))?;

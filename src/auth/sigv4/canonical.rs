@@ -10,7 +10,8 @@ pub(super) fn request(
     signed_headers: &[&str],
     body_hash: &str,
 ) -> Result<String, AuthError> {
-    let mut text = format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
+    let mut text =
+        format!("{}\n{}\n{}\n", request.method, path(request.path), query(request.query));
     let mut names = signed_headers.to_vec();
     names.sort_unstable();
     for name in &names {

@@ -23,7 +23,8 @@ pub(super) fn of(headers: &HeaderMap) -> Result<(String, Timestamp), AuthError> 
     }
     let Some(value) = headers.get("date") else {
         return Err(AuthError::IncompleteSignature(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.".to_owned(),
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+                .to_owned(),
         ));
     };
     let text = value.to_str().unwrap_or_default();
