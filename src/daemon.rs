@@ -13,12 +13,13 @@ use crate::auth::Keys;
 use crate::config::{Config, Overrides};
 use crate::engine::{self, BootMark, Handle, Parts};
 use crate::image::ImageStore;
-use crate::model::{ContainerInstanceId, DesiredStatus, Scope, TaskStatus};
+use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
-use crate::runtime::{Runtime, RuntimeConfig};
+use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,11 +33,14 @@ const INSTANCE_ID: &str = "containerInstance";
 ///
 /// # Errors
 /// When the configuration, the state or the kernel does not allow it to start.
-pub fn agent(flags: Overrides) -> anyhow::Result<ExitCode> {
+pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     let config = Config::load(flags)?;
-    telemetry::start(&config.log);
+    telemetry::init(config.log.clone()).context("cannot start logging")?;
+    for variable in &config.unknown_variables {
+        tracing::warn!("{variable} is not a setting and has no effect");
+    }
     worker_threads()?.block_on(async {
-        let started = start(&config, &config.state_dir).await?;
+        let started = start(&config, &config.state_dir, Some(config.listen)).await?;
         let Started { handle, listeners, keys } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -68,7 +72,11 @@ fn worker_threads() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Opens everything under the directories of `config` (images under `image_dir`) and starts the engine.
-async fn start(config: &Config, image_dir: &Path) -> anyhow::Result<Started> {
+async fn start(
+    config: &Config,
+    image_dir: &Path,
+    listen: Option<SocketAddr>,
+) -> anyhow::Result<Started> {
     for dir in [&config.state_dir, &config.run_dir] {
         private_dir(dir)?;
     }
@@ -78,13 +86,16 @@ async fn start(config: &Config, image_dir: &Path) -> anyhow::Result<Started> {
             state_dir: config.state_dir.clone(),
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
-            log: config.log_defaults(),
+            log: LogDefaults {
+                max_size: config.container_log.max_size,
+                max_file: config.container_log.max_file,
+            },
         },
         events_in,
     )?;
-    let store = Store::open(&config.state_dir.join("store"), store::Options::default())?;
-    let images = ImageStore::open(image_dir, config.image_options())?;
-    let keys = Arc::new(Keys::open(&config.state_dir.join("keys"))?);
+    let store = Store::open(&config.store_dir(), store::Options::default())?;
+    let images = ImageStore::open(image_dir, host::image_options(config))?;
+    let keys = Arc::new(Keys::open(&config.state_dir)?);
     let settings = settings(config, &store)?;
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
@@ -92,7 +103,7 @@ async fn start(config: &Config, image_dir: &Path) -> anyhow::Result<Started> {
     let handle = engine::start(Parts { store, runtime, events, images, settings, boot })?;
     handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
-    let listeners = Listeners::bind(&config.listen, &config.run_dir.join("api.sock")).await?;
+    let listeners = Listeners::bind(listen, &config.socket()).await?;
     Ok(Started { handle, listeners, keys })
 }
 
@@ -116,12 +127,12 @@ fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
         }
     };
     Ok(Settings {
-        scope: Scope { region: config.region.clone(), account: config.account.clone() },
+        scope: config.scope.clone(),
         this_instance: Some(id),
         pull_behavior: config.image_pull_behavior,
         stop_timeout: config.container_stop_timeout,
         stopped_task_retention: config.stopped_task_retention,
-        ..Settings::default()
+        stopped_tasks_kept: config.stopped_tasks_kept,
     })
 }
 

@@ -37,7 +37,8 @@ fn ends_are_told_as_ecs_tells_them() {
     let agent = host.start();
     host.load_busybox(&agent);
 
-    let (arn, task) = to_the_end(&agent, "code", json!([shell("main", "echo out; echo err >&2; exit 5")]));
+    let (arn, task) =
+        to_the_end(&agent, "code", json!([shell("main", "echo out; echo err >&2; exit 5")]));
     assert_eq!(container(&task, "main")["exitCode"], 5);
     assert_eq!(task["stopCode"], "EssentialContainerExited");
     assert_eq!(task["stoppedReason"], "Essential container in task exited");
@@ -45,7 +46,10 @@ fn ends_are_told_as_ecs_tells_them() {
     output.sort();
     assert_eq!(
         output,
-        [("main".into(), "stderr".into(), "err\n".into()), ("main".into(), "stdout".into(), "out\n".into())]
+        [
+            ("main".into(), "stderr".into(), "err\n".into()),
+            ("main".into(), "stdout".into(), "out\n".into())
+        ]
     );
 
     let (_, task) = to_the_end(&agent, "signal", json!([shell("main", "kill -SEGV $$")]));
@@ -57,15 +61,25 @@ fn ends_are_told_as_ecs_tells_them() {
     assert_eq!(main["exitCode"], 137, "{task:#}");
     assert!(main["reason"].as_str().unwrap().starts_with("OutOfMemoryError"), "{task:#}");
 
-    let missing = json!([{"name": "main", "image": "busybox", "memory": 32, "command": ["/no/such/file"]}]);
+    let missing =
+        json!([{"name": "main", "image": "busybox", "memory": 32, "command": ["/no/such/file"]}]);
     let (_, task) = to_the_end(&agent, "missing", missing);
     assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
-    assert!(container(&task, "main")["reason"].as_str().unwrap().starts_with("CannotStartContainerError"), "{task:#}");
+    assert!(
+        container(&task, "main")["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("CannotStartContainerError"),
+        "{task:#}"
+    );
 
     let no_image = json!([{"name": "main", "image": "127.0.0.1:1/nothing:here", "memory": 32}]);
     let (_, task) = to_the_end(&agent, "noimage", no_image);
     assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
-    assert!(task["stoppedReason"].as_str().unwrap().contains("CannotPullContainerError"), "{task:#}");
+    assert!(
+        task["stoppedReason"].as_str().unwrap().contains("CannotPullContainerError"),
+        "{task:#}"
+    );
 }
 
 #[test]
@@ -73,8 +87,15 @@ fn stop_sends_the_stop_signal_then_kills() {
     let host = Host::new();
     let agent = host.start();
     host.load_busybox(&agent);
-    let polite = agent.run(&agent.register("polite", shell("main", "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done")));
-    let deaf = agent.run(&agent.register("deaf", shell("main", "trap '' TERM; echo ready; while :; do sleep 0.01; done")));
+    let polite = agent.run(&agent.register(
+        "polite",
+        shell("main", "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done"),
+    ));
+    let deaf =
+        agent.run(&agent.register(
+            "deaf",
+            shell("main", "trap '' TERM; echo ready; while :; do sleep 0.01; done"),
+        ));
     for arn in [&polite, &deaf] {
         agent.wait(arn, "RUNNING");
         let id = arn.rsplit('/').next().unwrap();
@@ -109,7 +130,10 @@ fn containers_start_in_the_order_they_depend_on_each_other() {
     let containers = json!([
         with(note("last", "exit 0"), after("healthy", "HEALTHY")),
         with(
-            with(note("healthy", "sleep 0.2; touch /tmp/ok; sleep 1000"), after("succeeds", "SUCCESS")),
+            with(
+                note("healthy", "sleep 0.2; touch /tmp/ok; sleep 1000"),
+                after("succeeds", "SUCCESS")
+            ),
             json!({"healthCheck": {"command": ["CMD-SHELL", "test -e /tmp/ok"], "interval": 5, "retries": 2}})
         ),
         with(with(note("succeeds", "exit 0"), after("completes", "COMPLETE")), aside.clone()),
@@ -125,7 +149,10 @@ fn containers_start_in_the_order_they_depend_on_each_other() {
     let task = agent.wait(&arn, "STOPPED");
     assert_eq!(container(&task, "last")["exitCode"], 0, "{task:#}");
     let order = std::fs::read_to_string(out.join("order")).unwrap();
-    assert_eq!(order.split_whitespace().collect::<Vec<_>>(), ["first", "completes", "succeeds", "healthy", "last"]);
+    assert_eq!(
+        order.split_whitespace().collect::<Vec<_>>(),
+        ["first", "completes", "succeeds", "healthy", "last"]
+    );
 }
 
 #[test]
@@ -134,7 +161,10 @@ fn a_dependency_that_fails_stops_the_task() {
     let agent = host.start();
     host.load_busybox(&agent);
     let containers = json!([
-        with(shell("main", "exit 0"), json!({"dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]})),
+        with(
+            shell("main", "exit 0"),
+            json!({"dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]})
+        ),
         with(shell("init", "exit 3"), json!({"essential": false})),
     ]);
     let (_, task) = to_the_end(&agent, "failing", containers);
@@ -147,7 +177,10 @@ fn a_dependency_that_fails_stops_the_task() {
 fn what_is_not_supported_yet_is_refused_by_name() {
     let host = Host::new();
     let agent = host.start();
-    let definition = agent.register("secretive", with(shell("main", "true"), json!({"secrets": [{"name": "A", "valueFrom": "b"}]})));
+    let definition = agent.register(
+        "secretive",
+        with(shell("main", "true"), json!({"secrets": [{"name": "A", "valueFrom": "b"}]})),
+    );
     let error = agent.call("RunTask", &json!({"taskDefinition": definition})).unwrap_err();
     assert_eq!(error.kind, "ClientException");
     assert!(error.message.contains("secrets"), "{}", error.message);
@@ -174,7 +207,10 @@ fn two_agents_run_side_by_side() {
     assert_eq!(container(&first.wait(&a, "STOPPED"), "main")["exitCode"], 0);
     assert_eq!(container(&second.wait(&b, "STOPPED"), "main")["exitCode"], 0);
     assert_eq!(first.ok("ListTasks", &json!({"desiredStatus": "STOPPED"}))["taskArns"], json!([a]));
-    assert_eq!(second.ok("ListTasks", &json!({"desiredStatus": "STOPPED"}))["taskArns"], json!([b]));
+    assert_eq!(
+        second.ok("ListTasks", &json!({"desiredStatus": "STOPPED"}))["taskArns"],
+        json!([b])
+    );
 
     let clash = one.agent_command().output().unwrap();
     assert!(!clash.status.success(), "a second agent on the same directories must not start");

@@ -62,7 +62,11 @@ fn a_killed_agent_leaves_containers_running_and_finds_them_again() {
     agent.kill();
     let agent = host.start();
     let after = agent.wait(&arn, "RUNNING");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first(), "the container's process is another one");
+    assert_eq!(
+        host.pids_in_cgroups().first(),
+        pids.first(),
+        "the container's process is another one"
+    );
     assert_eq!(before["containers"][0]["runtimeId"], after["containers"][0]["runtimeId"]);
     agent.ok("StopTask", &json!({"task": arn}));
     let stopped = agent.wait(&arn, "STOPPED");

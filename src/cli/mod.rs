@@ -1,1 +1,179 @@
-//! Stub of `cli`.
+//! The commands of `coracle`, one file per verb.
+//!
+//! Every verb but `agent` and `completions` is a client of an agent's unix socket ([`client`]): it can do no more than
+//! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
+//! goes on as that engine's client.
+//!
+//! Exit codes:
+//!
+//! | code | meaning |
+//! | --- | --- |
+//! | 0 | done |
+//! | 1 | it did not work; one line on stderr says why and what to do |
+//! | 2 | the command line is wrong |
+//! | 125 | `run`: the task did not come to run |
+//! | 128 + N | `run`: given up after a second signal N |
+//! | other | `run`: the exit code of the first essential container that ended |
+//!
+//! What it does not do: decide. No verb holds state or looks into the agent's directories.
+
+mod agent;
+mod client;
+mod completions;
+mod env;
+mod image;
+mod logs;
+mod output;
+mod ps;
+mod run;
+mod stop;
+mod task_def;
+mod version;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs Amazon ECS task definitions on a box of your own: no Docker, no containerd.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coracle",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Start here:\n  \
+        coracle run configs/examples/hello.json   run a task definition in the foreground, no agent needed\n  \
+        coracle agent                             start the agent of this box (as root)\n  \
+        eval \"$(coracle env)\"; aws ecs list-tasks  use the AWS CLI against it"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Agent(agent::Arguments),
+    Run(run::Arguments),
+    Ps(ps::Arguments),
+    Logs(logs::Arguments),
+    Stop(stop::Arguments),
+    #[command(subcommand, visible_alias = "td")]
+    TaskDef(task_def::Verb),
+    #[command(subcommand)]
+    Image(image::Verb),
+    Env(env::Arguments),
+    Version(version::Arguments),
+    Completions(completions::Arguments),
+}
+
+/// Where the agent is; part of every client verb.
+#[derive(Debug, Clone, clap::Args)]
+struct Connection {
+    /// The run directory of the agent; its socket is DIR/api.sock
+    #[arg(long, value_name = "DIR", env = "CORACLE_RUN_DIR", default_value = "/run/coracle")]
+    run_dir: PathBuf,
+}
+
+impl Connection {
+    fn client(&self) -> client::Client {
+        client::Client::new(&self.run_dir)
+    }
+}
+
+/// Parses the command line and carries it out.
+pub fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain("error", &format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<ExitCode> {
+        match self.verb {
+            Verb::Agent(arguments) => arguments.run(),
+            Verb::Run(arguments) => arguments.run(),
+            Verb::Ps(arguments) => block_on(arguments.run()),
+            Verb::Logs(arguments) => block_on(arguments.run()),
+            Verb::Stop(arguments) => block_on(arguments.run()),
+            Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Image(verb) => block_on(verb.run()),
+            Verb::Env(arguments) => block_on(arguments.run()),
+            Verb::Version(arguments) => block_on(arguments.run()),
+            Verb::Completions(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// A client needs no threads of its own.
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(work)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every verb and every flag says what it is for.
+    #[test]
+    fn everything_has_help() {
+        fn look(command: &clap::Command, path: &str, silent: &mut Vec<String>) {
+            for argument in command.get_arguments() {
+                if argument.get_help().is_none() {
+                    silent.push(format!("{path} {}", argument.get_id()));
+                }
+            }
+            for verb in command.get_subcommands() {
+                let path = format!("{path} {}", verb.get_name());
+                if verb.get_about().is_none() {
+                    silent.push(path.clone());
+                }
+                look(verb, &path, silent);
+            }
+        }
+        let mut silent = Vec::new();
+        let mut command = Cli::command();
+        command.build();
+        look(&command, "coracle", &mut silent);
+        assert_eq!(silent, Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_client_verb_takes_a_run_directory_and_an_output() {
+        fn look(command: &clap::Command, missing: &mut Vec<String>) {
+            for verb in command.get_subcommands() {
+                if verb.has_subcommands() {
+                    look(verb, missing);
+                    continue;
+                }
+                let name = verb.get_name();
+                let has = |flag: &str| verb.get_arguments().any(|a| a.get_long() == Some(flag));
+                if name != "completions" && !has("run-dir") {
+                    missing.push(format!("{name} --run-dir"));
+                }
+                if !matches!(name, "completions" | "agent") && !has("output") {
+                    missing.push(format!("{name} --output"));
+                }
+            }
+        }
+        let mut missing = Vec::new();
+        look(&Cli::command(), &mut missing);
+        assert_eq!(missing, Vec::<String>::new());
+    }
+}

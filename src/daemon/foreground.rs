@@ -36,11 +36,11 @@ impl Foreground {
         own.state_dir.clone_from(&directories.state);
         own.run_dir.clone_from(&directories.run);
         own.cgroup_parent = format!("{}-run-{}", config.cgroup_parent, std::process::id());
-        own.listen = None;
 
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
-        let Started { handle, listeners, keys } = runtime.block_on(start(&own, &image_dir))?;
+        let Started { handle, listeners, keys } =
+            runtime.block_on(start(&own, &image_dir, None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
             api::serve(handle.clone(), listeners, keys, stop).await?;

@@ -26,7 +26,7 @@ pub(super) fn this_instance(
             cpu: u32::try_from(processors.get())?.saturating_mul(1024),
             memory: memory.saturating_sub(config.reserved_memory),
             reserved_ports: config.reserved_ports.clone(),
-            reserved_ports_udp: Vec::new(),
+            reserved_ports_udp: config.reserved_ports_udp.clone(),
         },
         attributes: attributes(config),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -74,7 +74,7 @@ fn attributes(config: &Config) -> Vec<Attribute> {
     };
     let own = config.instance_attributes.iter().map(|(name, value)| Attribute {
         name: name.clone(),
-        value: Some(value.clone()),
+        value: Some(value.clone()).filter(|value| !value.is_empty()),
     });
     fixed.into_iter().map(with_value).chain(own).collect()
 }

@@ -7,6 +7,8 @@ use crate::image::ImageStore;
 use crate::plan::action::ContainerRun;
 use crate::plan::{Action, Observation, StartContainer};
 use crate::runtime::{Event, Found, FoundState, ImageSettings, Launch, Runtime, Signal};
+use crate::sys;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// The executor of actions.
@@ -111,6 +113,7 @@ impl Hands {
             Action::Start(start) => self.start(*start).await,
             Action::Stop(run) => self.signal(run, Signal::Stop).await,
             Action::Kill(run) => self.signal(run, Signal::Kill).await,
+            Action::Probe { run, command, timeout } => self.probe(run, command, timeout).await,
             Action::Release { task, generation } => {
                 if let Err(error) = self.runtime.release(&task).await {
                     tracing::warn!(%task, %error, "the task's resources could not all be removed");
@@ -163,6 +166,22 @@ impl Hands {
             Ok(at) => Observation::Started { run, at },
             Err(error) => Observation::StartFailed { run, reason: error.to_string() },
         }
+    }
+
+    async fn probe(
+        &self,
+        run: ContainerRun,
+        command: Vec<String>,
+        timeout: Duration,
+    ) -> Observation {
+        let exit_code = match self.runtime.probe(&run, command, timeout).await {
+            Ok(exit_code) => exit_code,
+            Err(error) => {
+                tracing::warn!(task = %run.task, container = %run.container, %error, "cannot probe");
+                None
+            }
+        };
+        Observation::Probed { run, exit_code, at: sys::now() }
     }
 
     async fn signal(&self, run: ContainerRun, signal: Signal) -> Observation {

@@ -17,8 +17,8 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
-mod hands;
 mod handle;
+mod hands;
 mod writer;
 
 pub use boot::BootMark;

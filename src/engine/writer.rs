@@ -1,10 +1,10 @@
 //! The single writer: the only task that changes the world and the store.
 
-use super::hands::{Fact, Hands};
 use super::handle::{Request, SubmitError};
+use super::hands::{Fact, Hands};
 use crate::image::ImageStore;
 use crate::model::Timestamp;
-use crate::plan::{self, Change, Command, Ids, Plan, Reply, World, command, instance};
+use crate::plan::{self, Change, Command, Ids, Observation, Plan, Reply, World, command, instance};
 use crate::store::Store;
 use crate::sys;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,6 +21,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A deadline is looked at again after this long, in case the wall clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// The wall clock counts as set when it moved this much more or less than time did.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
 type Answer = oneshot::Sender<Result<Reply, SubmitError>>;
 
 pub(super) struct Writer {
@@ -36,6 +39,27 @@ pub(super) struct Writer {
     commits: watch::Sender<u64>,
     /// Facts of rounds that could not be committed.
     kept: Vec<Fact>,
+    clock: Clock,
+}
+
+/// The wall clock beside the time since boot, to notice when it is set.
+struct Clock {
+    wall: Timestamp,
+    uptime: Duration,
+}
+
+impl Clock {
+    fn read() -> Self {
+        Self { wall: sys::now(), uptime: sys::uptime() }
+    }
+
+    /// By how many milliseconds the wall clock was set since the last look.
+    fn stepped(&mut self) -> Option<i64> {
+        let before = std::mem::replace(self, Self::read());
+        let passed = self.uptime.saturating_sub(before.uptime);
+        let by = self.wall.millis() - before.wall.plus(passed).millis();
+        (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
+    }
 }
 
 /// What one round gathered.
@@ -57,7 +81,18 @@ impl Writer {
         facts: mpsc::UnboundedReceiver<Fact>,
         commits: watch::Sender<u64>,
     ) -> Self {
-        Self { world, published, store, images, hands, requests, facts, commits, kept: Vec::new() }
+        Self {
+            world,
+            published,
+            store,
+            images,
+            hands,
+            requests,
+            facts,
+            commits,
+            kept: Vec::new(),
+            clock: Clock::read(),
+        }
     }
 
     /// Runs until every handle is gone.
@@ -95,11 +130,15 @@ impl Writer {
         let mut changes = Vec::new();
         let mut answers: Vec<(Answer, Result<Reply, SubmitError>)> = Vec::new();
 
-        for fact in &round.facts {
-            let observe = Command::Observe(fact.observation.clone());
-            match self.apply(observe, now, &mut ids) {
+        let stepped = self.clock.stepped().map(|by| {
+            tracing::warn!("the clock was set by {by} ms");
+            Observation::ClockStepped { by }
+        });
+        let observed = round.facts.iter().map(|fact| fact.observation.clone());
+        for observation in stepped.into_iter().chain(observed) {
+            match self.apply(Command::Observe(observation), now, &mut ids) {
                 Ok((more, _)) => changes.extend(more),
-                Err(error) => tracing::error!(%error, ?fact, "an observation was refused"),
+                Err(error) => tracing::error!(%error, "an observation was refused"),
             }
         }
         for Request { command, answer } in round.requests {
@@ -121,7 +160,8 @@ impl Writer {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
             for (answer, result) in answers {
-                let unavailable = SubmitError::Unavailable(format!("cannot write the state: {error}"));
+                let unavailable =
+                    SubmitError::Unavailable(format!("cannot write the state: {error}"));
                 let _ = answer.send(result.and(Err(unavailable)));
             }
             return Some(now.plus(RETRY));

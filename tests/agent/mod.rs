@@ -261,7 +261,8 @@ impl Agent<'_> {
 
     /// Registers a definition and returns `family:revision`.
     pub fn register_all(&self, family: &str, containers: Value) -> String {
-        let input = json!({"family": family, "networkMode": "none", "containerDefinitions": containers});
+        let input =
+            json!({"family": family, "networkMode": "none", "containerDefinitions": containers});
         let answer = self.ok("RegisterTaskDefinition", &input);
         let revision = &answer["taskDefinition"]["revision"];
         format!("{family}:{revision}")

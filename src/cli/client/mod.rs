@@ -1,0 +1,243 @@
+//! The client of an agent: HTTP/1.1 over its unix socket, one connection per request.
+//!
+//! Two kinds of requests go over it: the ECS API, as any AWS SDK speaks it but without a signature (the agent looks at
+//! the peer's user instead), and the few of `/coracle/v1`, for what the ECS API has no operation for: output of
+//! containers, watching a task, images, the root key.
+//!
+//! There is no time limit on an answer: a load of a large image takes as long as it takes, and whoever waits can
+//! interrupt. What is read is bounded: [`ANSWER_LIMIT`] for a whole answer, [`LINE_LIMIT`] for a line of a stream.
+
+mod error;
+mod lines;
+mod tasks;
+
+pub(super) use error::Error;
+pub(super) use lines::Lines;
+pub(super) use tasks::{Container, Selection, Task};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// The longest answer that is read as a whole.
+const ANSWER_LIMIT: usize = 16 << 20;
+/// The longest line of a stream.
+const LINE_LIMIT: usize = 4 << 20;
+
+const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113";
+
+/// An agent, by its socket.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    socket: PathBuf,
+}
+
+/// The root key and where the API answers.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Credentials {
+    pub(super) endpoint: String,
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: String,
+    pub(super) region: String,
+}
+
+/// A line of a container's output.
+#[derive(Debug, Deserialize)]
+pub(super) struct LogLine {
+    pub(super) container: String,
+    pub(super) stream: String,
+    #[serde(default)]
+    pub(super) time: String,
+    pub(super) log: String,
+}
+
+/// What to read of a task's output.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LogQuery {
+    pub(super) task: String,
+    pub(super) container: Option<String>,
+    pub(super) follow: bool,
+    pub(super) tail: Option<u64>,
+}
+
+impl Client {
+    /// The agent whose run directory is `run_dir`.
+    pub(super) fn new(run_dir: &Path) -> Self {
+        Self { socket: run_dir.join("api.sock") }
+    }
+
+    /// Calls an operation of the ECS API.
+    pub(super) async fn ecs(&self, operation: &str, input: &Value) -> Result<Value, Error> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/")
+            .header(header::CONTENT_TYPE, "application/x-amz-json-1.1")
+            .header("X-Amz-Target", format!("{TARGET_PREFIX}.{operation}"));
+        let response = self.send(request, input.to_string()).await?;
+        self.whole(response).await
+    }
+
+    /// Calls a paginated operation until its last page; the items of `member` of all pages.
+    pub(super) async fn ecs_pages(
+        &self,
+        operation: &str,
+        mut input: Value,
+        member: &str,
+    ) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        loop {
+            let mut page = self.ecs(operation, &input).await?;
+            if let Some(Value::Array(more)) = page.get_mut(member).map(Value::take) {
+                items.extend(more);
+            }
+            match page.get_mut("nextToken").map(Value::take) {
+                Some(Value::String(token)) => input["nextToken"] = token.into(),
+                _ => return Ok(items),
+            }
+        }
+    }
+
+    /// The agent's version; the cheapest way to see that one answers.
+    pub(super) async fn version(&self) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            version: String,
+        }
+        Ok(self.get::<Answer>("/coracle/v1/version").await?.version)
+    }
+
+    /// The root key.
+    pub(super) async fn credentials(&self) -> Result<Credentials, Error> {
+        self.get("/coracle/v1/credentials").await
+    }
+
+    /// The images of the box, as the agent lists them.
+    pub(super) async fn images(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/images").await
+    }
+
+    /// Has the agent load an archive; the names of what was in it.
+    pub(super) async fn load_image(&self, archive: &Path) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            images: Vec<String>,
+        }
+        let body = json!({ "path": archive }).to_string();
+        let response = self.send(local(Method::POST, "/coracle/v1/images/load"), body).await?;
+        let answer = self.whole(response).await?;
+        Ok(serde_json::from_value::<Answer>(answer).map_err(Error::Shape)?.images)
+    }
+
+    /// Has the agent pull an image; a stream of its progress.
+    pub(super) async fn pull_image(&self, image: &str) -> Result<Lines, Error> {
+        let body = json!({ "image": image }).to_string();
+        self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
+    }
+
+    /// The output of a task's containers, a [`LogLine`] each.
+    pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
+        let mut path = format!("/coracle/v1/logs?task={}", escaped(&query.task));
+        if let Some(container) = &query.container {
+            path.push_str("&container=");
+            path.push_str(&escaped(container));
+        }
+        if query.follow {
+            path.push_str("&follow=true");
+        }
+        if let Some(tail) = query.tail {
+            let _ = write!(path, "&tail={tail}");
+        }
+        self.stream(local(Method::GET, &path), String::new()).await
+    }
+
+    /// The task `id` as DescribeTasks shows it, now and after every change until it is STOPPED.
+    pub(super) async fn watch(&self, id: &str) -> Result<Lines, Error> {
+        let path = format!("/coracle/v1/tasks/{}/watch", escaped(id));
+        self.stream(local(Method::GET, &path), String::new()).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let response = self.send(local(Method::GET, path), String::new()).await?;
+        serde_json::from_value(self.whole(response).await?).map_err(Error::Shape)
+    }
+
+    async fn stream(
+        &self,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Lines, Error> {
+        let response = self.send(request, body).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Lines::new(response.into_body(), LINE_LIMIT));
+        }
+        match self.whole(response).await {
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::Protocol("it answered without a stream".to_owned())),
+        }
+    }
+
+    /// Connects and sends; the answer's body has not been read.
+    async fn send(
+        &self,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> Result<Response<Incoming>, Error> {
+        let request = request
+            .header(header::HOST, "coracle")
+            .header(header::CONTENT_LENGTH, body.len())
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Error::Protocol(error.to_string()))?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|source| Error::connecting(&self.socket, source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(Error::Http)?;
+        // Ends by itself with the answer; what goes wrong in it shows in the answer.
+        tokio::spawn(connection);
+        sender.send_request(request).await.map_err(Error::Http)
+    }
+
+    /// Reads the whole answer: its JSON, or the error that it holds.
+    async fn whole(&self, response: Response<Incoming>) -> Result<Value, Error> {
+        let (head, body) = response.into_parts();
+        let bytes = Limited::new(body, ANSWER_LIMIT)
+            .collect()
+            .await
+            .map_err(|error| Error::Protocol(error.to_string()))?
+            .to_bytes();
+        if head.status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(Error::Shape);
+        }
+        let kind = head.headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok());
+        Err(Error::answered(head.status, kind, &bytes))
+    }
+}
+
+fn local(method: Method, path: &str) -> hyper::http::request::Builder {
+    Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json")
+}
+
+/// `text` as a component of a URL.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests;
