@@ -64,7 +64,7 @@ impl Arguments {
 
     /// With an engine of our own, for this task only.
     fn alone(&self, job: &Job) -> Result<ExitCode> {
-        let config = Config::load(Overrides::default())?;
+        let config = Config::load(&Overrides::default())?;
         let engine = match Foreground::start(&config) {
             Ok(engine) => engine,
             Err(error) => return Ok(self.not_started(&format!("{error:#}"))),
