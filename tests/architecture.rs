@@ -16,10 +16,12 @@ const LONGEST: usize = 800;
 const USUAL: usize = 500;
 
 /// What a module may use although the table alone does not allow it, each for a reason.
-const ALSO: [(&str, &str); 3] = [
+const ALSO: [(&str, &str); 4] = [
     // The binary: chooses between the two.
     ("main", "cli"),
     ("main", "runtime"),
+    // `coracle image build` makes files from files, without an agent.
+    ("cli", "image"),
     // A setting is spelled with the planner's own word for it.
     ("config", "plan"),
 ];
