@@ -4,6 +4,8 @@
 //! The layers are read from the table in `src/lib.rs`, so the map and the rule cannot come apart. Sources are read as
 //! tokens, without comments, texts and test modules: tests may use what they like.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
+
 mod source;
 
 use source::{Source, sources};

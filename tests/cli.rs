@@ -1,5 +1,7 @@
 //! The command line as users meet it, on a machine without an agent: help, errors, exit codes, completions.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
+
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
