@@ -26,9 +26,21 @@ pub(super) struct Arguments {
     /// The cgroup that all tasks of this agent live under [default: coracle]
     #[arg(long, value_name = "NAME")]
     cgroup_parent: Option<String>,
-    /// The configuration file
+    /// The configuration file [default: /etc/coracle/agent.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The region in ARNs [default: local]
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
+    /// The account in ARNs [default: 000000000000]
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// The cluster that this box belongs to [default: default]
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// What is logged on stderr: a level, and TARGET=LEVEL, separated by commas [default: info]
+    #[arg(long, value_name = "LEVELS")]
+    log: Option<String>,
     /// Stop all tasks when the agent ends; for tests
     #[arg(long)]
     stop_tasks_on_exit: bool,
@@ -37,13 +49,16 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         crate::daemon::agent(&Overrides {
+            config: self.config,
             state_dir: self.state_dir,
             run_dir: self.run_dir,
             listen: self.listen,
             cgroup_parent: self.cgroup_parent,
-            config: self.config,
+            region: self.region,
+            account: self.account,
+            cluster: self.cluster,
+            log: self.log,
             stop_tasks_on_exit: self.stop_tasks_on_exit,
-            ..Overrides::default()
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! Every verb but `agent` and `completions` is a client of an agent's unix socket ([`client`]): it can do no more than
+//! Every verb but `agent`, `completions` and `image build` into a folder is a client of an agent's unix socket ([`client`]): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain("error", &format!("{error:#}"));
+            output::complain("error", &output::sentence(&error));
             ExitCode::FAILURE
         }
     }

@@ -67,6 +67,19 @@ pub(super) fn complain(what: &str, text: &str) {
     let _ = writeln!(io::stderr().lock(), "{what}: {text}");
 }
 
+/// The error and its causes in one line. A cause that its effect has told already is not told again.
+pub(super) fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// True when whoever read our output has gone (`coracle ps | head -1`), which is no error of ours.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
@@ -132,6 +145,14 @@ mod tests {
             [size(0), size(1023), size(1024), size(1_572_864), size(u64::MAX)],
             ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "16777215.9 TiB"]
         );
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = io::Error::other("disk full");
+        let error =
+            anyhow::Error::new(cause).context("cannot write: disk full").context("no image");
+        assert_eq!(sentence(&error), "no image: cannot write: disk full");
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Arguments {
         let config = Config::load(&Overrides::default())?;
         let engine = match Foreground::start(&config) {
             Ok(engine) => engine,
-            Err(error) => return Ok(self.not_started(&format!("{error:#}"))),
+            Err(error) => return Ok(self.not_started(&output::sentence(&error))),
         };
         let client = Client::new(engine.run_dir());
         let result = engine.runtime().block_on(async {

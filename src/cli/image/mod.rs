@@ -1,5 +1,7 @@
 //! `coracle image`: the images that are on the box.
 
+mod build;
+
 use super::Connection;
 use super::output::{self, Format};
 use anyhow::{Context, Result, bail};
@@ -9,12 +11,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// List, load and pull images
+/// List, load, pull and build images
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
     Ls(List),
     Load(Load),
     Pull(Pull),
+    Build(build::Build),
 }
 
 /// List the images on this box
@@ -59,6 +62,7 @@ impl Verb {
             Self::Ls(arguments) => arguments.run().await,
             Self::Load(arguments) => arguments.run().await,
             Self::Pull(arguments) => arguments.run().await,
+            Self::Build(arguments) => arguments.run().await,
         }
     }
 }
