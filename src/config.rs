@@ -197,21 +197,16 @@ impl Config {
         let variables = parse::variables(environment)?;
         let named =
             overrides.config.clone().or_else(|| variables.get("CORACLE_CONFIG").map(PathBuf::from));
-        let (file, path) = match named {
-            Some(path) => (parse::read_file(&path)?, path),
-            None => {
-                let path = PathBuf::from(DEFAULT_FILE);
-                match parse::read_file(&path) {
-                    Err(ConfigError::Unreadable { source, .. })
-                        if source.kind() == std::io::ErrorKind::NotFound =>
-                    {
-                        (parse::File::default(), path)
-                    }
-                    file => (file?, path),
-                }
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let written = match parse::read_file(&path) {
+            Err(ConfigError::Unreadable { source, .. })
+                if named.is_none() && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                parse::Written::default()
             }
+            read => read?,
         };
-        parse::merge(overrides, &variables, file, &path)
+        parse::merge(overrides, &variables, written, &path)
     }
 
     /// The API's socket.

@@ -15,7 +15,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct File {
+pub(super) struct Written {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) listen: Option<String>,
@@ -82,7 +82,7 @@ pub(super) fn variables(
 }
 
 /// Reads and parses the file at `path`.
-pub(super) fn read_file(path: &Path) -> Result<File, ConfigError> {
+pub(super) fn read_file(path: &Path) -> Result<Written, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -172,7 +172,7 @@ impl Sources<'_> {
 pub(super) fn merge(
     overrides: &Overrides,
     variables: &BTreeMap<String, String>,
-    file: File,
+    file: Written,
     path: &Path,
 ) -> Result<Config, ConfigError> {
     let from = Sources { variables, path };
@@ -290,7 +290,10 @@ fn checked<T>(
     parse: impl FnOnce(&Given) -> Result<T, ConfigError>,
     default: T,
 ) -> Result<T, ConfigError> {
-    given.as_ref().map_or(Ok(default), parse)
+    match given {
+        Some(given) => parse(&given),
+        None => Ok(default),
+    }
 }
 
 fn docker_config(variables: &BTreeMap<String, String>) -> PathBuf {
