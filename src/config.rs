@@ -17,6 +17,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod value;
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
