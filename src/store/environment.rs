@@ -8,10 +8,11 @@ use super::{Options, Result, inspect};
 use crate::plan::World;
 use heed::types::{Bytes, Str};
 use heed::{AnyTls, Database, Env, EnvOpenOptions, RoTxn, WithoutTls};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file that LMDB keeps the records in.
@@ -222,7 +223,29 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     // SAFETY: the directory is locked, so nobody else changes the file while it is mapped, and its pages were
     // inspected; no unsafe flag is set.
     #[expect(unsafe_code, reason = "LMDB maps the file into memory")]
-    unsafe { open.open(dir) }.map_err(|error| StoreError::lmdb(&path, error))
+    let env = unsafe { open.open(dir) }.map_err(|error| StoreError::lmdb(&path, error))?;
+    close_on_exec(&path)?;
+    Ok(env)
+}
+
+/// LMDB opens its data file so that programs that are executed inherit it: containers could write to the store.
+fn close_on_exec(path: &Path) -> Result<()> {
+    const DESCRIPTORS: &str = "/proc/self/fd";
+    let own = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+    let list = Path::new(DESCRIPTORS);
+    for entry in fs::read_dir(list).map_err(StoreError::io("list", list))? {
+        let entry = entry.map_err(StoreError::io("list", list))?;
+        // Another thread may have closed it since it was listed.
+        let Ok(file) = fs::metadata(entry.path()) else { continue };
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(number) = number
+            && (file.dev(), file.ino()) == (own.dev(), own.ino())
+        {
+            fcntl(number, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+                .map_err(|error| StoreError::io("protect", path)(error.into()))?;
+        }
+    }
+    Ok(())
 }
 
 fn whole_pages(size: usize) -> usize {

@@ -25,7 +25,7 @@
 //! mapped cannot be met.
 //!
 //! Everything here blocks; callers on async threads use `spawn_blocking`. An environment must not be used across a
-//! fork; the agent never forks without exec, and every descriptor is close-on-exec.
+//! fork; the agent never forks without exec, and no executed program inherits a descriptor of the store.
 
 mod copies;
 mod environment;

@@ -418,3 +418,15 @@ fn readers_see_whole_commits_while_the_store_is_written_and_grows() {
     });
     assert_eq!(store.load().unwrap().client_tokens.len(), 120);
 }
+
+#[test]
+fn an_executed_program_inherits_nothing_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_with(dir.path(), &[cluster("a")]);
+    store.keep_copy().unwrap();
+    let listing = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    assert!(listing.contains("->"), "{listing}");
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    assert!(!listing.contains(name), "{listing}");
+}
