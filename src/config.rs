@@ -7,7 +7,8 @@
 //! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
 //! file only.
 
-use crate::model::{ClusterName, Scope};
+use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -208,6 +209,19 @@ impl Config {
             read => read?,
         };
         parse::merge(overrides, &variables, written, &path)
+    }
+
+    /// What the planners need of it.
+    #[must_use]
+    pub fn settings(&self, this_instance: Option<ContainerInstanceId>) -> Settings {
+        Settings {
+            scope: self.scope.clone(),
+            this_instance,
+            pull_behavior: self.image_pull_behavior,
+            stop_timeout: self.container_stop_timeout,
+            stopped_task_retention: self.stopped_task_retention,
+            stopped_tasks_kept: self.stopped_tasks_kept,
+        }
     }
 
     /// The API's socket.

@@ -210,3 +210,8 @@ fn relative_directories_are_made_absolute() {
     let config = Config::from_parts(&overrides, []).unwrap();
     assert_eq!(config.state_dir, std::env::current_dir().unwrap().join("here"));
 }
+
+#[test]
+fn the_defaults_are_the_planners_own() {
+    assert_eq!(Config::default().settings(None), Settings::default());
+}
