@@ -14,6 +14,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file that LMDB keeps the records in.
 pub(super) const DATA: &str = "data.mdb";
@@ -23,6 +24,10 @@ const AGENT_LOCK: &str = "agent.lock";
 const NEW: &str = "new";
 
 const MAX_READERS: u32 = 1024;
+
+/// How often, and how far apart, a lock that is held is tried again.
+const LOCK_ATTEMPTS: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// One table's database.
 pub(super) type Rows<'t> = Database<'t, Str, Bytes>;
@@ -66,17 +71,24 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder = match file.take(20).read_to_string(&mut text) {
-                    Ok(_) => text.trim().parse().ok(),
-                    Err(_) => None,
-                };
-                return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+        let mut attempts = 0;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::Error(error) => return Err(StoreError::io("lock", &path)(error)),
+                // A program that the last holder was about to execute has the lock until it is executed.
+                TryLockError::WouldBlock if attempts < LOCK_ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                TryLockError::WouldBlock => {
+                    let mut text = String::new();
+                    let holder = match file.take(20).read_to_string(&mut text) {
+                        Ok(_) => text.trim().parse().ok(),
+                        Err(_) => None,
+                    };
+                    return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+                }
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         // Only a courtesy to whoever finds it locked: on a full disk the store must still open.
         let told = file
