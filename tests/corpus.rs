@@ -3,6 +3,9 @@
 //! The documents are not part of the repository. `CORACLE_CORPUS` names their directory (`../shared/corpus` beside the
 //! package unless set); without it the test says so and passes. What is kept here are their numbers and the errors.
 
+#![expect(clippy::print_stdout, reason = "counts and why it is skipped are for whoever runs it")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use coracle::model::task_definition::lenient::{self, Read};
 use coracle::model::task_definition::{Registration, TaskDefinitionContent, register};
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,7 +119,7 @@ fn every_document_is_registered_or_refused_as_ecs_does() {
                     Ok(second) if second == registration => {}
                     Ok(_) => problems.push(format!("{number}: registering it again changes it")),
                     Err(error) => {
-                        problems.push(format!("{number}: refused the second time: {error}"))
+                        problems.push(format!("{number}: refused the second time: {error}"));
                     }
                 }
             }

@@ -28,7 +28,7 @@ fn outcome(document: Value) -> Result<Registration, RegistrationError> {
 fn refused(task: &Value, container: &Value, expected: &str) {
     match outcome(definition(task, container)) {
         Err(error) => {
-            assert!(error.to_string().contains(expected), "{error} instead of {expected}")
+            assert!(error.to_string().contains(expected), "{error} instead of {expected}");
         }
         Ok(_) => panic!("accepted, but expected: {expected}\n{task}\n{container}"),
     }
@@ -778,6 +778,15 @@ fn tags_are_checked() {
         let error = with(&tags).unwrap_err();
         assert!(error.contains(expected), "{error} instead of {expected}");
     }
+}
+
+#[test]
+fn numbers_have_32_bits() {
+    container(&json!({"memory": i64::MAX}), "memory should be a whole number of 32 bits.");
+    container(
+        &json!({"portMappings": [{"containerPort": 1_i64 << 40}]}),
+        "containerPort should be a whole number of 32 bits.",
+    );
 }
 
 #[test]
