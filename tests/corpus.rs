@@ -108,13 +108,21 @@ fn every_document_is_registered_or_refused_as_ecs_does() {
     let Some(directory) = corpus() else { return };
     let refused: BTreeMap<&str, &str> = REFUSED.iter().copied().collect();
     let mut problems = Vec::new();
-    let (mut registered, mut warnings) = (0, 0);
+    let (mut registered, mut warnings, mut strict) = (0, 0, 0);
     let documents = texts(&directory, ".json");
     for (number, text) in &documents {
         match (outcome(number, text), refused.get(number.as_str())) {
             (Ok((read, registration)), None) => {
                 registered += 1;
                 warnings += read.warnings.len();
+                if read.warnings.is_empty() && text.contains("\"containerDefinitions\"") {
+                    // What needs no help is read as the API reads it.
+                    match serde_json::from_str::<TaskDefinitionContent>(text) {
+                        Ok(content) if content == read.content => strict += 1,
+                        _ if text.contains("\"taskDefinition\"") => {}
+                        _ => problems.push(format!("{number}: the API reads something else")),
+                    }
+                }
                 match register(again(&registration), &read.tags) {
                     Ok(second) if second == registration => {}
                     Ok(_) => problems.push(format!("{number}: registering it again changes it")),
@@ -134,7 +142,7 @@ fn every_document_is_registered_or_refused_as_ecs_does() {
         }
     }
     println!(
-        "{} documents: {registered} registered with {warnings} warnings, {} refused",
+        "{} documents: {registered} registered with {warnings} warnings ({strict} as the API would read them), {} refused",
         documents.len(),
         documents.len() - registered
     );

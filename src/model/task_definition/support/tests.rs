@@ -1,3 +1,5 @@
+//! What runs now is not named, and everything else is.
+
 use super::unsupported;
 use crate::model::task_definition::TaskDefinitionContent;
 use serde_json::{Value, json};

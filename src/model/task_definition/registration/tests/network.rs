@@ -130,6 +130,10 @@ fn dependencies_are_checked() {
         accepted(&two(on("side", condition), json!({"essential": false})), &json!({}));
     }
     task(&two(on("side", "HEALTHY"), json!({})), "must have a health check: 'side' has none.");
+    task(
+        &two(on("side", "HEALTHY"), json!({"healthCheck": {"command": ["NONE"]}})),
+        "must have a health check: 'side' has none.",
+    );
     accepted(
         &two(on("side", "HEALTHY"), json!({"healthCheck": {"command": ["CMD", "true"]}})),
         &json!({}),
