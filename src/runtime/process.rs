@@ -129,12 +129,27 @@ fn executable(path: &std::path::Path) -> io::Result<bool> {
     Ok(metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Undoes what this program and its language's runtime changed: the mask, and SIGPIPE being ignored.
+/// Undoes what this program, its language's runtime and whoever started it changed: the signal mask, and signals that
+/// are ignored, both of which `execve` hands on.
 #[expect(unsafe_code, reason = "signal dispositions have no safe interface")]
 pub(crate) fn default_signals() {
-    use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
-    // SAFETY: no handler is installed, only the default action.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+    /// The kernel's `struct sigaction`, larger than any architecture's.
+    const DEFAULT: [u64; 8] = [0; 8];
+    for signal in 1..=64 {
+        // The system call itself, because the C library does not give away the two signals it uses.
+        // SAFETY: all zeroes is the default action, no handler is installed, and 8 is the size of the kernel's mask.
+        // SIGKILL and SIGSTOP are refused, which changes nothing.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null::<u8>(),
+                8_usize,
+            )
+        };
+    }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 

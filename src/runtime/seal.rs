@@ -82,6 +82,7 @@ fn in_memory(path: &Path) -> io::Result<SealedProgram> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
     use std::process::Command;
 
@@ -91,14 +92,20 @@ mod tests {
             return;
         }
         let dir = tempfile::tempdir().unwrap();
-        let (empty, program) = (dir.path().join("empty"), dir.path().join("program"));
+        // Beside each other: layers must not lie in one another.
+        let (empty, program) = (dir.path().join("empty"), dir.path().join("bin/program"));
         fs::create_dir(&empty).unwrap();
+        fs::create_dir(dir.path().join("bin")).unwrap();
         fs::copy("/bin/true", &program).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let before = fs::read(&program).unwrap();
         let sealed = seal(&program, &empty).unwrap();
         assert!(Command::new(sealed.path()).status().unwrap().success());
-        assert!(fs::OpenOptions::new().write(true).open(sealed.path()).is_err());
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .open(sealed.path())
+            .and_then(|mut file| file.write_all(b"overwritten"));
+        assert!(written.is_err());
         // Replacing the file, as an upgrade does, changes nothing for the handle.
         fs::remove_file(&program).unwrap();
         assert!(Command::new(sealed.path()).status().unwrap().success());

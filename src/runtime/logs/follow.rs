@@ -33,7 +33,12 @@ impl LogFollower {
             WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO,
         )
         .map_err(|e| error(e.into()))?;
-        let watch = AsyncFd::new(watch).map_err(error)?;
+        #[expect(
+            unsafe_code,
+            reason = "tokio leaves it to the caller that the descriptor stays open"
+        )]
+        // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped.
+        let watch = unsafe { AsyncFd::register(watch) }.map_err(|e| error(e.into()))?;
         let reader = LogReader::open(&path, beginning)?;
         Ok(Self { path, reader, watch })
     }

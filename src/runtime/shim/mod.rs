@@ -65,6 +65,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> io::Result<()> {
+    close_inherited();
     // What stops the agent, or hangs up its terminal, is not for the containers.
     let mut mask = SigSet::empty();
     for signal in
@@ -86,4 +87,20 @@ fn run(arguments: Arguments) -> io::Result<()> {
     }
     drop(null);
     serve::Shim::new(arguments, listener, signals)?.serve()
+}
+
+/// Whoever started the agent may have left descriptors open in it; none of them is for a container.
+#[expect(unsafe_code, reason = "descriptors that nobody here owns can only be closed by number")]
+fn close_inherited() {
+    let last = libc::c_int::MAX;
+    // SAFETY: nothing has been opened yet, so nothing in this program owns a descriptor above 2.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, last, 0) };
+    if result != 0 {
+        // Before Linux 5.9: one by one, as far as the limit says they can go.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        for fd in 3..limit.and_then(|n| i32::try_from(n).ok()).unwrap_or(1 << 20) {
+            // SAFETY: as above.
+            unsafe { libc::close(fd) };
+        }
+    }
 }
