@@ -323,7 +323,11 @@ impl Client {
     }
 
     /// A whole body of at most `limit` bytes.
-    pub(super) async fn body(&self, mut answer: Answer, limit: u64) -> Result<Vec<u8>, TransferError> {
+    pub(super) async fn body(
+        &self,
+        mut answer: Answer,
+        limit: u64,
+    ) -> Result<Vec<u8>, TransferError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.piece(&mut answer).await? {
             if (bytes.len() + piece.len()) as u64 > limit {
