@@ -41,7 +41,9 @@ impl Url {
         }
         let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
         let port = match authority.port() {
-            Some(port) => port.as_str().parse().map_err(|_| refuse())?,
+            Some(port) => port.as_u16(),
+            // What follows the host is no port number.
+            None if authority.as_str() != authority.host() => return Err(refuse()),
             None if secure => 443,
             None => 80,
         };
