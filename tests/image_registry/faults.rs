@@ -49,7 +49,7 @@ async fn a_corrupted_blob_is_refused() {
     let layer = blob.to_string();
     let front = Front::start("127.0.0.1", &registry.address, move |request, _| {
         if request.path.ends_with(&layer) {
-            return Reply::Changed(Box::new(|body| body[150_000] ^= 1));
+            return Reply::Changed(|body| body[150_000] ^= 1);
         }
         Reply::Same
     });
@@ -67,12 +67,12 @@ async fn a_corrupted_manifest_is_refused() {
     let (manifest, _) = push_simple(&registry, "a", b"x");
     let front = Front::start("127.0.0.1", &registry.address, |request, _| {
         if request.path.contains("/manifests/") {
-            return Reply::Changed(Box::new(|body| {
+            return Reply::Changed(|body| {
                 let at = body.iter().position(|b| *b == b',').unwrap();
                 body.splice(at..=at, *b" ");
                 body.insert(at, b',');
                 body.pop();
-            }));
+            });
         }
         Reply::Same
     });

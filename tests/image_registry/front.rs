@@ -21,7 +21,7 @@ impl Request {
 /// What to answer.
 pub(crate) enum Reply {
     /// What the registry behind answers, its body changed by a function.
-    Changed(Box<dyn Fn(&mut Vec<u8>) + Send>),
+    Changed(fn(&mut Vec<u8>)),
     /// What the registry behind answers.
     Same,
     /// The registry's answer, broken off after so many bytes of the body.
@@ -90,14 +90,10 @@ fn serve(
         let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&body));
         return;
     }
-    let head: String = request
-        .head
-        .trim_end()
-        .lines()
-        .filter(|line| !line.to_ascii_lowercase().starts_with("connection:"))
-        .map(|line| format!("{line}\r\n"))
-        .collect();
-    let forwarded = format!("{head}Connection: close\r\n\r\n");
+    let fields = request.head.trim_end().lines();
+    let kept = fields.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let head = kept.collect::<Vec<_>>().join("\r\n");
+    let forwarded = format!("{head}\r\nConnection: close\r\n\r\n");
     let (_, head, mut body) = exchange(behind, forwarded.as_bytes(), &[]);
     if let Reply::Changed(change) = &reply {
         change(&mut body);

@@ -2,6 +2,13 @@
 //!
 //! Without the `docker-registry` binary the tests say so and pass; `tests/run` installs it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
 mod front;
 mod images;
 mod registry;

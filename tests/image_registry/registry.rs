@@ -11,8 +11,8 @@ pub(crate) struct Registry {
     process: Child,
     pub(crate) address: String,
     authorization: Option<String>,
-    _directory: tempfile::TempDir,
-    _users: Option<tempfile::TempDir>,
+    /// Removed with the registry.
+    directories: Vec<tempfile::TempDir>,
 }
 
 impl Drop for Registry {
@@ -54,7 +54,7 @@ impl Registry {
         let auth = format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display());
         let mut registry = Self::start_with(&auth, Some(basic(user, password)))?;
         // The registry reads the file when the first request comes.
-        registry._users = Some(directory);
+        registry.directories.push(directory);
         Some(registry)
     }
 
@@ -90,7 +90,7 @@ impl Registry {
         };
         // Its log must be read on, or it blocks.
         std::thread::spawn(move || lines.for_each(drop));
-        Some(Self { process, address, authorization, _directory: directory, _users: None })
+        Some(Self { process, address, authorization, directories: vec![directory] })
     }
 
     /// Pushes a blob.
@@ -118,18 +118,16 @@ impl Registry {
     }
 
     fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-        let mut request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        let kind =
+            if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
+        let authorization = self.authorization.as_ref();
+        let authorization =
+            authorization.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{kind}{authorization}\r\n",
             self.address,
             body.len()
         );
-        if !kind.is_empty() {
-            request.push_str(&format!("Content-Type: {kind}\r\n"));
-        }
-        if let Some(authorization) = &self.authorization {
-            request.push_str(&format!("Authorization: {authorization}\r\n"));
-        }
-        request.push_str("\r\n");
         exchange(&self.address, request.as_bytes(), body)
     }
 }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub(crate) struct Archive(Vec<u8>);
 
 /// One member; `..member(b'0', "x")` fills the rest.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) struct Member<'a> {
     pub(crate) kind: u8,
     pub(crate) path: &'a str,

@@ -8,8 +8,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
-fn kernel_refuses(result: Result<coracle::image::digest::Digest, UnpackError>) {
-    assert!(matches!(result, Err(UnpackError::Kernel { .. })), "{result:?}");
+fn kernel_refuses<T: std::fmt::Debug>(result: Result<T, UnpackError>) {
+    let refused = result.map(|_| ());
+    assert!(matches!(refused, Err(UnpackError::Kernel { .. })), "{refused:?}");
 }
 
 #[test]
@@ -219,10 +220,10 @@ fn bombs_meet_a_bound() {
     );
     // Either bound may be met first.
     assert!(matches!(Target::new().unpack(&many), Err(UnpackError::Quota { .. })));
-    excessive(Archive::default().pax(&[("comment", &[b'x'; 2 << 20])]).file("a", b""));
+    excessive(Archive::default().pax(&[("comment", &vec![b'x'; 2 << 20])]).file("a", b""));
     excessive(
         Archive::default()
-            .add(Member { content: &[b'x'; 2 << 20], ..member(b'L', "l") })
+            .add(Member { content: &vec![b'x'; 2 << 20], ..member(b'L', "l") })
             .file("a", b""),
     );
     excessive(Archive::default().add(Member { size: Some("77777777777"), ..member(b'K', "l") }));

@@ -6,7 +6,6 @@ use super::transfer::TransferError;
 use crate::image::layout::LayoutError;
 use crate::image::manifest::DocumentError;
 use crate::image::platform::PlatformError;
-use crate::image::reference::Reference;
 use std::io;
 
 /// Why an image was not pulled.
@@ -16,7 +15,7 @@ pub enum PullError {
     #[error("manifest for {image} not found: manifest unknown")]
     NotFound {
         /// The image.
-        image: Reference,
+        image: String,
     },
     /// The registry does not have the blob its manifest names.
     #[error("{registry} does not have blob {digest} of {image}")]
@@ -26,7 +25,7 @@ pub enum PullError {
         /// The blob.
         digest: String,
         /// The image.
-        image: Reference,
+        image: String,
     },
     /// Credentials are missing, wrong, or not allowed.
     #[error(
@@ -34,7 +33,7 @@ pub enum PullError {
     )]
     Denied {
         /// The image.
-        image: Reference,
+        image: String,
         /// What the registry says.
         reason: String,
     },
@@ -42,7 +41,7 @@ pub enum PullError {
     #[error("pull of {image}: {source}")]
     Auth {
         /// The image.
-        image: Reference,
+        image: String,
         /// What went wrong.
         source: AuthError,
     },
@@ -50,7 +49,7 @@ pub enum PullError {
     #[error("failed to resolve ref {image}: {source}")]
     Transfer {
         /// The image.
-        image: Reference,
+        image: String,
         /// What went wrong.
         source: TransferError,
     },
@@ -68,7 +67,7 @@ pub enum PullError {
     #[error("{image}: {source}")]
     Document {
         /// The image.
-        image: Reference,
+        image: String,
         /// What is wrong.
         source: DocumentError,
     },
@@ -76,13 +75,13 @@ pub enum PullError {
     #[error("{image}: indexes are nested too deep")]
     Nested {
         /// The image.
-        image: Reference,
+        image: String,
     },
     /// The image does not exist for this box.
     #[error("{image}: {source}")]
     Platform {
         /// The image.
-        image: Reference,
+        image: String,
         /// What exists.
         source: PlatformError,
     },

@@ -92,7 +92,7 @@ async fn from_endpoint(
         (shared.options.docker_configs.clone(), registry.to_owned(), image.clone());
     let credentials = blocking(move || {
         auth::stored(&files, &named, &about)
-            .map_err(|source| PullError::Auth { image: about.clone(), source })
+            .map_err(|source| PullError::Auth { image: about.to_string(), source })
     })
     .await?;
     let pull = Pull {
@@ -122,7 +122,7 @@ struct Chosen {
 
 impl Pull {
     async fn run(&self) -> Result<Digest, PullError> {
-        let image = self.session.image().clone();
+        let image = self.session.image().to_string();
         let chosen = self.choose().await?;
         self.blob(chosen.manifest.config.clone(), false).await?;
         let (shared, manifest) = (self.shared.clone(), chosen.manifest.clone());
@@ -136,7 +136,7 @@ impl Pull {
         self.shared
             .platform
             .accept(&config.platform)
-            .map_err(|source| PullError::Platform { image: image.clone(), source })?;
+            .map_err(|source| PullError::Platform { image: image.to_string(), source })?;
         self.layers(&chosen.manifest.layers).await?;
 
         let mut entry = Descriptor {
@@ -169,7 +169,7 @@ impl Pull {
                 None => self.manifest(image.tag().unwrap_or("latest"), None).await?,
             };
             let digest = Digest::of(&bytes);
-            let wrong = |source| PullError::Document { image: image.clone(), source };
+            let wrong = |source| PullError::Document { image: image.to_string(), source };
             match Document::parse(&bytes).map_err(wrong)? {
                 Document::Manifest(manifest) => {
                     return Ok(Chosen { digest, bytes, manifest, index });
@@ -177,14 +177,14 @@ impl Pull {
                 Document::Index(document) => {
                     let chosen =
                         self.shared.platform.choose(&document.manifests).map_err(|source| {
-                            PullError::Platform { image: image.clone(), source }
+                            PullError::Platform { image: image.to_string(), source }
                         })?;
                     index.get_or_insert(digest);
                     wanted = Some(chosen.digest);
                 }
             }
         }
-        Err(PullError::Nested { image: image.clone() })
+        Err(PullError::Nested { image: image.to_string() })
     }
 
     /// A manifest that may be here already.
@@ -260,7 +260,7 @@ impl Pull {
     async fn blob(&self, blob: Descriptor, reported: bool) -> Result<(), PullError> {
         if !reported && blob.size > CONFIG_LIMIT {
             let source = DocumentError::Config(blob.size);
-            return Err(PullError::Document { image: self.session.image().clone(), source });
+            return Err(PullError::Document { image: self.session.image().to_string(), source });
         }
         let report = |done| {
             if reported {

@@ -97,7 +97,8 @@ impl Session {
             challenged = true;
             let mut authorization = self.authorization.lock().await;
             if *authorization == used || authorization.is_none() {
-                let auth_failed = |source| PullError::Auth { image: self.image.clone(), source };
+                let auth_failed =
+                    |source| PullError::Auth { image: self.image.to_string(), source };
                 let challenge = Challenge::parse(&answer.headers).map_err(auth_failed)?;
                 let credentials = self.credentials.as_ref();
                 let fresh = auth::answer(
@@ -109,9 +110,10 @@ impl Session {
                 )
                 .await
                 .map_err(|error| match &error {
-                    auth::AuthError::Refused { status: 401 | 403, .. } => {
-                        PullError::Denied { image: self.image.clone(), reason: error.to_string() }
-                    }
+                    auth::AuthError::Refused { status: 401 | 403, .. } => PullError::Denied {
+                        image: self.image.to_string(),
+                        reason: error.to_string(),
+                    },
                     _ => auth_failed(error),
                 })?;
                 if fresh.is_none() {
@@ -134,7 +136,7 @@ impl Session {
         let body = self.client.body(answer, ERROR_LIMIT).await.unwrap_or_default();
         let reason = reason(&body)
             .unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned());
-        let image = self.image.clone();
+        let image = self.image.to_string();
         Err(match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PullError::Denied { image, reason },
             StatusCode::NOT_FOUND
@@ -149,7 +151,7 @@ impl Session {
 
     /// An error of the connection, about this image.
     pub(super) fn transfer_failed(&self, source: super::transfer::TransferError) -> PullError {
-        PullError::Transfer { image: self.image.clone(), source }
+        PullError::Transfer { image: self.image.to_string(), source }
     }
 }
 

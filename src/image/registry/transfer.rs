@@ -23,9 +23,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 const CONNECT: Duration = Duration::from_secs(15);
-const HEADERS: Duration = Duration::from_secs(60);
+const HEADERS: Duration = Duration::from_mins(1);
 /// Longest silence within a body.
-const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_mins(1);
 const REDIRECTS: usize = 5;
 const IDLE_CONNECTIONS: usize = 4;
 const AGENT: &str = concat!("coracle/", env!("CARGO_PKG_VERSION"));

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn times() {
-        let time = |text: &str| parse_time(text.as_bytes()).map(|t| (t.tv_sec, t.tv_nsec as i64));
+        let time = |text: &str| parse_time(text.as_bytes()).map(|t| (t.tv_sec, t.tv_nsec));
         assert_eq!(time("12"), Some((12, 0)));
         assert_eq!(time("12.5"), Some((12, 500_000_000)));
         assert_eq!(time("-1.25"), Some((-2, 750_000_000)));

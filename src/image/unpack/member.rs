@@ -13,7 +13,7 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 const METADATA_LIMIT: u64 = 1 << 20;
 /// Most pieces of one sparse file.
 const PIECES_LIMIT: usize = 1 << 15;
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// Why the stream is not a tar archive that is taken.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ impl<R: Read> Members<R> {
     }
 
     /// The next member that is not metadata; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Member>, TarError> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, TarError> {
         let (mut name, mut link, mut pax) = (None, None, None);
         loop {
             self.skip()?;
@@ -186,7 +186,7 @@ impl<R: Read> Members<R> {
             return Err(TarError::Damaged("a member's size is impossible"));
         }
         self.remaining = size;
-        self.padding = size.next_multiple_of(BLOCK) - size;
+        self.padding = size.next_multiple_of(BLOCK as u64) - size;
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl<R: Read> Members<R> {
         let mut digits = Vec::new();
         let mut wanted = 1;
         while numbers.len() < wanted {
-            let mut block = [0; BLOCK as usize];
+            let mut block = [0; BLOCK];
             self.data().read_exact(&mut block)?;
             for byte in block {
                 if numbers.len() == wanted {
