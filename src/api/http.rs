@@ -3,7 +3,7 @@
 use super::body::{self, AnswerBody};
 use super::error::{ApiError, Exception};
 use super::shapes::{self, Operation};
-use super::{Api, operations};
+use super::{Api, local, operations};
 use crate::auth::sigv4::{self, SignedRequest};
 use crate::plan::Ids;
 use crate::sys;
@@ -44,6 +44,9 @@ pub(super) async fn answer(
             Exception::AccessDenied,
             "Only root and the agent's own user may use this socket.",
         )),
+        (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
+            local::answer(api, request).await
+        }
         (&Method::POST, "/") => match ecs(&api, peer, request).await {
             Ok(output) => json_answer(StatusCode::OK, &output),
             Err(error) => failure(&error),
