@@ -47,12 +47,11 @@ pub(super) async fn answer(
         (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
             local::answer(api, request).await
         }
-        (&Method::POST, "/") => match ecs(&api, peer, request).await {
+        (&Method::GET | &Method::HEAD, "/") => greeting(&api),
+        _ => match ecs(&api, peer, request).await {
             Ok(output) => json_answer(StatusCode::OK, &output),
             Err(error) => failure(&error),
         },
-        (&Method::GET | &Method::HEAD, "/") => greeting(&api),
-        (_, path) => not_found(&method, path),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -74,6 +73,11 @@ async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value,
             body: &bytes,
         };
         sigv4::verify(&signed, &api.keys, sys::now())?;
+    }
+    if head.method != Method::POST || head.uri.path() != "/" {
+        let path: String = head.uri.path().chars().take(128).collect();
+        let message = format!("{} {path} is not there; the ECS API is POST /.", head.method);
+        return Err(ApiError::new(Exception::UnknownPath, message));
     }
     let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok());
     let operation = target
@@ -112,14 +116,6 @@ fn greeting(api: &Api) -> Response<AnswerBody> {
         env!("CARGO_PKG_VERSION")
     );
     plain(StatusCode::OK, TEXT, text)
-}
-
-fn not_found(method: &Method, path: &str) -> Response<AnswerBody> {
-    let path: String = path.chars().take(128).collect();
-    let message = format!("{method} {path} is not there; the ECS API is POST /.");
-    let mut response = failure(&ApiError::new(Exception::UnknownOperation, message));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
 }
 
 /// An exception: its name in the body for botocore and in a header for other SDKs.
