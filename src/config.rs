@@ -1,1 +1,237 @@
-//! Stub of `config`.
+//! The settings of an agent: flags, then `CORACLE_*` variables, then the configuration file, then defaults.
+//!
+//! `configs/agent.toml` is the commented file that equals the defaults. Unknown keys and values that make no sense are
+//! errors that name the key, the value, and where it came from. `CORACLE_*` variables that are no setting may belong to
+//! somebody else; [`Config::unknown_variables`] has them, for a warning.
+//!
+//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
+//! file only.
+
+use crate::model::{ClusterName, Scope};
+use crate::plan::world::PullBehavior;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+mod parse;
+
+/// The settings, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where everything is kept that must survive a reboot.
+    pub state_dir: PathBuf,
+    /// Sockets and what is made anew at every boot.
+    pub run_dir: PathBuf,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The cgroup that all tasks are under, relative to the root of the hierarchy.
+    pub cgroup_parent: String,
+    /// Region and account of ARNs.
+    pub scope: Scope,
+    /// The cluster that this box registers with.
+    pub cluster: ClusterName,
+    /// When images are pulled.
+    pub image_pull_behavior: PullBehavior,
+    /// `stopTimeout` of containers that set none.
+    pub container_stop_timeout: Duration,
+    /// How long stopped tasks stay describable; at least an hour.
+    pub stopped_task_retention: Duration,
+    /// How many stopped tasks are kept at most.
+    pub stopped_tasks_kept: usize,
+    /// TCP ports that tasks must not use.
+    pub reserved_ports: Vec<u16>,
+    /// UDP ports that tasks must not use.
+    pub reserved_ports_udp: Vec<u16>,
+    /// MiB of memory that tasks must not use.
+    pub reserved_memory: u32,
+    /// Attributes of this container instance; an empty value is none.
+    pub instance_attributes: BTreeMap<String, String>,
+    /// What is logged: a level, and `TARGET=LEVEL`, separated by commas.
+    pub log: Targets,
+    /// Rotation of container logs.
+    pub container_log: ContainerLog,
+    /// Stop all tasks when the agent ends; a flag only, for tests.
+    pub stop_tasks_on_exit: bool,
+    /// Registries that need something special, by `HOST` or `HOST:PORT` as named in images.
+    pub registries: BTreeMap<String, Registry>,
+    /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
+    /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
+    pub docker_config: PathBuf,
+    /// `CORACLE_*` variables that are no setting.
+    pub unknown_variables: Vec<String>,
+}
+
+/// Rotation of a container's log file, where its task definition sets none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerLog {
+    /// Bytes after which a file is rotated.
+    pub max_size: u64,
+    /// Files kept, the current one included.
+    pub max_file: u32,
+}
+
+/// Settings of one registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registry {
+    /// Plain HTTP, and certificates that cannot be verified, are accepted.
+    pub insecure: bool,
+    /// Hosts that are asked first, in this order: `HOST[:PORT]`, or a URL with `http://` or `https://`.
+    pub mirrors: Vec<String>,
+    /// A file of PEM certificates to trust for it, besides the usual ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/coracle".into(),
+            run_dir: "/run/coracle".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 51678)),
+            cgroup_parent: "coracle".to_owned(),
+            scope: Scope::default(),
+            cluster: ClusterName::default_cluster(),
+            image_pull_behavior: PullBehavior::PreferCached,
+            container_stop_timeout: Duration::from_secs(30),
+            stopped_task_retention: Duration::from_hours(3),
+            stopped_tasks_kept: 1000,
+            reserved_ports: vec![22, 2375, 2376, 51678, 51679, 51680],
+            reserved_ports_udp: Vec::new(),
+            reserved_memory: 0,
+            instance_attributes: BTreeMap::new(),
+            log: Targets::new().with_default(LevelFilter::INFO),
+            container_log: ContainerLog { max_size: 10 * 1024 * 1024, max_file: 3 },
+            stop_tasks_on_exit: false,
+            registries: BTreeMap::new(),
+            docker_config: "/root/.docker/config.json".into(),
+            unknown_variables: Vec::new(),
+        }
+    }
+}
+
+/// What the command line sets; each wins over variables and the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `--run-dir`.
+    pub run_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<String>,
+    /// `--region`.
+    pub region: Option<String>,
+    /// `--account`.
+    pub account: Option<String>,
+    /// `--cluster`.
+    pub cluster: Option<String>,
+    /// `--log`.
+    pub log: Option<String>,
+    /// `--stop-tasks-on-exit`.
+    pub stop_tasks_on_exit: bool,
+}
+
+/// The file that is read when none is named, if it is there.
+pub const DEFAULT_FILE: &str = "/etc/coracle/agent.toml";
+
+/// The largest configuration file that is read.
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+/// Why the settings were refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is larger than a configuration can be.
+    #[error("the configuration {path} is larger than {LARGEST_FILE} bytes")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not TOML, or has a key that there is not.
+    #[error("in the configuration {path}: {source}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        source: Box<toml::de::Error>,
+    },
+    /// A variable is not UTF-8.
+    #[error("the variable {0} is not UTF-8")]
+    NotUnicode(String),
+    /// A value that makes no sense.
+    #[error("{origin}: {value:?} is not valid: {rule}")]
+    Invalid {
+        /// The key of the file, the variable or the flag.
+        origin: String,
+        /// What was given.
+        value: String,
+        /// What would be.
+        rule: String,
+    },
+}
+
+impl Config {
+    /// Reads the file and the environment of this process.
+    pub fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::from_parts(overrides, std::env::vars_os())
+    }
+
+    /// The same with a given environment.
+    pub fn from_parts(
+        overrides: &Overrides,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let variables = parse::variables(environment)?;
+        let named =
+            overrides.config.clone().or_else(|| variables.get("CORACLE_CONFIG").map(PathBuf::from));
+        let (file, path) = match named {
+            Some(path) => (parse::read_file(&path)?, path),
+            None => {
+                let path = PathBuf::from(DEFAULT_FILE);
+                match parse::read_file(&path) {
+                    Err(ConfigError::Unreadable { source, .. })
+                        if source.kind() == std::io::ErrorKind::NotFound =>
+                    {
+                        (parse::File::default(), path)
+                    }
+                    file => (file?, path),
+                }
+            }
+        };
+        parse::merge(overrides, &variables, file, &path)
+    }
+
+    /// The API's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.run_dir)
+    }
+
+    /// The store's directory.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.state_dir.join("store")
+    }
+}
+
+/// The API's socket in a run directory.
+#[must_use]
+pub fn socket(run_dir: &Path) -> PathBuf {
+    run_dir.join("api.sock")
+}
+
+#[cfg(test)]
+mod tests;

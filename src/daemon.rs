@@ -1,1 +1,167 @@
-//! Stub of `daemon`.
+//! Wiring: opens what the engine joins, starts it and its servers, and owns the order in which all of it ends.
+//!
+//! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
+//! agent, which keeps everything in directories of its own and leaves nothing behind.
+
+mod foreground;
+mod host;
+
+pub use foreground::Foreground;
+
+use crate::api::{self, Listeners};
+use crate::auth::Keys;
+use crate::config::{Config, Overrides};
+use crate::engine::{self, BootMark, Handle, Parts};
+use crate::image::ImageStore;
+use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
+use crate::plan::{Command, Ids, Settings};
+use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
+use crate::store::{self, Store};
+use crate::{sys, telemetry};
+use anyhow::Context;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// The key under which the store keeps the id of this box.
+const INSTANCE_ID: &str = "containerInstance";
+
+/// Runs the agent until SIGTERM or SIGINT. Tasks go on without it unless the configuration says otherwise.
+///
+/// # Errors
+/// When the configuration, the state or the kernel does not allow it to start.
+pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
+    let config = Config::load(flags)?;
+    telemetry::init(config.log.clone()).context("cannot start logging")?;
+    for variable in &config.unknown_variables {
+        tracing::warn!("{variable} is not a setting and has no effect");
+    }
+    worker_threads()?.block_on(async {
+        let started = start(&config, &config.state_dir, Some(config.listen)).await?;
+        let Started { handle, listeners, keys } = started;
+        // A service manager is optional; without one there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
+        api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        if config.stop_tasks_on_exit {
+            stop_all_tasks(&handle).await?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// An engine with its servers bound, not yet served.
+struct Started {
+    handle: Handle,
+    listeners: Listeners,
+    keys: Arc<Keys>,
+}
+
+/// The multi-threaded runtime of the agent: two workers, whatever the number of cores.
+fn worker_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+}
+
+/// Opens everything under the directories of `config` (images under `image_dir`) and starts the engine.
+async fn start(
+    config: &Config,
+    image_dir: &Path,
+    listen: Option<SocketAddr>,
+) -> anyhow::Result<Started> {
+    for dir in [&config.state_dir, &config.run_dir] {
+        private_dir(dir)?;
+    }
+    let (events_in, events) = mpsc::unbounded_channel();
+    let runtime = Runtime::open(
+        RuntimeConfig {
+            state_dir: config.state_dir.clone(),
+            run_dir: config.run_dir.clone(),
+            cgroup_parent: config.cgroup_parent.clone(),
+            log: LogDefaults {
+                max_size: config.container_log.max_size,
+                max_file: config.container_log.max_file,
+            },
+        },
+        events_in,
+    )?;
+    let store = Store::open(&config.store_dir(), store::Options::default())?;
+    let images = ImageStore::open(image_dir, host::image_options(config))?;
+    let keys = Arc::new(Keys::open(&config.state_dir)?);
+    let settings = settings(config, &store)?;
+    let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
+    let instance = host::this_instance(config, &settings)?;
+
+    let handle = engine::start(Parts { store, runtime, events, images, settings, boot })?;
+    handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
+    handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
+    let listeners = Listeners::bind(listen, &config.socket()).await?;
+    Ok(Started { handle, listeners, keys })
+}
+
+/// Makes `dir` if it is missing; only its owner may look inside.
+fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(dir)
+        .with_context(|| format!("cannot make the directory {}", dir.display()))
+}
+
+fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
+    let id = match store.get_meta(INSTANCE_ID)? {
+        Some(id) => serde_json::from_value(id).context("the stored id of this box is not valid")?,
+        None => {
+            let id = ContainerInstanceId::new(Ids::from_seed(sys::seed()).hex32())?;
+            store.put_meta(INSTANCE_ID, &serde_json::to_value(&id)?)?;
+            id
+        }
+    };
+    Ok(Settings {
+        scope: config.scope.clone(),
+        this_instance: Some(id),
+        pull_behavior: config.image_pull_behavior,
+        stop_timeout: config.container_stop_timeout,
+        stopped_task_retention: config.stopped_task_retention,
+        stopped_tasks_kept: config.stopped_tasks_kept,
+    })
+}
+
+/// Resolves when somebody asks this process to stop.
+async fn asked_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("cannot wait for signals; only SIGKILL ends this process");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Stops every task and waits until all of them have.
+async fn stop_all_tasks(handle: &Handle) -> anyhow::Result<()> {
+    let running: Vec<_> = handle.read(|world| {
+        let wanted = |task: &&crate::model::Task| task.desired_status == DesiredStatus::Running;
+        world.tasks.values().filter(wanted).map(|t| (t.cluster.clone(), t.id.clone())).collect()
+    });
+    for (cluster, task) in running {
+        let reason = Some("The agent is stopping.".to_owned());
+        handle.submit(Command::StopTask { cluster, task, reason }).await?;
+    }
+    handle
+        .wait_until(|world| world.tasks.values().all(|t| t.last_status == TaskStatus::Stopped))
+        .await?;
+    Ok(())
+}

@@ -48,7 +48,7 @@ pub(super) struct Arguments {
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
-        crate::daemon::agent(Overrides {
+        crate::daemon::agent(&Overrides {
             config: self.config,
             state_dir: self.state_dir,
             run_dir: self.run_dir,

@@ -1,1 +1,86 @@
-//! Stub of `engine`.
+//! The shell around the pure core: observe → plan → commit → act.
+//!
+//! ```text
+//!   api, cli, fleet ──Command──►┌────────────────────────── writer (one task) ───────────────────────────┐
+//!   runtime events ──Observe──► │ apply commands → plan until quiet → commit ONE transaction → publish   │
+//!   clock ──────────wake_at───► │                                                    │                   │
+//!                               └──────────────▲─────────────────────────────────────┼───────────────────┘
+//!                                              │ Observe                             │ actions
+//!                                              └──────── hands (a task per action) ◄─┘
+//! ```
+//!
+//! There is one writer. It works on a world of its own; readers see another, which changes only after the commit, so
+//! nobody is ever shown what a crash could take back. A commit that fails (a full disk) changes nothing: commands are
+//! answered as unavailable, observations are kept and tried again, no action runs.
+//!
+//! At start nothing remembered is trusted: [`runtime`](crate::runtime) looks for running shims, what it finds comes in
+//! as observations, and only then `Scanned` lets the planner act.
+
+mod boot;
+mod handle;
+mod hands;
+mod writer;
+
+pub use boot::BootMark;
+pub use handle::{Handle, SubmitError};
+
+use crate::image::ImageStore;
+use crate::plan::{Settings, World};
+use crate::runtime::{self, Runtime};
+use crate::store::{Store, StoreError};
+use hands::Hands;
+use std::sync::{Arc, RwLock};
+use tokio::sync::{mpsc, watch};
+
+/// What the engine joins.
+#[derive(Debug)]
+pub struct Parts {
+    /// The durable state.
+    pub store: Store,
+    /// The containers.
+    pub runtime: Runtime,
+    /// What the runtime reports by itself.
+    pub events: mpsc::UnboundedReceiver<runtime::Event>,
+    /// The images.
+    pub images: ImageStore,
+    /// For the planners.
+    pub settings: Settings,
+    /// Tells a reboot from a restart.
+    pub boot: BootMark,
+}
+
+/// Loads the world and starts the writer; the handle is usable at once.
+///
+/// The scan for running shims goes on in the background; commands are accepted meanwhile.
+pub fn start(parts: Parts) -> Result<Handle, StoreError> {
+    let Parts { store, runtime, events, images, settings, boot } = parts;
+    let mut world = store.load()?;
+    world.settings = settings.clone();
+    world.observed.images = images.names();
+
+    let published = Arc::new(RwLock::new(world.clone()));
+    let (requests_in, requests) = mpsc::channel(256);
+    let (facts_in, facts) = mpsc::unbounded_channel();
+    let (commits, watch) = watch::channel(0);
+
+    let handle = Handle::new(
+        requests_in,
+        Arc::clone(&published),
+        watch,
+        settings,
+        images.clone(),
+        runtime.logs().clone(),
+    );
+    let hands = Hands::new(runtime, images.clone(), facts_in);
+    hands.forward(events);
+    hands.scan(boot);
+    let writer =
+        writer::Writer::new(world, published, store, images, hands, requests, facts, commits);
+    tokio::spawn(writer.run());
+    Ok(handle)
+}
+
+/// Locks the published world for a moment. A poisoned lock is used all the same: changes are whole records.
+fn read_lock(world: &RwLock<World>) -> std::sync::RwLockReadGuard<'_, World> {
+    world.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -130,6 +130,9 @@ pub struct Container {
     /// When its process started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
+    /// From when its `startTimeout` counts, when that is not its start because the clock was set since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_timeout_from: Option<Timestamp>,
     /// When its process ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,

@@ -2,6 +2,7 @@
 
 use crate::model::task_definition::{ContainerDefinition, Volume};
 use crate::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
+use std::time::Duration;
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,15 @@ pub enum Action {
     Stop(ContainerRun),
     /// Send SIGKILL; answered by `Signalled`.
     Kill(ContainerRun),
+    /// Run a health check's command inside a running container; answered by `Probed`.
+    Probe {
+        /// In which run.
+        run: ContainerRun,
+        /// Program and arguments.
+        command: Vec<String>,
+        /// The command is killed after this.
+        timeout: Duration,
+    },
     /// Remove what the task has on the box: shim, cgroup, mounts, directories (logs stay); answered by `Released`.
     Release {
         /// The task.
@@ -79,6 +89,7 @@ pub enum ActionKey {
     Start(TaskId, ContainerName),
     Stop(TaskId, ContainerName),
     Kill(TaskId, ContainerName),
+    Probe(TaskId, ContainerName),
     Release(TaskId),
     Forget(TaskId),
 }
@@ -94,6 +105,7 @@ impl Action {
             }
             Self::Stop(run) => ActionKey::Stop(run.task.clone(), run.container.clone()),
             Self::Kill(run) => ActionKey::Kill(run.task.clone(), run.container.clone()),
+            Self::Probe { run, .. } => ActionKey::Probe(run.task.clone(), run.container.clone()),
             Self::Release { task, .. } => ActionKey::Release(task.clone()),
             Self::Forget { task } => ActionKey::Forget(task.clone()),
         }

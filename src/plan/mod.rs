@@ -13,6 +13,7 @@ pub mod action;
 pub mod change;
 pub mod check;
 pub mod command;
+pub(crate) mod effective;
 pub mod ids;
 pub mod instance;
 pub mod observation;

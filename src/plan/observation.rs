@@ -52,6 +52,15 @@ pub enum Observation {
         /// When.
         at: Timestamp,
     },
+    /// A health check's command ended.
+    Probed {
+        /// In which run.
+        run: ContainerRun,
+        /// How; None when it took too long or could not be run.
+        exit_code: Option<i32>,
+        /// When.
+        at: Timestamp,
+    },
     /// The task's shim is gone though it should not be; its containers have been killed.
     ShimLost {
         /// The task.
@@ -72,6 +81,11 @@ pub enum Observation {
     Forgotten {
         /// The task.
         task: TaskId,
+    },
+    /// The wall clock was set: by so many milliseconds it went forward (or, negative, back) beside the passing of time.
+    ClockStepped {
+        /// Milliseconds.
+        by: i64,
     },
     /// Looking for shims is done: every task not reported by `Started` or `Exited` before this has nothing running.
     /// With `rebooted`, the box has started anew since the last agent ran.

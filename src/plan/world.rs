@@ -3,9 +3,11 @@
 use super::action::ActionKey;
 use super::change::Change;
 use crate::model::assignment::Assignment;
+use crate::model::task_definition::TaskDefinitionStatus;
 use crate::model::{
-    Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family, ImageDigest, Revision,
-    Scope, Task, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp,
+    Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family, Generation, ImageDigest,
+    Revision, RuntimeId, Scope, Task, TaskDefinition, TaskDefinitionRef, TaskId, TaskStatus,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +36,19 @@ pub struct World {
     pub settings: Settings,
     /// What was observed; not stored.
     pub observed: Observed,
+    /// Derived from `tasks`; not stored.
+    pub index: Index,
+}
+
+/// Found faster than by looking at every record. [`World::apply`] keeps it; [`World::reindex`] makes it anew.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Index {
+    /// Stopped tasks, the one that stopped first in front.
+    pub stopped: BTreeSet<(Timestamp, TaskId)>,
+    /// Task definitions that are to be removed.
+    pub deleting: BTreeSet<TaskDefinitionRef>,
+    /// Client tokens, the oldest in front.
+    pub client_tokens: BTreeSet<(Timestamp, String)>,
 }
 
 /// A `clientToken` that was used.
@@ -99,11 +114,77 @@ pub struct Observed {
     pub images: BTreeMap<String, ImageDigest>,
     /// Actions handed to the shell whose outcome is not known yet. The engine adds them, observations remove them.
     pub in_flight: BTreeSet<ActionKey>,
+    /// Runs that were reported to be running since the program started and have not ended.
+    pub running: BTreeSet<RuntimeId>,
+    /// Signals that were sent, by run.
+    pub signals: BTreeMap<RuntimeId, Signals>,
+    /// Health checks, by run.
+    pub health: BTreeMap<RuntimeId, Health>,
+    /// Images that were pulled since the program started.
+    pub pulled: BTreeSet<String>,
+    /// Tasks that have something on the box though no record knows them: to be released.
+    pub orphans: BTreeMap<TaskId, Orphan>,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
 }
 
+/// When signals were sent to a run.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Signals {
+    /// The stop signal.
+    pub stopped_at: Option<Timestamp>,
+    /// SIGKILL, the last time.
+    pub killed_at: Option<Timestamp>,
+}
+
+/// What is on the box for a task that no record knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orphan {
+    /// The generation that was found.
+    pub generation: Generation,
+    /// Its processes are gone; its files are next.
+    pub released: bool,
+}
+
+/// Where the health check of a run is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// When the last check ended.
+    pub last_at: Option<Timestamp>,
+    /// Failures in a row that count.
+    pub failures: u32,
+}
+
+impl Index {
+    /// What the index of `world` must be.
+    #[must_use]
+    pub fn of(world: &World) -> Self {
+        let deleting = |definition: &&TaskDefinition| {
+            definition.status == TaskDefinitionStatus::DeleteInProgress
+        };
+        Self {
+            stopped: world.tasks.values().filter_map(stopped_key).collect(),
+            deleting: world
+                .task_definitions
+                .values()
+                .filter(deleting)
+                .map(TaskDefinition::reference)
+                .collect(),
+            client_tokens: world
+                .client_tokens
+                .iter()
+                .map(|(token, used)| (used.used_at, token.clone()))
+                .collect(),
+        }
+    }
+}
+
 impl World {
+    /// Makes [`Index`] anew from the records, after they were loaded by other means than [`World::apply`].
+    pub fn reindex(&mut self) {
+        self.index = Index::of(self);
+    }
+
     /// Carries out one change on the stored part.
     pub fn apply(&mut self, change: &Change) {
         match change.clone() {
@@ -111,9 +192,16 @@ impl World {
                 self.clusters.insert(cluster.name.clone(), cluster);
             }
             Change::PutTaskDefinition(definition) => {
-                self.task_definitions.insert(definition.reference(), *definition);
+                let reference = definition.reference();
+                if definition.status == TaskDefinitionStatus::DeleteInProgress {
+                    self.index.deleting.insert(reference.clone());
+                } else {
+                    self.index.deleting.remove(&reference);
+                }
+                self.task_definitions.insert(reference, *definition);
             }
             Change::DeleteTaskDefinition(reference) => {
+                self.index.deleting.remove(&reference);
                 self.task_definitions.remove(&reference);
             }
             Change::PutRevision(family, revision) => {
@@ -132,10 +220,14 @@ impl World {
                 self.assignments.remove(&task);
             }
             Change::PutTask(task) => {
-                self.tasks.insert(task.id.clone(), *task);
+                let key = stopped_key(&task);
+                let old = self.tasks.insert(task.id.clone(), *task);
+                self.unindex(old.as_ref());
+                self.index.stopped.extend(key);
             }
             Change::DeleteTask(id) => {
-                self.tasks.remove(&id);
+                let old = self.tasks.remove(&id);
+                self.unindex(old.as_ref());
             }
             Change::PutAccountSetting { principal, name, value } => {
                 self.account_settings.insert((principal, name), value);
@@ -144,11 +236,31 @@ impl World {
                 self.account_settings.remove(&(principal, name));
             }
             Change::PutClientToken(token, used) => {
+                self.forget_token(&token);
+                self.index.client_tokens.insert((used.used_at, token.clone()));
                 self.client_tokens.insert(token, used);
             }
             Change::DeleteClientToken(token) => {
-                self.client_tokens.remove(&token);
+                self.forget_token(&token);
             }
         }
     }
+
+    fn forget_token(&mut self, token: &str) {
+        if let Some(old) = self.client_tokens.remove(token) {
+            self.index.client_tokens.remove(&(old.used_at, token.to_owned()));
+        }
+    }
+
+    fn unindex(&mut self, task: Option<&Task>) {
+        if let Some(key) = task.and_then(stopped_key) {
+            self.index.stopped.remove(&key);
+        }
+    }
+}
+
+/// The key of a stopped task in [`Index::stopped`].
+fn stopped_key(task: &Task) -> Option<(Timestamp, TaskId)> {
+    (task.last_status == TaskStatus::Stopped)
+        .then(|| (task.stopped_at.unwrap_or(task.created_at), task.id.clone()))
 }

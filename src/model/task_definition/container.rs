@@ -218,7 +218,25 @@ shape! {
         /// `GPU`, `InferenceAccelerator`, `NeuronDevice`.
         r#type: String,
         /// Shared GPUs.
-        sharing_strategy: serde_json::Value,
+        sharing_strategy: SharingStrategy,
+    }
+}
+
+shape! {
+    /// How a GPU is shared.
+    pub struct SharingStrategy {
+        /// Through NVIDIA's MPS.
+        nvidia_mps: NvidiaMps,
+    }
+}
+
+shape! {
+    /// A share of a GPU.
+    pub struct NvidiaMps {
+        /// MiB of its memory.
+        memory: i64,
+        /// 1 to 100.
+        max_compute_percent: i64,
     }
 }
 

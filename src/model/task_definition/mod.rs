@@ -4,12 +4,23 @@
 //! registration, so defaults are filled in. Enumerations are kept as text and checked at registration, so that a
 //! definition written by a newer version still loads.
 
+mod attributes;
 mod container;
+mod launch_type;
+pub mod lenient;
 mod linux;
+mod normalise;
+mod registration;
+pub mod support;
+mod units;
+mod validate;
 mod volume;
 
+pub use attributes::requires_attributes;
 pub use container::*;
+pub use launch_type::compatibilities;
 pub use linux::*;
+pub use registration::{Registration, RegistrationError, register};
 pub use volume::*;
 
 use super::ids::{Family, Revision, TaskDefinitionRef};

@@ -3,9 +3,23 @@
 //! [`apply`] is pure: it checks the command against the world and answers with changes and a reply, or an error
 //! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
 
+mod cluster;
+mod constraint;
+mod instance;
+mod observe;
+pub(crate) mod placement;
+mod registration;
+pub(crate) mod run_task;
+mod scan;
+mod setting;
+mod stop_task;
+mod tag;
+mod task_definition;
+
 use super::change::Change;
 use super::ids::Ids;
 use super::observation::Observation;
+use super::reason::Reason;
 use super::world::World;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::task::TaskOverride;
@@ -185,6 +199,20 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// To answer.
     pub reply: Reply,
+    /// Why tasks went on differently than was wanted.
+    pub reasons: Vec<Reason>,
+}
+
+impl Outcome {
+    /// Nothing changes, nothing to say.
+    const fn nothing() -> Self {
+        Self { changes: Vec::new(), reply: Reply::Done, reasons: Vec::new() }
+    }
+
+    /// These changes, answered with `reply`.
+    const fn with(changes: Vec<Change>, reply: Reply) -> Self {
+        Self { changes, reply, reasons: Vec::new() }
+    }
 }
 
 /// Checks `command` against `world`. On an error nothing is to change.
@@ -200,6 +228,31 @@ pub fn apply(
     now: Timestamp,
     ids: &mut Ids,
 ) -> Result<Outcome, CommandError> {
-    let _ = (world, command, now, ids);
-    Err(CommandError::Client("no command is known".to_owned()))
+    match command {
+        Command::CreateCluster(create) => Ok(cluster::create(world, *create, now)),
+        Command::DeleteCluster(name) => cluster::delete(world, &name),
+        Command::RegisterTaskDefinition { content, tags, registered_by } => {
+            task_definition::register(world, *content, tags, registered_by, now)
+        }
+        Command::DeregisterTaskDefinition(definition) => {
+            task_definition::deregister(world, &definition, now)
+        }
+        Command::DeleteTaskDefinitions(definitions) => {
+            task_definition::delete(world, &definitions, now)
+        }
+        Command::RunTask(run) => run_task::run(world, *run, now, ids),
+        Command::StopTask { cluster, task, reason } => {
+            stop_task::stop(world, &cluster, &task, reason)
+        }
+        Command::TagResource { resource, tags } => tag::tag(world, &resource, tags),
+        Command::UntagResource { resource, keys } => tag::untag(world, &resource, &keys),
+        Command::PutAccountSetting { principal, name, value } => {
+            setting::put(principal, name, value)
+        }
+        Command::DeleteAccountSetting { principal, name } => {
+            setting::delete(world, principal, name)
+        }
+        Command::RegisterThisInstance(this) => instance::register(world, *this, now),
+        Command::Observe(observation) => Ok(observe::observe(world, observation, now)),
+    }
 }

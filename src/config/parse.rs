@@ -1,0 +1,520 @@
+//! From text to checked settings.
+
+use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
+use crate::model::{ClusterName, Scope};
+use crate::plan::world::PullBehavior;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) run_dir: Option<PathBuf>,
+    pub(super) listen: Option<String>,
+    pub(super) cgroup_parent: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) account: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) image_pull_behavior: Option<String>,
+    pub(super) container_stop_timeout: Option<String>,
+    pub(super) stopped_task_retention: Option<String>,
+    pub(super) stopped_tasks_kept: Option<usize>,
+    pub(super) reserved_ports: Option<Vec<u16>>,
+    pub(super) reserved_ports_udp: Option<Vec<u16>>,
+    pub(super) reserved_memory: Option<u32>,
+    pub(super) log: Option<String>,
+    pub(super) container_log_max_size: Option<String>,
+    pub(super) container_log_max_file: Option<u32>,
+    pub(super) docker_config: Option<PathBuf>,
+    pub(super) instance_attributes: Option<BTreeMap<String, String>>,
+    pub(super) registries: Option<BTreeMap<String, Registry>>,
+}
+
+/// The variables that are settings, and `CORACLE_CONFIG`.
+const VARIABLES: [&str; 20] = [
+    "CORACLE_CONFIG",
+    "CORACLE_STATE_DIR",
+    "CORACLE_RUN_DIR",
+    "CORACLE_LISTEN",
+    "CORACLE_CGROUP_PARENT",
+    "CORACLE_REGION",
+    "CORACLE_ACCOUNT",
+    "CORACLE_CLUSTER",
+    "CORACLE_IMAGE_PULL_BEHAVIOR",
+    "CORACLE_CONTAINER_STOP_TIMEOUT",
+    "CORACLE_STOPPED_TASK_RETENTION",
+    "CORACLE_STOPPED_TASKS_KEPT",
+    "CORACLE_RESERVED_PORTS",
+    "CORACLE_RESERVED_PORTS_UDP",
+    "CORACLE_RESERVED_MEMORY",
+    "CORACLE_LOG",
+    "CORACLE_CONTAINER_LOG_MAX_SIZE",
+    "CORACLE_CONTAINER_LOG_MAX_FILE",
+    "CORACLE_DOCKER_CONFIG",
+    "CORACLE_INSTANCE_ATTRIBUTES",
+];
+
+/// Variables of others that say where docker's client keeps its credentials.
+const DOCKER: [&str; 2] = ["DOCKER_CONFIG", "HOME"];
+
+/// The variables that matter here, by name.
+pub(super) fn variables(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut variables = BTreeMap::new();
+    for (name, value) in environment {
+        let Ok(name) = name.into_string() else { continue };
+        if !name.starts_with("CORACLE_") && !DOCKER.contains(&name.as_str()) {
+            continue;
+        }
+        let value = value.into_string().map_err(|_| ConfigError::NotUnicode(name.clone()))?;
+        variables.insert(name, value);
+    }
+    Ok(variables)
+}
+
+/// Reads and parses the file at `path`.
+pub(super) fn read_file(path: &Path) -> Result<File, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    toml::from_str(&text)
+        .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// A text, and where it came from, for the error.
+struct Given {
+    value: String,
+    origin: String,
+}
+
+impl Given {
+    fn invalid(&self, rule: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            origin: self.origin.clone(),
+            value: self.value.clone(),
+            rule: rule.into(),
+        }
+    }
+}
+
+struct Sources<'a> {
+    variables: &'a BTreeMap<String, String>,
+    path: &'a Path,
+}
+
+impl Sources<'_> {
+    fn variable(&self, key: &str) -> Option<Given> {
+        let name = format!("CORACLE_{}", key.to_ascii_uppercase());
+        self.variables.get(&name).map(|value| Given { value: value.clone(), origin: name })
+    }
+
+    fn origin(&self, key: &str) -> String {
+        format!("`{key}` in {}", self.path.display())
+    }
+
+    /// The winner among flag, variable and file, for settings that the file has as text.
+    fn text(&self, key: &str, flag: Option<&str>, file: Option<String>) -> Option<Given> {
+        flag.map(|value| Given {
+            value: value.to_owned(),
+            origin: format!("--{}", key.replace('_', "-")),
+        })
+        .or_else(|| self.variable(key))
+        .or_else(|| file.map(|value| Given { value, origin: self.origin(key) }))
+    }
+
+    /// The winner between variable and file, for settings that the file has with their own type.
+    fn typed<T>(
+        &self,
+        key: &str,
+        file: Option<T>,
+        parse: impl FnOnce(&Given) -> Result<T, ConfigError>,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.variable(key) {
+            Some(given) => parse(&given).map(Some),
+            None => Ok(file),
+        }
+    }
+
+    fn path(
+        &self,
+        key: &str,
+        flag: Option<&Path>,
+        file: Option<PathBuf>,
+        default: PathBuf,
+    ) -> Result<PathBuf, ConfigError> {
+        let given = flag
+            .map(Path::to_owned)
+            .or_else(|| self.variable(key).map(|given| given.value.into()))
+            .or(file)
+            .unwrap_or(default);
+        std::path::absolute(&given).map_err(|_| ConfigError::Invalid {
+            origin: self.origin(key),
+            value: given.display().to_string(),
+            rule: "it must be a path".to_owned(),
+        })
+    }
+}
+
+/// Joins the sources; the earlier named wins: flag, variable, file, default.
+pub(super) fn merge(
+    overrides: &Overrides,
+    variables: &BTreeMap<String, String>,
+    file: File,
+    path: &Path,
+) -> Result<Config, ConfigError> {
+    let from = Sources { variables, path };
+    let default = Config::default();
+
+    let listen = from.text("listen", None, file.listen).map(|given| {
+        given
+            .value
+            .parse()
+            .map_err(|_| given.invalid("it must be ADDRESS:PORT, for example 127.0.0.1:51678"))
+    });
+    let listen: Option<SocketAddr> = match overrides.listen {
+        Some(listen) => Some(listen),
+        None => listen.transpose()?,
+    };
+    let region = from.text("region", overrides.region.as_deref(), file.region);
+    let account = from.text("account", overrides.account.as_deref(), file.account);
+    let stop_timeout = from.text("container_stop_timeout", None, file.container_stop_timeout);
+    let retention = from.text("stopped_task_retention", None, file.stopped_task_retention);
+    let max_size = from.text("container_log_max_size", None, file.container_log_max_size);
+    let max_file = from.typed("container_log_max_file", file.container_log_max_file, number)?;
+    if max_file == Some(0) {
+        return Err(invalid(from.origin("container_log_max_file"), "0", "it must be at least 1"));
+    }
+
+    Ok(Config {
+        state_dir: from.path(
+            "state_dir",
+            overrides.state_dir.as_deref(),
+            file.state_dir,
+            default.state_dir,
+        )?,
+        run_dir: from.path(
+            "run_dir",
+            overrides.run_dir.as_deref(),
+            file.run_dir,
+            default.run_dir,
+        )?,
+        listen: listen.unwrap_or(default.listen),
+        cgroup_parent: checked(
+            from.text("cgroup_parent", overrides.cgroup_parent.as_deref(), file.cgroup_parent),
+            cgroup,
+            default.cgroup_parent,
+        )?,
+        scope: Scope {
+            region: checked(region, region_name, default.scope.region)?,
+            account: checked(account, account_id, default.scope.account)?,
+        },
+        cluster: checked(
+            from.text("cluster", overrides.cluster.as_deref(), file.cluster),
+            |given| {
+                ClusterName::new(given.value.as_str()).map_err(|error| given.invalid(error.rule))
+            },
+            default.cluster,
+        )?,
+        image_pull_behavior: checked(
+            from.text("image_pull_behavior", None, file.image_pull_behavior),
+            pull_behavior,
+            default.image_pull_behavior,
+        )?,
+        container_stop_timeout: checked(
+            stop_timeout,
+            |given| at_least(given, Duration::from_secs(1), "1s"),
+            default.container_stop_timeout,
+        )?,
+        stopped_task_retention: checked(
+            retention,
+            |given| at_least(given, Duration::from_hours(1), "1h"),
+            default.stopped_task_retention,
+        )?,
+        stopped_tasks_kept: from
+            .typed("stopped_tasks_kept", file.stopped_tasks_kept, number)?
+            .unwrap_or(default.stopped_tasks_kept),
+        reserved_ports: from
+            .typed("reserved_ports", file.reserved_ports, ports)?
+            .unwrap_or(default.reserved_ports),
+        reserved_ports_udp: from
+            .typed("reserved_ports_udp", file.reserved_ports_udp, ports)?
+            .unwrap_or(default.reserved_ports_udp),
+        reserved_memory: from
+            .typed("reserved_memory", file.reserved_memory, number)?
+            .unwrap_or(default.reserved_memory),
+        instance_attributes: attributes(
+            from.typed("instance_attributes", file.instance_attributes, attribute_list)?
+                .unwrap_or(default.instance_attributes),
+            &from,
+        )?,
+        log: checked(from.text("log", overrides.log.as_deref(), file.log), log, default.log)?,
+        container_log: ContainerLog {
+            max_size: checked(max_size, size, default.container_log.max_size)?,
+            max_file: max_file.unwrap_or(default.container_log.max_file),
+        },
+        stop_tasks_on_exit: overrides.stop_tasks_on_exit,
+        registries: registries(file.registries.unwrap_or_default(), &from)?,
+        docker_config: from.path(
+            "docker_config",
+            None,
+            file.docker_config,
+            docker_config(variables),
+        )?,
+        unknown_variables: variables
+            .keys()
+            .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))
+            .cloned()
+            .collect(),
+    })
+}
+
+fn invalid(origin: String, value: impl Into<String>, rule: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { origin, value: value.into(), rule: rule.into() }
+}
+
+fn checked<T>(
+    given: Option<Given>,
+    parse: impl FnOnce(&Given) -> Result<T, ConfigError>,
+    default: T,
+) -> Result<T, ConfigError> {
+    given.as_ref().map_or(Ok(default), parse)
+}
+
+fn docker_config(variables: &BTreeMap<String, String>) -> PathBuf {
+    let set = |name| variables.get(name).filter(|value| !value.is_empty());
+    match (set("DOCKER_CONFIG"), set("HOME")) {
+        (Some(dir), _) => Path::new(dir).join("config.json"),
+        (None, Some(home)) => Path::new(home).join(".docker/config.json"),
+        (None, None) => Config::default().docker_config,
+    }
+}
+
+fn number<T: std::str::FromStr>(given: &Given) -> Result<T, ConfigError> {
+    given
+        .value
+        .trim()
+        .parse()
+        .map_err(|_| given.invalid("it must be a whole number, not too large"))
+}
+
+fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
+    let text = given.value.trim().trim_start_matches('[').trim_end_matches(']');
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',')
+        .map(|port| port.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| given.invalid("it must be port numbers separated by commas"))
+}
+
+fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut attributes = BTreeMap::new();
+    for part in given.value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        if attributes.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
+            return Err(given.invalid(format!("it sets {name} twice")));
+        }
+    }
+    Ok(attributes)
+}
+
+fn attributes(
+    attributes: BTreeMap<String, String>,
+    from: &Sources<'_>,
+) -> Result<BTreeMap<String, String>, ConfigError> {
+    let name_ok = |c: char| c.is_ascii_alphanumeric() || "-_./\\".contains(c);
+    let value_ok = |c: char| c.is_ascii_alphanumeric() || "-_.@/\\: ".contains(c);
+    let origin = || {
+        from.variable("instance_attributes")
+            .map_or_else(|| from.origin("instance_attributes"), |given| given.origin)
+    };
+    for (name, value) in &attributes {
+        if !(1..=128).contains(&name.len()) || !name.chars().all(name_ok) {
+            let rule = "an attribute's name has 1 to 128 letters, digits and - _ . / \\";
+            return Err(invalid(origin(), name, rule));
+        }
+        if value.len() > 128 || !value.chars().all(value_ok) {
+            let rule =
+                "an attribute's value has up to 128 letters, digits, spaces and - _ . @ / \\ :";
+            return Err(invalid(origin(), value, rule));
+        }
+    }
+    Ok(attributes)
+}
+
+fn registries(
+    registries: BTreeMap<String, Registry>,
+    from: &Sources<'_>,
+) -> Result<BTreeMap<String, Registry>, ConfigError> {
+    for (host, registry) in &registries {
+        let key = from.origin(&format!("registries.\"{host}\""));
+        if !is_host(host) {
+            return Err(invalid(
+                key,
+                host,
+                "a registry is named HOST or HOST:PORT, as in image names",
+            ));
+        }
+        for mirror in &registry.mirrors {
+            let bare = mirror
+                .strip_prefix("https://")
+                .or_else(|| mirror.strip_prefix("http://"))
+                .unwrap_or(mirror);
+            if !is_host(bare.trim_end_matches('/')) {
+                return Err(invalid(
+                    key,
+                    mirror,
+                    "a mirror is HOST[:PORT], or http:// or https:// and that",
+                ));
+            }
+        }
+        if registry.ca_file.as_ref().is_some_and(|file| !file.is_absolute()) {
+            return Err(invalid(key, "ca_file", "it must be an absolute path"));
+        }
+    }
+    Ok(registries)
+}
+
+/// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host_ok = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
+        }
+    };
+    host_ok && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+fn cgroup(given: &Given) -> Result<String, ConfigError> {
+    let name = given.value.trim_matches('/');
+    let part_ok = |part: &str| {
+        !matches!(part, "" | "." | "..")
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:@".contains(c))
+    };
+    if name.split('/').all(part_ok) {
+        Ok(name.to_owned())
+    } else {
+        Err(given.invalid("it must be names of letters, digits and - _ . : @, separated by /"))
+    }
+}
+
+fn region_name(given: &Given) -> Result<String, ConfigError> {
+    let ok = (1..=63).contains(&given.value.len())
+        && given.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if ok {
+        Ok(given.value.clone())
+    } else {
+        Err(given.invalid("it must be lower-case letters, digits and hyphens"))
+    }
+}
+
+fn account_id(given: &Given) -> Result<String, ConfigError> {
+    if given.value.len() == 12 && given.value.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(given.value.clone())
+    } else {
+        Err(given.invalid("it must be twelve digits"))
+    }
+}
+
+fn pull_behavior(given: &Given) -> Result<PullBehavior, ConfigError> {
+    match given.value.as_str() {
+        "default" => Ok(PullBehavior::Default),
+        "always" => Ok(PullBehavior::Always),
+        "once" => Ok(PullBehavior::Once),
+        "prefer-cached" => Ok(PullBehavior::PreferCached),
+        _ => Err(given.invalid("it must be default, always, once or prefer-cached")),
+    }
+}
+
+/// A level, and `TARGET=LEVEL`, separated by commas.
+fn log(given: &Given) -> Result<Targets, ConfigError> {
+    let rule = "it must be a level (off, error, warn, info, debug, trace), and TARGET=LEVEL, separated by commas";
+    let mut targets = Targets::new();
+    for part in given.value.split(',').map(str::trim) {
+        let (target, level) = part.split_once('=').map_or((None, part), |(t, l)| (Some(t), l));
+        // `LevelFilter` takes numbers and the empty text as well, which here are mistakes.
+        let known = level.chars().all(|c| c.is_ascii_alphabetic()) && !level.is_empty();
+        let level: LevelFilter =
+            level.parse().ok().filter(|_| known).ok_or_else(|| given.invalid(rule))?;
+        targets = match target {
+            Some("") => return Err(given.invalid(rule)),
+            Some(target) => targets.with_target(target, level),
+            None => targets.with_default(level),
+        };
+    }
+    Ok(targets)
+}
+
+fn at_least(given: &Given, least: Duration, text: &str) -> Result<Duration, ConfigError> {
+    match duration(&given.value) {
+        Some(duration) if duration >= least => Ok(duration),
+        _ => {
+            Err(given
+                .invalid(format!("it must be a time such as 90s, 10m or 1h30m, at least {text}")))
+        }
+    }
+}
+
+/// Numbers with units, `1h30m`; the units are h, m, s and ms.
+fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let number: u64 = number.parse().ok()?;
+        let part = match unit {
+            "h" => Duration::from_secs(number.checked_mul(3600)?),
+            "m" => Duration::from_secs(number.checked_mul(60)?),
+            "s" => Duration::from_secs(number),
+            "ms" => Duration::from_millis(number),
+            _ => return None,
+        };
+        total = total.checked_add(part)?;
+        rest = after;
+    }
+    Some(total)
+}
+
+/// Bytes, with k, m or g for the powers of 1024.
+fn size(given: &Given) -> Result<u64, ConfigError> {
+    let text = given.value.trim().to_ascii_lowercase();
+    let (number, unit) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "" | "b" => Some(1),
+        "k" | "kb" => Some(1 << 10),
+        "m" | "mb" => Some(1 << 20),
+        "g" | "gb" => Some(1_u64 << 30),
+        _ => None,
+    };
+    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    bytes
+        .filter(|bytes| *bytes >= 4096)
+        .ok_or_else(|| given.invalid("it must be a size such as 512k, 10m or 1g, at least 4k"))
+}

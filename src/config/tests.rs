@@ -1,0 +1,211 @@
+use super::*;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::time::Duration;
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, Overrides) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let overrides = Overrides { config: Some(file.path().to_owned()), ..Overrides::default() };
+    (file, overrides)
+}
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let (_file, overrides) = file(text);
+    Config::from_parts(&overrides, environment(variables))
+}
+
+fn refusal(text: &str, variables: &[(&str, &str)]) -> String {
+    load(text, variables).unwrap_err().to_string()
+}
+
+const DEFAULT_TEXT: &str = include_str!("../../configs/agent.toml");
+
+#[test]
+fn the_default_file_sets_every_key_to_its_default() {
+    assert_eq!(load(DEFAULT_TEXT, &[]).unwrap(), Config::default());
+    assert_eq!(load("", &[]).unwrap(), Config::default());
+    let set: toml::Table = toml::from_str(DEFAULT_TEXT).unwrap();
+    let declared = include_str!("parse.rs")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": Option<"))
+        .map(|(key, _)| key);
+    let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
+    assert_eq!(missing, ["docker_config"], "the file shows every key, this one as a comment");
+}
+
+#[test]
+fn the_examples_in_comments_of_the_default_file_are_valid() {
+    let text: String = DEFAULT_TEXT
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+        .fold(String::new(), |text, line| text + line + "\n");
+    let config = load(&text, &[]).unwrap();
+    assert_eq!(config.instance_attributes["rack"], "a1");
+    let registry = &config.registries["registry.example:5000"];
+    assert!(registry.insecure && registry.mirrors.len() == 1 && registry.ca_file.is_some());
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
+    let (_file, mut overrides) = file("cluster = 'file'\nregion = 'file'\nstate_dir = '/file'");
+    let variables = environment(&[("CORACLE_CLUSTER", "variable"), ("CORACLE_REGION", "variable")]);
+    overrides.cluster = Some("flag".to_owned());
+    overrides.listen = Some("127.0.0.1:1".parse().unwrap());
+    let config = Config::from_parts(&overrides, variables).unwrap();
+    assert_eq!(config.cluster.as_str(), "flag");
+    assert_eq!(config.scope.region, "variable");
+    assert_eq!(config.state_dir, Path::new("/file"));
+    assert_eq!(config.run_dir, Path::new("/run/coracle"));
+    assert_eq!(config.listen.port(), 1);
+}
+
+#[test]
+fn every_setting_but_registries_can_be_a_variable() {
+    let config = load(
+        "",
+        &[
+            ("CORACLE_STATE_DIR", "/s"),
+            ("CORACLE_RUN_DIR", "/r"),
+            ("CORACLE_LISTEN", "[::1]:80"),
+            ("CORACLE_CGROUP_PARENT", "/a.slice/b/"),
+            ("CORACLE_REGION", "eu-central-1"),
+            ("CORACLE_ACCOUNT", "123456789012"),
+            ("CORACLE_CLUSTER", "edge"),
+            ("CORACLE_IMAGE_PULL_BEHAVIOR", "once"),
+            ("CORACLE_CONTAINER_STOP_TIMEOUT", "1m30s"),
+            ("CORACLE_STOPPED_TASK_RETENTION", "24h"),
+            ("CORACLE_STOPPED_TASKS_KEPT", "5"),
+            ("CORACLE_RESERVED_PORTS", "[22, 80]"),
+            ("CORACLE_RESERVED_PORTS_UDP", "53"),
+            ("CORACLE_RESERVED_MEMORY", "64"),
+            ("CORACLE_LOG", "warn,coracle::engine=debug"),
+            ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
+            ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
+            ("CORACLE_DOCKER_CONFIG", "/d.json"),
+            ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
+            ("CORACLE_CORPUS", "/elsewhere"),
+        ],
+    )
+    .unwrap();
+    let expected = Config {
+        state_dir: "/s".into(),
+        run_dir: "/r".into(),
+        listen: "[::1]:80".parse().unwrap(),
+        cgroup_parent: "a.slice/b".to_owned(),
+        scope: Scope { region: "eu-central-1".to_owned(), account: "123456789012".to_owned() },
+        cluster: ClusterName::new("edge").unwrap(),
+        image_pull_behavior: PullBehavior::Once,
+        container_stop_timeout: Duration::from_secs(90),
+        stopped_task_retention: Duration::from_hours(24),
+        stopped_tasks_kept: 5,
+        reserved_ports: vec![22, 80],
+        reserved_ports_udp: vec![53],
+        reserved_memory: 64,
+        instance_attributes: [("rack", "a1"), ("ssd", "")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        log: "warn,coracle::engine=debug".parse().unwrap(),
+        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7 },
+        stop_tasks_on_exit: false,
+        registries: BTreeMap::new(),
+        docker_config: "/d.json".into(),
+        unknown_variables: vec!["CORACLE_CORPUS".to_owned()],
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn unknown_and_wrongly_typed_keys_are_refused_by_name() {
+    assert!(refusal("stat_dir = '/x'", &[]).contains("stat_dir"));
+    assert!(refusal("[registries.'r:5000']\ninsecur = true", &[]).contains("insecur"));
+    assert!(refusal("stop_tasks_on_exit = true", &[]).contains("stop_tasks_on_exit"));
+    assert!(refusal("reserved_ports = [70000]", &[]).contains("reserved_ports"));
+    assert!(refusal("log = ", &[]).contains("line 1"));
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_their_origin() {
+    for (key, value) in [
+        ("listen", "localhost"),
+        ("cgroup_parent", "../up"),
+        ("cgroup_parent", ""),
+        ("region", "EU"),
+        ("account", "12"),
+        ("cluster", "a b"),
+        ("image_pull_behavior", "never"),
+        ("container_stop_timeout", "0s"),
+        ("container_stop_timeout", "30"),
+        ("container_stop_timeout", "99999999999999999999h"),
+        ("stopped_task_retention", "59m"),
+        ("log", "inof"),
+        ("log", "coracle=loud"),
+        ("log", "5"),
+        ("log", ""),
+        ("container_log_max_size", "10x"),
+        ("container_log_max_size", "1"),
+    ] {
+        let refused = refusal(&format!("{key} = {value:?}"), &[]);
+        assert!(refused.contains(&format!("`{key}`")), "{refused}");
+        assert!(refused.contains(&format!("{value:?}")), "{refused}");
+        let variable = format!("CORACLE_{}", key.to_uppercase());
+        let refused = refusal("", &[(&variable, value)]);
+        assert!(refused.starts_with(&format!("{variable}: {value:?}")), "{refused}");
+    }
+    for (name, value) in [
+        ("CORACLE_RESERVED_PORTS", "22,x"),
+        ("CORACLE_RESERVED_MEMORY", "-1"),
+        ("CORACLE_STOPPED_TASKS_KEPT", "many"),
+        ("CORACLE_INSTANCE_ATTRIBUTES", "a=1,a=2"),
+        ("CORACLE_INSTANCE_ATTRIBUTES", "a b=1"),
+    ] {
+        assert!(refusal("", &[(name, value)]).starts_with(name));
+    }
+    assert!(refusal("container_log_max_file = 0", &[]).contains("container_log_max_file"));
+    assert!(refusal("[instance_attributes]\n'a*' = ''", &[]).contains("instance_attributes"));
+}
+
+#[test]
+fn registries_are_named_as_in_images() {
+    for good in ["r.example", "localhost:5000", "[::1]:5000", "10.0.0.1:443"] {
+        load(&format!("[registries.'{good}']\nmirrors = ['http://m:1/', 'm']"), &[]).unwrap();
+    }
+    for bad in ["http://r", "r/path", "r:0", "r:x", "", "[::g]"] {
+        assert!(refusal(&format!("[registries.{bad:?}]"), &[]).contains("registr"), "{bad}");
+        let mirror = format!("[registries.r]\nmirrors = ['ftp://{bad}']");
+        assert!(refusal(&mirror, &[]).contains("mirror"));
+    }
+}
+
+#[test]
+fn docker_credentials_are_looked_for_where_docker_does() {
+    let at = |variables: &[(&str, &str)]| load("", variables).unwrap().docker_config;
+    assert_eq!(at(&[]), Path::new("/root/.docker/config.json"));
+    assert_eq!(at(&[("HOME", "/home/a")]), Path::new("/home/a/.docker/config.json"));
+    let both = [("HOME", "/home/a"), ("DOCKER_CONFIG", "/etc/docker")];
+    assert_eq!(at(&both), Path::new("/etc/docker/config.json"));
+}
+
+#[test]
+fn a_named_file_must_exist_and_be_of_a_sensible_size() {
+    let missing =
+        Overrides { config: Some("/nonexistent/agent.toml".into()), ..Overrides::default() };
+    let refused = Config::from_parts(&missing, []).unwrap_err();
+    assert!(matches!(refused, ConfigError::Unreadable { .. }), "{refused}");
+    let variables = environment(&[("CORACLE_CONFIG", "/nonexistent/agent.toml")]);
+    let refused = Config::from_parts(&Overrides::default(), variables).unwrap_err();
+    assert!(matches!(refused, ConfigError::Unreadable { .. }), "{refused}");
+    let large = "#".repeat(usize::try_from(LARGEST_FILE).unwrap() + 1);
+    assert!(matches!(load(&large, &[]).unwrap_err(), ConfigError::TooLarge { .. }));
+}
+
+#[test]
+fn relative_directories_are_made_absolute() {
+    let overrides = Overrides { state_dir: Some("here".into()), ..Overrides::default() };
+    let config = Config::from_parts(&overrides, []).unwrap();
+    assert_eq!(config.state_dir, std::env::current_dir().unwrap().join("here"));
+}

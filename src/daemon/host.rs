@@ -1,0 +1,91 @@
+//! What this box is: its capacity and attributes, as it registers them.
+
+use crate::config::Config;
+use crate::model::ClusterName;
+use crate::model::container_instance::{Attribute, Capacity};
+use crate::plan::Settings;
+use crate::plan::command::{CreateCluster, RegisterThisInstance};
+use anyhow::Context;
+
+/// The registration of this box.
+///
+/// # Errors
+/// When the kernel does not tell the memory or the number of processors.
+pub(super) fn this_instance(
+    config: &Config,
+    settings: &Settings,
+) -> anyhow::Result<RegisterThisInstance> {
+    let id = settings.this_instance.clone().context("this box has no id")?;
+    let processors = std::thread::available_parallelism().context("cannot count processors")?;
+    let meminfo = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let memory = total_mib(&meminfo).context("/proc/meminfo has no MemTotal")?;
+    Ok(RegisterThisInstance {
+        id,
+        cluster: config.cluster.clone(),
+        capacity: Capacity {
+            cpu: u32::try_from(processors.get())?.saturating_mul(1024),
+            memory: memory.saturating_sub(config.reserved_memory),
+            reserved_ports: config.reserved_ports.clone(),
+            reserved_ports_udp: config.reserved_ports_udp.clone(),
+        },
+        attributes: attributes(config),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The request that makes sure the cluster of this box exists.
+pub(super) fn cluster(name: &ClusterName) -> CreateCluster {
+    CreateCluster {
+        name: name.clone(),
+        tags: Vec::new(),
+        settings: Vec::new(),
+        configuration: None,
+        capacity_providers: Vec::new(),
+        default_capacity_provider_strategy: Vec::new(),
+        service_connect_defaults: None,
+    }
+}
+
+/// `MemTotal` in MiB.
+fn total_mib(meminfo: &str) -> Option<u32> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    u32::try_from(kib / 1024).ok()
+}
+
+/// ECS's name for the architecture this program was built for.
+fn cpu_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "x86_64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn attributes(config: &Config) -> Vec<Attribute> {
+    let fixed = [
+        ("ecs.os-type", "linux"),
+        ("ecs.os-family", "LINUX"),
+        ("ecs.cpu-architecture", cpu_architecture()),
+    ];
+    let with_value = |(name, value): (&str, &str)| Attribute {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    };
+    let own = config.instance_attributes.iter().map(|(name, value)| Attribute {
+        name: name.clone(),
+        value: Some(value.clone()).filter(|value| !value.is_empty()),
+    });
+    fixed.into_iter().map(with_value).chain(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_mib() {
+        assert_eq!(total_mib("MemTotal:      524288 kB\nMemFree: 1 kB\n"), Some(512));
+        assert_eq!(total_mib("MemFree: 1 kB\n"), None);
+    }
+}

@@ -1,0 +1,256 @@
+//! The single writer: the only task that changes the world and the store.
+
+use super::handle::{Request, SubmitError};
+use super::hands::{Fact, Hands};
+use crate::image::ImageStore;
+use crate::model::Timestamp;
+use crate::plan::{self, Change, Command, Ids, Observation, Plan, Reply, World, command, instance};
+use crate::store::Store;
+use crate::sys;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Commands and facts taken into one transaction at most.
+const ROUND: usize = 256;
+/// Plans in one round at most; the planner is quiet after two or three, so more is a fault of the planner.
+const PLANS: usize = 32;
+/// How long to wait after a failed commit before it is tried again with the facts kept.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A deadline is looked at again after this long, in case the wall clock was set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The wall clock counts as set when it moved this much more or less than time did.
+const CLOCK_STEP: Duration = Duration::from_secs(2);
+
+type Answer = oneshot::Sender<Result<Reply, SubmitError>>;
+
+pub(super) struct Writer {
+    /// What will be; ahead of `published` by the round that is not committed yet.
+    world: World,
+    /// What is committed.
+    published: Arc<RwLock<World>>,
+    store: Store,
+    images: ImageStore,
+    hands: Hands,
+    requests: mpsc::Receiver<Request>,
+    facts: mpsc::UnboundedReceiver<Fact>,
+    commits: watch::Sender<u64>,
+    /// Facts of rounds that could not be committed.
+    kept: Vec<Fact>,
+    clock: Clock,
+}
+
+/// The wall clock beside the time since boot, to notice when it is set.
+struct Clock {
+    wall: Timestamp,
+    uptime: Duration,
+}
+
+impl Clock {
+    fn read() -> Self {
+        Self { wall: sys::now(), uptime: sys::uptime() }
+    }
+
+    /// By how many milliseconds the wall clock was set since the last look.
+    fn stepped(&mut self) -> Option<i64> {
+        let before = std::mem::replace(self, Self::read());
+        let passed = self.uptime.saturating_sub(before.uptime);
+        let by = self.wall.millis() - before.wall.plus(passed).millis();
+        (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
+    }
+}
+
+/// What one round gathered.
+#[derive(Default)]
+struct Round {
+    facts: Vec<Fact>,
+    requests: Vec<Request>,
+}
+
+impl Writer {
+    #[expect(clippy::too_many_arguments, reason = "called once, from engine::start")]
+    pub(super) fn new(
+        world: World,
+        published: Arc<RwLock<World>>,
+        store: Store,
+        images: ImageStore,
+        hands: Hands,
+        requests: mpsc::Receiver<Request>,
+        facts: mpsc::UnboundedReceiver<Fact>,
+        commits: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            world,
+            published,
+            store,
+            images,
+            hands,
+            requests,
+            facts,
+            commits,
+            kept: Vec::new(),
+            clock: Clock::read(),
+        }
+    }
+
+    /// Runs until every handle is gone.
+    pub(super) async fn run(mut self) {
+        let mut wake_at = Some(sys::now());
+        while let Some(round) = self.gather(wake_at).await {
+            wake_at = self.round(round).await;
+        }
+    }
+
+    /// Waits for something to do, then takes all that is there, up to a bound.
+    async fn gather(&mut self, wake_at: Option<Timestamp>) -> Option<Round> {
+        let mut round = Round { facts: std::mem::take(&mut self.kept), requests: Vec::new() };
+        tokio::select! {
+            biased;
+            fact = self.facts.recv() => round.facts.extend(fact),
+            request = self.requests.recv() => round.requests.push(request?),
+            () = sleep_until(wake_at) => {}
+        }
+        while round.facts.len() + round.requests.len() < ROUND {
+            let Ok(fact) = self.facts.try_recv() else { break };
+            round.facts.push(fact);
+        }
+        while round.facts.len() + round.requests.len() < ROUND {
+            let Ok(request) = self.requests.try_recv() else { break };
+            round.requests.push(request);
+        }
+        Some(round)
+    }
+
+    /// One round; the answer is when to plan again at the latest.
+    async fn round(&mut self, round: Round) -> Option<Timestamp> {
+        let now = sys::now();
+        let mut ids = Ids::from_seed(sys::seed());
+        let mut changes = Vec::new();
+        let mut answers: Vec<(Answer, Result<Reply, SubmitError>)> = Vec::new();
+
+        let stepped = self.clock.stepped().map(|by| {
+            tracing::warn!("the clock was set by {by} ms");
+            Observation::ClockStepped { by }
+        });
+        let observed = round.facts.iter().map(|fact| fact.observation.clone());
+        for observation in stepped.into_iter().chain(observed) {
+            match self.apply(Command::Observe(observation), now, &mut ids) {
+                Ok((more, _)) => changes.extend(more),
+                Err(error) => tracing::error!(%error, "an observation was refused"),
+            }
+        }
+        for Request { command, answer } in round.requests {
+            if matches!(command, Command::RunTask(_)) {
+                self.world.observed.images = self.images.names();
+            }
+            match self.apply(command, now, &mut ids) {
+                Ok((more, reply)) => {
+                    changes.extend(more);
+                    answers.push((answer, Ok(reply)));
+                }
+                Err(error) => answers.push((answer, Err(error.into()))),
+            }
+        }
+        let plan = self.plan(now, &mut ids);
+        changes.extend(plan.changes);
+
+        if let Err(error) = self.commit(&changes).await {
+            tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
+            self.take_back(&plan.actions, round.facts);
+            for (answer, result) in answers {
+                let unavailable =
+                    SubmitError::Unavailable(format!("cannot write the state: {error}"));
+                let _ = answer.send(result.and(Err(unavailable)));
+            }
+            return Some(now.plus(RETRY));
+        }
+        for reason in &plan.reasons {
+            tracing::info!("{reason}");
+        }
+        for (answer, result) in answers {
+            let _ = answer.send(result);
+        }
+        for action in plan.actions {
+            self.hands.act(action);
+        }
+        for mark in round.facts.into_iter().filter_map(|fact| fact.once_committed) {
+            if let Err(error) = mark.write() {
+                tracing::error!(%error, "cannot write the boot mark; the next start looks like a reboot");
+            }
+        }
+        plan.wake_at
+    }
+
+    fn apply(
+        &mut self,
+        command: Command,
+        now: Timestamp,
+        ids: &mut Ids,
+    ) -> Result<(Vec<Change>, Reply), plan::CommandError> {
+        let outcome = command::apply(&mut self.world, command, now, ids)?;
+        outcome.changes.iter().for_each(|change| self.world.apply(change));
+        Ok((outcome.changes, outcome.reply))
+    }
+
+    /// Plans until there is nothing left to decide.
+    fn plan(&mut self, now: Timestamp, ids: &mut Ids) -> Plan {
+        let mut whole = Plan::default();
+        for _ in 0..PLANS {
+            let plan = instance::plan(&self.world, now, ids);
+            whole.wake_at = plan.wake_at;
+            if plan.is_quiet() {
+                break;
+            }
+            plan.changes.iter().for_each(|change| self.world.apply(change));
+            self.world.observed.in_flight.extend(plan.actions.iter().map(plan::Action::key));
+            whole.changes.extend(plan.changes);
+            whole.actions.extend(plan.actions);
+            whole.reasons.extend(plan.reasons);
+        }
+        #[cfg(debug_assertions)]
+        for broken in plan::check::check(&self.world) {
+            tracing::error!("an invariant does not hold: {broken}");
+        }
+        whole
+    }
+
+    /// Makes `changes` durable, then shows them to readers.
+    async fn commit(&mut self, changes: &[Change]) -> Result<(), crate::store::StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let store = self.store.clone();
+        let batch = changes.to_vec();
+        let sequence = match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
+            Ok(committed) => committed?,
+            // The blocking task neither panics nor is it cancelled while the runtime lives.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        };
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        changes.iter().for_each(|change| published.apply(change));
+        drop(published);
+        self.commits.send_replace(sequence);
+        Ok(())
+    }
+
+    /// Returns to the committed world; facts are kept, since they are true all the same.
+    fn take_back(&mut self, actions: &[plan::Action], facts: Vec<Fact>) {
+        let observed = std::mem::take(&mut self.world.observed);
+        self.world = super::read_lock(&self.published).clone();
+        self.world.observed = observed;
+        for action in actions {
+            self.world.observed.in_flight.remove(&action.key());
+        }
+        self.kept = facts;
+    }
+}
+
+/// Sleeps until the wall clock shows `at`, at most [`LONGEST_SLEEP`]: the clock may jump. For ever without one.
+async fn sleep_until(at: Option<Timestamp>) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(sys::now()).min(LONGEST_SLEEP)).await,
+        None => std::future::pending().await,
+    }
+}

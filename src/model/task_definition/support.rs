@@ -1,0 +1,195 @@
+//! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
+//! that nothing a definition asks for is silently left out.
+
+use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+
+/// A member with an effect that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Its path, for example `containerDefinitions[0].secrets`.
+    pub field: String,
+    /// What to do instead.
+    pub remedy: String,
+}
+
+/// The members of a registered `content` that keep it from running, in the order of the definition.
+#[must_use]
+pub fn unsupported(content: &TaskDefinitionContent) -> Vec<Unsupported> {
+    let mut found = Found { prefix: String::new(), list: Vec::new() };
+    found.task(content);
+    for (index, volume) in content.volumes.iter().flatten().enumerate() {
+        found.prefix = format!("volumes[{index}].");
+        found.volume(volume);
+    }
+    for (index, container) in content.container_definitions.iter().flatten().enumerate() {
+        found.prefix = format!("containerDefinitions[{index}].");
+        found.container(container);
+    }
+    found.list
+}
+
+/// A list with something in it.
+fn filled<T>(list: Option<&Vec<T>>) -> bool {
+    list.is_some_and(|list| !list.is_empty())
+}
+
+struct Found {
+    prefix: String,
+    list: Vec<Unsupported>,
+}
+
+impl Found {
+    fn add(&mut self, field: &str, remedy: &str) {
+        self.list.push(Unsupported {
+            field: format!("{}{field}", self.prefix),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn when(&mut self, condition: bool, field: &str, remedy: &str) {
+        if condition {
+            self.add(field, remedy);
+        }
+    }
+
+    fn task(&mut self, content: &TaskDefinitionContent) {
+        let mode = content.network_mode.as_deref();
+        self.when(
+            !matches!(mode, Some("host" | "none")),
+            "networkMode",
+            "set networkMode to host or none (absent means bridge)",
+        );
+        self.when(
+            content.pid_mode.is_some(),
+            "pidMode",
+            "leave it out: each container has its own",
+        );
+        self.when(
+            content.ipc_mode.is_some(),
+            "ipcMode",
+            "leave it out: each container has its own",
+        );
+        self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
+        self.when(
+            filled(content.inference_accelerators.as_ref()),
+            "inferenceAccelerators",
+            "leave it out",
+        );
+        self.when(
+            content.ephemeral_storage.is_some(),
+            "ephemeralStorage",
+            "leave it out: tasks use the space of the state directory",
+        );
+        self.when(
+            content.enable_fault_injection == Some(true),
+            "enableFaultInjection",
+            "set it to false",
+        );
+        let platform = content.runtime_platform.as_ref();
+        let system = platform.and_then(|p| p.operating_system_family.as_deref());
+        self.when(
+            !matches!(system, None | Some("LINUX")),
+            "runtimePlatform.operatingSystemFamily",
+            "set it to LINUX",
+        );
+        let isolation = content
+            .trusted_execution_configuration
+            .as_ref()
+            .and_then(|t| t.isolation_mode.as_deref());
+        self.when(
+            !matches!(isolation, None | Some("SHARED")),
+            "trustedExecutionConfiguration.isolationMode",
+            "set it to SHARED",
+        );
+    }
+
+    fn volume(&mut self, volume: &Volume) {
+        const HOST: &str = "use a host volume";
+        let docker = volume.docker_volume_configuration.is_some();
+        self.when(docker, "dockerVolumeConfiguration", HOST);
+        self.when(volume.efs_volume_configuration.is_some(), "efsVolumeConfiguration", HOST);
+        self.when(
+            volume.s3files_volume_configuration.is_some(),
+            "s3filesVolumeConfiguration",
+            HOST,
+        );
+        let fsx = volume.fsx_windows_file_server_volume_configuration.is_some();
+        self.when(fsx, "fsxWindowsFileServerVolumeConfiguration", HOST);
+        self.when(volume.configured_at_launch == Some(true), "configuredAtLaunch", HOST);
+    }
+
+    fn container(&mut self, container: &ContainerDefinition) {
+        const OUT: &str = "leave it out";
+        let c = container;
+        self.when(
+            c.repository_credentials.is_some(),
+            "repositoryCredentials",
+            "put the registry's credentials into the agent's docker config.json",
+        );
+        self.when(
+            filled(c.links.as_ref()),
+            "links",
+            "leave it out: containers of host mode share localhost",
+        );
+        let restarts = c.restart_policy.as_ref().is_some_and(|policy| policy.enabled == Some(true));
+        self.when(restarts, "restartPolicy", "set enabled to false");
+        self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
+        self.when(
+            filled(c.secrets.as_ref()),
+            "secrets",
+            "use environment, or a file on a host volume",
+        );
+        self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
+        self.when(
+            c.privileged == Some(true),
+            "privileged",
+            "use linuxParameters.capabilities and devices",
+        );
+        self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
+        self.when(
+            filled(c.dns_search_domains.as_ref()),
+            "dnsSearchDomains",
+            "leave it out: the box's are used",
+        );
+        self.when(
+            filled(c.extra_hosts.as_ref()),
+            "extraHosts",
+            "leave it out: the box's hosts file is used",
+        );
+        self.when(c.interactive == Some(true), "interactive", "set it to false");
+        self.when(c.pseudo_terminal == Some(true), "pseudoTerminal", "set it to false");
+        self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
+        self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);
+        self.when(filled(c.credential_specs.as_ref()), "credentialSpecs", OUT);
+        for option in c.docker_security_options.iter().flatten() {
+            if option != "no-new-privileges" {
+                self.add("dockerSecurityOptions", "keep only no-new-privileges");
+                break;
+            }
+        }
+        if let Some(log) = &c.log_configuration {
+            let driver = log.log_driver.as_deref();
+            self.when(
+                !matches!(driver, None | Some("json-file" | "awslogs" | "none")),
+                "logConfiguration.logDriver",
+                "set it to json-file, awslogs or none",
+            );
+            self.when(
+                filled(log.secret_options.as_ref()),
+                "logConfiguration.secretOptions",
+                "use options",
+            );
+        }
+        if let Some(linux) = &c.linux_parameters {
+            let init = linux.init_process_enabled == Some(true);
+            self.when(init, "linuxParameters.initProcessEnabled", "put an init into the image");
+            self.when(linux.max_swap.is_some(), "linuxParameters.maxSwap", OUT);
+            self.when(linux.swappiness.is_some(), "linuxParameters.swappiness", OUT);
+        }
+        let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
+        self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");
+    }
+}
+
+#[cfg(test)]
+mod tests;

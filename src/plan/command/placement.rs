@@ -1,0 +1,156 @@
+//! Where a task fits: what it needs, what is left of a box, and ECS's names for what is missing.
+
+use crate::model::task::TaskOverride;
+use crate::model::task_definition::{ContainerDefinition, TaskDefinitionContent};
+use crate::model::{ContainerInstance, ContainerInstanceId};
+use crate::plan::World;
+use crate::plan::effective;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A port of the box: number, and UDP rather than TCP.
+pub(crate) type HostPort = (u16, bool);
+
+/// What a task takes of a box.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// CPU units.
+    pub(crate) cpu: u64,
+    /// MiB.
+    pub(crate) memory: u64,
+    /// Ports of the box.
+    pub(crate) ports: BTreeSet<HostPort>,
+}
+
+impl Needs {
+    /// Of a definition with its overrides; what the task states goes before the sum over its containers.
+    pub(crate) fn of(content: &TaskDefinitionContent, overrides: &TaskOverride) -> Self {
+        let definitions = content.container_definitions.as_deref().unwrap_or_default();
+        let containers: Vec<_> =
+            definitions.iter().map(|c| effective::container(c, overrides)).collect();
+        let sum = |of: fn(&ContainerDefinition) -> i64| {
+            containers.iter().map(|c| u64::try_from(of(c)).unwrap_or(0)).sum()
+        };
+        Self {
+            cpu: effective::task_cpu(content, overrides)
+                .map_or_else(|| sum(|c| c.cpu.unwrap_or(0)), u64::from),
+            memory: effective::task_memory(content, overrides)
+                .map_or_else(|| sum(|c| c.memory_reservation.or(c.memory).unwrap_or(0)), u64::from),
+            ports: host_ports(content, &containers),
+        }
+    }
+}
+
+/// The ports of the box that the containers ask for by number.
+fn host_ports(
+    content: &TaskDefinitionContent,
+    containers: &[ContainerDefinition],
+) -> BTreeSet<HostPort> {
+    let host = match content.network_mode.as_deref() {
+        Some("host") => true,
+        None | Some("bridge") => false,
+        Some(_) => return BTreeSet::new(),
+    };
+    containers
+        .iter()
+        .filter(|container| container.disable_networking != Some(true))
+        .flat_map(|container| container.port_mappings.as_deref().unwrap_or_default())
+        .filter_map(|mapping| {
+            let fixed = mapping.host_port.filter(|port| *port != 0);
+            let port = if host { fixed.or(mapping.container_port) } else { fixed };
+            let port = u16::try_from(port?).ok().filter(|port| *port != 0)?;
+            Some((port, mapping.protocol.as_deref() == Some("udp")))
+        })
+        .collect()
+}
+
+/// What is left of a box.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    cpu: u64,
+    memory: u64,
+    taken: BTreeSet<HostPort>,
+}
+
+impl Room {
+    /// Of every box of the world that is asked for, given what is assigned already.
+    pub(crate) fn of<'a>(
+        world: &World,
+        instances: impl Iterator<Item = &'a ContainerInstance>,
+    ) -> BTreeMap<ContainerInstanceId, Self> {
+        let mut rooms: BTreeMap<_, _> = instances
+            .map(|instance| {
+                let capacity = &instance.capacity;
+                let tcp = capacity.reserved_ports.iter().map(|port| (*port, false));
+                let udp = capacity.reserved_ports_udp.iter().map(|port| (*port, true));
+                let room = Self {
+                    cpu: u64::from(capacity.cpu),
+                    memory: u64::from(capacity.memory),
+                    taken: tcp.chain(udp).collect(),
+                };
+                (instance.id.clone(), room)
+            })
+            .collect();
+        for assignment in world.assignments.values() {
+            if let Some(room) = rooms.get_mut(&assignment.container_instance)
+                && let Some(definition) = world.task_definitions.get(&assignment.task_definition)
+            {
+                room.take(&Needs::of(&definition.content, &assignment.overrides));
+            }
+        }
+        rooms
+    }
+
+    /// Room for what is not taken is left.
+    pub(crate) fn take(&mut self, needs: &Needs) {
+        self.cpu = self.cpu.saturating_sub(needs.cpu);
+        self.memory = self.memory.saturating_sub(needs.memory);
+        self.taken.extend(&needs.ports);
+    }
+
+    /// ECS's name for what is missing, if anything is.
+    pub(crate) fn lacks(&self, needs: &Needs) -> Option<(&'static str, String)> {
+        if needs.cpu > self.cpu {
+            let detail = format!("needs {} CPU units, {} are left", needs.cpu, self.cpu);
+            return Some(("RESOURCE:CPU", detail));
+        }
+        if needs.memory > self.memory {
+            let detail = format!("needs {} MiB of memory, {} are left", needs.memory, self.memory);
+            return Some(("RESOURCE:MEMORY", detail));
+        }
+        let port = needs.ports.iter().find(|port| self.taken.contains(port));
+        port.map(|(port, udp)| {
+            let protocol = if *udp { "UDP" } else { "TCP" };
+            ("RESOURCE:PORTS", format!("{protocol} port {port} of the box is in use or reserved"))
+        })
+    }
+
+    /// For choosing the emptiest box.
+    pub(crate) fn free(&self) -> (u64, u64) {
+        (self.memory, self.cpu)
+    }
+}
+
+/// Whether the box is of the platform that the definition asks for; if not, why not.
+pub(super) fn platform_fits(
+    instance: &ContainerInstance,
+    content: &TaskDefinitionContent,
+) -> Result<(), String> {
+    let Some(platform) = &content.runtime_platform else { return Ok(()) };
+    if let Some(system) = platform.operating_system_family.as_deref()
+        && system != "LINUX"
+    {
+        return Err(format!("operatingSystemFamily {system} is wanted, the box runs LINUX"));
+    }
+    let Some(wanted) = platform.cpu_architecture.as_deref() else { return Ok(()) };
+    let has = instance
+        .attributes
+        .iter()
+        .find(|attribute| attribute.name == "ecs.cpu-architecture")
+        .and_then(|attribute| attribute.value.as_deref())
+        .unwrap_or("unknown");
+    if has.eq_ignore_ascii_case(wanted) {
+        Ok(())
+    } else {
+        Err(format!("cpuArchitecture {wanted} is wanted, the box is {has}"))
+    }
+}

@@ -1,0 +1,29 @@
+//! Where the rules of the model are asked: may this definition be registered, and can it run here.
+
+use super::CommandError;
+use crate::model::Tag;
+use crate::model::task_definition::{self, Registration, RegistrationError, TaskDefinitionContent};
+
+/// Validates and normalises.
+pub(super) fn register(
+    content: TaskDefinitionContent,
+    tags: &[Tag],
+) -> Result<Registration, CommandError> {
+    task_definition::register(content, tags).map_err(|error| match error {
+        RegistrationError::Client(message) => CommandError::Client(message),
+        RegistrationError::InvalidParameter(message) => CommandError::InvalidParameter(message),
+    })
+}
+
+/// Refuses what is registered but cannot be run by this version, by the name of the member.
+pub(super) fn runnable(content: &TaskDefinitionContent) -> Result<(), CommandError> {
+    let unsupported = task_definition::support::unsupported(content);
+    if unsupported.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<_> = unsupported
+        .iter()
+        .map(|found| format!("{} is not supported yet: {}", found.field, found.remedy))
+        .collect();
+    Err(CommandError::Client(texts.join("; ")))
+}

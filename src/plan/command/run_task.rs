@@ -1,0 +1,356 @@
+//! `RunTask` and `StartTask`: which boxes, and assignments for them.
+
+use super::constraint::Constraints;
+use super::placement::{self, Needs, Room};
+use super::{CommandError, Outcome, Reply, RunTask, registration};
+use crate::model::task::TaskOverride;
+use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionStatus};
+use crate::model::{
+    Assignment, ContainerInstance, ContainerInstanceId, DesiredStatus, Failure, Generation,
+    Revision, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp,
+};
+use crate::plan::world::ClientToken;
+use crate::plan::{Change, Ids, World};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How many tasks one request may start, and how many boxes StartTask may name.
+const TASKS_AT_MOST: u32 = 10;
+
+/// How long a client token is remembered.
+pub(crate) const CLIENT_TOKEN_KEPT: Duration = Duration::from_hours(24);
+
+/// Places tasks; what has no room is told in `failures`.
+pub(super) fn run(
+    world: &World,
+    mut run: RunTask,
+    now: Timestamp,
+    ids: &mut Ids,
+) -> Result<Outcome, CommandError> {
+    super::cluster::active(world, &run.cluster)?;
+    check(&run)?;
+    let token = run.client_token.take();
+    let request = format!("{run:?}");
+    if let Some(used) = token.as_ref().and_then(|token| world.client_tokens.get(token))
+        && !expired(used, now)
+    {
+        return again(world, &run, used, &request);
+    }
+    let definition = definition(world, &run)?;
+    check_launch_type(&run, definition)?;
+    registration::runnable(&definition.content)?;
+    check_overrides(&run.overrides, &definition.content)?;
+
+    let needs = Needs::of(&definition.content, &run.overrides);
+    let (placed, failures) = place(world, &run, definition, &needs)?;
+    let mut changes = Vec::new();
+    let mut tasks = Vec::new();
+    let tags = if run.propagate_tags_from_task_definition {
+        super::tag::merged(&definition.tags, run.tags.clone())
+    } else {
+        run.tags.clone()
+    };
+    for instance in placed {
+        let task = ids.task();
+        tasks.push(task.clone());
+        changes.push(Change::PutAssignment(Box::new(Assignment {
+            task,
+            cluster: run.cluster.clone(),
+            container_instance: instance,
+            task_definition: definition.reference(),
+            generation: Generation(1),
+            desired_status: DesiredStatus::Running,
+            stop: None,
+            created_at: now,
+            overrides: run.overrides.clone(),
+            group: Some(
+                run.group.clone().unwrap_or_else(|| format!("family:{}", definition.family)),
+            ),
+            started_by: run.started_by.clone(),
+            launch_type: run.launch_type.clone().unwrap_or_else(|| "EC2".to_owned()),
+            enable_execute_command: run.enable_execute_command,
+            tags: tags.clone(),
+        })));
+    }
+    if let Some(token) = token.filter(|_| !tasks.is_empty()) {
+        let used = ClientToken { used_at: now, request, tasks: tasks.clone() };
+        changes.push(Change::PutClientToken(token, used));
+    }
+    Ok(Outcome::with(changes, Reply::Tasks { tasks, failures }))
+}
+
+/// What can be said of the request alone.
+fn check(run: &RunTask) -> Result<(), CommandError> {
+    let invalid = |text: &str| Err(CommandError::InvalidParameter(text.to_owned()));
+    match &run.container_instances {
+        None if !(1..=TASKS_AT_MOST).contains(&run.count) => {
+            return invalid("count must be between 1 and 10.");
+        }
+        Some(named) if named.is_empty() => {
+            return invalid("Container instances cannot be empty.");
+        }
+        Some(named) if named.len() > TASKS_AT_MOST as usize => {
+            return invalid("At most 10 container instances can be given.");
+        }
+        _ => {}
+    }
+    let length = |text: &Option<String>| text.as_ref().map_or(0, |text| text.chars().count());
+    if length(&run.client_token) > 64 {
+        return invalid("clientToken can have at most 64 characters.");
+    }
+    if length(&run.started_by) > 128 {
+        return invalid("startedBy can have at most 128 characters.");
+    }
+    if length(&run.group) > 255 {
+        return invalid("group can have at most 255 characters.");
+    }
+    if run.group.as_ref().is_some_and(|group| group.starts_with("service:")) {
+        return invalid("group cannot begin with service:, which services use.");
+    }
+    super::tag::check_tags(&run.tags)
+}
+
+/// A token counts for a day; one from the future is left over from a clock that was wrong.
+pub(crate) fn expired(used: &ClientToken, now: Timestamp) -> bool {
+    now.since(used.used_at) > CLIENT_TOKEN_KEPT || used.used_at.since(now) > CLIENT_TOKEN_KEPT
+}
+
+/// The answer to a request that came before with the same token.
+fn again(
+    world: &World,
+    run: &RunTask,
+    used: &ClientToken,
+    request: &str,
+) -> Result<Outcome, CommandError> {
+    if used.request != request {
+        return Err(CommandError::Conflict {
+            message: "The client token was used with a different request.".to_owned(),
+            resource_ids: used
+                .tasks
+                .iter()
+                .map(|task| world.settings.scope.task(&run.cluster, task))
+                .collect(),
+        });
+    }
+    let known =
+        |task: &&TaskId| world.tasks.contains_key(*task) || world.assignments.contains_key(*task);
+    let tasks = used.tasks.iter().filter(known).cloned().collect();
+    Ok(Outcome::with(Vec::new(), Reply::Tasks { tasks, failures: Vec::new() }))
+}
+
+/// The revision that is asked for, or the newest active one.
+fn definition<'a>(world: &'a World, run: &RunTask) -> Result<&'a TaskDefinition, CommandError> {
+    let not_found = || CommandError::Client("TaskDefinition not found.".to_owned());
+    let Some(revision) = run.revision else {
+        let at = |revision| TaskDefinitionRef {
+            family: run.family.clone(),
+            revision: Revision(revision),
+        };
+        return world
+            .task_definitions
+            .range(at(0)..=at(u32::MAX))
+            .map(|(_, definition)| definition)
+            .rfind(|definition| definition.status == TaskDefinitionStatus::Active)
+            .ok_or_else(not_found);
+    };
+    let reference = TaskDefinitionRef { family: run.family.clone(), revision };
+    let definition = world.task_definitions.get(&reference).ok_or_else(not_found)?;
+    if definition.status == TaskDefinitionStatus::Active {
+        Ok(definition)
+    } else {
+        Err(CommandError::Client("TaskDefinition is inactive".to_owned()))
+    }
+}
+
+/// The boxes are `EC2` and `EXTERNAL` alike.
+fn check_launch_type(run: &RunTask, definition: &TaskDefinition) -> Result<(), CommandError> {
+    let launch_type = run.launch_type.as_deref().unwrap_or("EC2");
+    if !matches!(launch_type, "EC2" | "EXTERNAL") {
+        return Err(CommandError::PlatformUnknown(format!(
+            "Launch type {launch_type} does not exist here: tasks run on container instances; use EC2 or EXTERNAL."
+        )));
+    }
+    let compatible = |name: &str| definition.compatibilities.iter().any(|c| c == name);
+    let fits = definition.compatibilities.is_empty()
+        || compatible(launch_type)
+        // Without a launch type the box is what it is, and it is both.
+        || (run.launch_type.is_none() && compatible("EXTERNAL"));
+    if fits {
+        return Ok(());
+    }
+    Err(CommandError::InvalidParameter(format!(
+        "Task definition does not support launch_type {launch_type}."
+    )))
+}
+
+/// Overrides may only name what the definition has, with values that registration would take.
+fn check_overrides(
+    overrides: &TaskOverride,
+    content: &TaskDefinitionContent,
+) -> Result<(), CommandError> {
+    let invalid = |text: String| Err(CommandError::InvalidParameter(text));
+    let definitions = content.container_definitions.as_deref().unwrap_or_default();
+    let mut seen = std::collections::BTreeSet::new();
+    for change in overrides.container_overrides.as_deref().unwrap_or_default() {
+        let name = change.name.as_deref().unwrap_or_default();
+        let Some(definition) = definitions.iter().find(|c| c.name.as_deref() == Some(name)) else {
+            return invalid(format!(
+                "Override for container named {name} is not a container in the TaskDefinition."
+            ));
+        };
+        if !seen.insert(name) {
+            return invalid(format!("There are two overrides for the container named {name}."));
+        }
+        for (what, value, least) in [
+            ("cpu", change.cpu, 0),
+            ("memory", change.memory, 4),
+            ("memoryReservation", change.memory_reservation, 4),
+        ] {
+            if value.is_some_and(|value| value < least) {
+                return invalid(format!(
+                    "The override of {what} for container {name} must be at least {least}."
+                ));
+            }
+        }
+        let memory = change.memory.or(definition.memory);
+        let reserved = change.memory_reservation.or(definition.memory_reservation);
+        if let (Some(memory), Some(reserved)) = (memory, reserved)
+            && reserved > memory
+        {
+            return invalid(format!(
+                "The memoryReservation of container {name} would be above its memory."
+            ));
+        }
+        let nameless = |pair: &crate::model::task_definition::KeyValuePair| {
+            pair.name.as_deref().unwrap_or_default().is_empty()
+        };
+        if change.environment.as_deref().unwrap_or_default().iter().any(nameless) {
+            return invalid(format!("An environment variable of container {name} has no name."));
+        }
+        if change.environment_files.as_ref().is_some_and(|files| !files.is_empty()) {
+            return Err(CommandError::Client(format!(
+                "overrides.containerOverrides[{name}].environmentFiles is not supported here yet; use environment."
+            )));
+        }
+        if change.resource_requirements.as_ref().is_some_and(|needs| !needs.is_empty()) {
+            return Err(CommandError::Client(format!(
+                "overrides.containerOverrides[{name}].resourceRequirements is not supported here yet; leave it out."
+            )));
+        }
+    }
+    for (what, value) in [("cpu", &overrides.cpu), ("memory", &overrides.memory)] {
+        if value.is_some() && crate::plan::effective::stated(value.as_deref()).is_none() {
+            return invalid(format!("The override of {what} must be a number above 0."));
+        }
+    }
+    if overrides.inference_accelerator_overrides.as_ref().is_some_and(|list| !list.is_empty()) {
+        return Err(CommandError::Client(
+            "overrides.inferenceAcceleratorOverrides is not supported: there are no such devices; leave it out.".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+type Placed = (Vec<ContainerInstanceId>, Vec<Failure>);
+
+/// Chooses a box for each task.
+fn place(
+    world: &World,
+    run: &RunTask,
+    definition: &TaskDefinition,
+    needs: &Needs,
+) -> Result<Placed, CommandError> {
+    let in_cluster = |instance: &&ContainerInstance| instance.cluster == run.cluster;
+    let arn = |id: &ContainerInstanceId| world.settings.scope.container_instance(&run.cluster, id);
+    let mut search = Search {
+        definition,
+        needs,
+        constraints: Constraints::new(world, run, definition)?,
+        rooms: Room::of(world, world.container_instances.values().filter(in_cluster)),
+        placed: Vec::new(),
+    };
+    let mut failures: Vec<Failure> = Vec::new();
+    let failure = |instance: &ContainerInstance, (reason, detail): (&str, String)| Failure {
+        arn: Some(arn(&instance.id)),
+        reason: Some(reason.to_owned()),
+        detail: Some(detail),
+    };
+
+    if let Some(named) = &run.container_instances {
+        for name in named {
+            let id = ContainerInstanceId::new(name.as_str()).ok();
+            let instance =
+                id.as_ref().and_then(|id| world.container_instances.get(id)).filter(in_cluster);
+            match instance {
+                None => failures.push(Failure::missing(id.map_or(name.clone(), |id| arn(&id)))),
+                Some(instance) => match search.fits(instance) {
+                    Ok(_) => search.take(instance),
+                    Err(lack) => failures.push(failure(instance, lack)),
+                },
+            }
+        }
+        return Ok((search.placed, failures));
+    }
+
+    let candidates: Vec<&ContainerInstance> = world
+        .container_instances
+        .values()
+        .filter(in_cluster)
+        .filter(|instance| !instance.draining)
+        .collect();
+    if candidates.is_empty() {
+        return Err(CommandError::InvalidParameter(
+            "No Container Instances were found in your cluster.".to_owned(),
+        ));
+    }
+    for _ in 0..run.count {
+        let mut best: Option<((u64, u64), &ContainerInstance)> = None;
+        let mut lacking = Vec::new();
+        for instance in &candidates {
+            match search.fits(instance) {
+                Ok(free) if best.is_none_or(|(most, _)| free > most) => {
+                    best = Some((free, instance));
+                }
+                Ok(_) => {}
+                Err(lack) => lacking.push(failure(instance, lack)),
+            }
+        }
+        let Some((_, chosen)) = best else {
+            failures = lacking;
+            break;
+        };
+        search.take(chosen);
+    }
+    Ok((search.placed, failures))
+}
+
+/// The search for room, with what was placed already.
+struct Search<'a> {
+    definition: &'a TaskDefinition,
+    needs: &'a Needs,
+    constraints: Constraints,
+    rooms: BTreeMap<ContainerInstanceId, Room>,
+    placed: Vec<ContainerInstanceId>,
+}
+
+impl Search<'_> {
+    /// What would be free for others of a box that fits, or what it lacks.
+    fn fits(&self, instance: &ContainerInstance) -> Result<(u64, u64), (&'static str, String)> {
+        if instance.draining {
+            return Err(("INACTIVE", "the container instance is draining".to_owned()));
+        }
+        placement::platform_fits(instance, &self.definition.content)
+            .map_err(|why| ("ATTRIBUTE", why))?;
+        self.constraints.met_by(instance, &self.placed).map_err(|why| ("ATTRIBUTE", why))?;
+        let gone = || ("AGENT", "the container instance is not there".to_owned());
+        let room = self.rooms.get(&instance.id).ok_or_else(gone)?;
+        room.lacks(self.needs).map_or(Ok(room.free()), Err)
+    }
+
+    fn take(&mut self, instance: &ContainerInstance) {
+        if let Some(room) = self.rooms.get_mut(&instance.id) {
+            room.take(self.needs);
+        }
+        self.placed.push(instance.id.clone());
+    }
+}

@@ -1,0 +1,52 @@
+//! `StopTask`.
+
+use super::{CommandError, Outcome, Reply};
+use crate::model::{ClusterName, DesiredStatus, StopCode, StopRequest, TaskId};
+use crate::plan::{Change, World};
+
+/// What ECS shows when the caller gave no reason.
+const NO_REASON: &str = "Task stopped by user";
+
+/// How many characters a reason may have.
+const REASON_AT_MOST: usize = 1024;
+
+/// Wants the task stopped; of a task that stops or has stopped nothing changes.
+pub(super) fn stop(
+    world: &World,
+    cluster: &ClusterName,
+    id: &TaskId,
+    reason: Option<String>,
+) -> Result<Outcome, CommandError> {
+    super::cluster::active(world, cluster)?;
+    let not_found =
+        || CommandError::InvalidParameter("The referenced task was not found.".to_owned());
+    let Some(assignment) = world.assignments.get(id) else {
+        // Stopped already, or never heard of.
+        return match world.tasks.get(id) {
+            Some(task) if &task.cluster == cluster => Ok(Outcome::nothing()),
+            _ => Err(not_found()),
+        };
+    };
+    if &assignment.cluster != cluster {
+        return Err(not_found());
+    }
+    let reason = reason.filter(|reason| !reason.is_empty());
+    if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_AT_MOST) {
+        return Err(CommandError::InvalidParameter(format!(
+            "reason can have at most {REASON_AT_MOST} characters."
+        )));
+    }
+    let stops_already = assignment.desired_status == DesiredStatus::Stopped
+        || world.tasks.get(id).is_some_and(|task| task.desired_status == DesiredStatus::Stopped);
+    if stops_already {
+        return Ok(Outcome::nothing());
+    }
+    let mut assignment = assignment.clone();
+    assignment.desired_status = DesiredStatus::Stopped;
+    assignment.generation = assignment.generation.next();
+    assignment.stop = Some(StopRequest {
+        code: StopCode::UserInitiated,
+        reason: reason.unwrap_or_else(|| NO_REASON.to_owned()),
+    });
+    Ok(Outcome::with(vec![Change::PutAssignment(Box::new(assignment))], Reply::Done))
+}

@@ -1,0 +1,182 @@
+//! The life of a task: what its containers and its assignment make of it.
+
+use super::{Round, health, start, stop};
+use crate::model::{
+    Assignment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation, HealthStatus,
+    StopCode, Task, TaskDefinition, TaskStatus,
+};
+use crate::plan::{Change, Reason, effective};
+
+/// What ECS says of a task whose essential container ended.
+const ESSENTIAL_EXITED: &str = "Essential container in task exited";
+
+/// Brings the task of `assignment` as far as it can be brought in this round.
+pub(super) fn advance(round: &mut Round, assignment: &Assignment, definition: &TaskDefinition) {
+    let stored = round.world.tasks.get(&assignment.task);
+    if stored.is_some_and(|task| is_settled(task, assignment, definition)) {
+        return;
+    }
+    let mut task = stored.cloned().unwrap_or_else(|| new_task(round, assignment, definition));
+    round.waits.clear();
+    if round.world.observed.scanned {
+        step(round, &mut task, assignment, definition);
+    }
+    let over = task.last_status == TaskStatus::Stopped;
+    if stored != Some(&task) {
+        if stored.is_none_or(|old| old.last_status != task.last_status) {
+            let (task, status) = (task.id.clone(), task.last_status);
+            round.plan.reasons.push(Reason::TaskBecame { task, status });
+        }
+        round.plan.reasons.append(&mut round.waits);
+        task.version += 1;
+        round.plan.changes.push(Change::PutTask(Box::new(task)));
+    }
+    if over {
+        round.plan.changes.push(Change::DeleteAssignment(assignment.task.clone()));
+    }
+}
+
+/// True for the task that there is nothing to do about until something is observed: most of them, most of the time.
+fn is_settled(task: &Task, assignment: &Assignment, definition: &TaskDefinition) -> bool {
+    task.last_status == TaskStatus::Running
+        && task.desired_status == DesiredStatus::Running
+        && assignment.desired_status == DesiredStatus::Running
+        && task.containers.iter().all(|c| c.last_status == ContainerStatus::Running)
+        && definition.containers().iter().all(|c| c.health_check.is_none())
+}
+
+fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinition) -> Task {
+    let content = &definition.content;
+    let containers = definition
+        .containers()
+        .iter()
+        .filter_map(|container| {
+            Some(Container {
+                id: round.ids.uuid(),
+                name: ContainerName::new(container.name.clone()?).ok()?,
+                image: container.image.clone().unwrap_or_default(),
+                image_digest: None,
+                runtime_id: None,
+                last_status: ContainerStatus::Pending,
+                exit_code: None,
+                reason: None,
+                health_status: HealthStatus::Unknown,
+                started_at: None,
+                start_timeout_from: None,
+                finished_at: None,
+                stop_requested_at: None,
+            })
+        })
+        .collect();
+    Task {
+        id: assignment.task.clone(),
+        cluster: assignment.cluster.clone(),
+        container_instance: assignment.container_instance.clone(),
+        task_definition: assignment.task_definition.clone(),
+        generation: Generation(1),
+        desired_status: DesiredStatus::Running,
+        last_status: TaskStatus::Pending,
+        containers,
+        overrides: assignment.overrides.clone(),
+        version: 0,
+        group: assignment.group.clone(),
+        started_by: assignment.started_by.clone(),
+        launch_type: assignment.launch_type.clone(),
+        cpu: effective::task_cpu(content, &assignment.overrides).map(|cpu| cpu.to_string()),
+        memory: effective::task_memory(content, &assignment.overrides)
+            .map(|memory| memory.to_string()),
+        enable_execute_command: assignment.enable_execute_command,
+        health_status: HealthStatus::Unknown,
+        created_at: assignment.created_at,
+        pull_started_at: None,
+        pull_stopped_at: None,
+        started_at: None,
+        stopping_at: None,
+        execution_stopped_at: None,
+        stopped_at: None,
+        stop_code: None,
+        stopped_reason: None,
+        tags: assignment.tags.clone(),
+    }
+}
+
+fn step(round: &mut Round, task: &mut Task, assignment: &Assignment, definition: &TaskDefinition) {
+    if task.last_status == TaskStatus::Stopped {
+        return;
+    }
+    note_running(round, task);
+    if task.desired_status == DesiredStatus::Running {
+        if let Some((code, reason)) = why_stop(task, assignment, definition) {
+            begin_stop(round, task, code, reason);
+        } else {
+            start::fail_unstartable(round, task, definition);
+        }
+    }
+    if task.desired_status == DesiredStatus::Running {
+        start::start(round, task, definition);
+        health::probe(round, task, definition);
+    } else {
+        stop::stop(round, task, definition);
+    }
+    task.health_status = health::of_task(task, definition);
+}
+
+/// RUNNING once no container is still to be started.
+fn note_running(round: &Round, task: &mut Task) {
+    let begun = |c: &Container| c.last_status != ContainerStatus::Pending;
+    if task.desired_status != DesiredStatus::Running || !task.containers.iter().all(begun) {
+        return;
+    }
+    let ran = task.containers.iter().all(|c| c.started_at.is_some());
+    let runs = task.containers.iter().any(|c| c.last_status == ContainerStatus::Running);
+    if runs {
+        task.last_status = task.last_status.max(TaskStatus::Running);
+    }
+    if (runs || ran) && task.started_at.is_none() {
+        task.started_at = Some(round.now);
+    }
+}
+
+/// Why a task that runs is to stop, if it is.
+fn why_stop(
+    task: &Task,
+    assignment: &Assignment,
+    definition: &TaskDefinition,
+) -> Option<(StopCode, String)> {
+    if assignment.desired_status == DesiredStatus::Stopped {
+        let stop = assignment.stop.as_ref();
+        let code = stop.map_or(StopCode::UserInitiated, |stop| stop.code);
+        return Some((code, stop.map(|stop| stop.reason.clone()).unwrap_or_default()));
+    }
+    let ended = |c: &&Container| c.last_status == ContainerStatus::Stopped;
+    let essential = |c: &&Container| {
+        definition.container(c.name.as_str()).is_none_or(|definition| definition.is_essential())
+    };
+    let first = task
+        .containers
+        .iter()
+        .filter(ended)
+        .filter(essential)
+        .min_by_key(|container| container.finished_at);
+    let all_ended = || task.containers.iter().filter(ended).count() == task.containers.len();
+    match first {
+        Some(container) if container.started_at.is_none() => {
+            let reason = container.reason.clone().unwrap_or_else(|| "Task failed to start".into());
+            Some((StopCode::TaskFailedToStart, reason))
+        }
+        Some(_) => Some((StopCode::EssentialContainerExited, ESSENTIAL_EXITED.to_owned())),
+        None if all_ended() => {
+            Some((StopCode::EssentialContainerExited, "All containers in task exited".to_owned()))
+        }
+        None => None,
+    }
+}
+
+/// From now on the task is to stop.
+pub(super) fn begin_stop(round: &mut Round, task: &mut Task, code: StopCode, reason: String) {
+    task.desired_status = DesiredStatus::Stopped;
+    task.stopping_at.get_or_insert(round.now);
+    task.stop_code = Some(code);
+    round.plan.reasons.push(Reason::TaskStops { task: task.id.clone(), why: reason.clone() });
+    task.stopped_reason = Some(reason);
+}

@@ -1,0 +1,137 @@
+//! Starting: images, `dependsOn`, the Start of every container.
+
+use super::dependencies::{self, Order};
+use super::{Round, life_cycle};
+use crate::model::task_definition::ContainerDefinition;
+use crate::model::{ContainerStatus, StopCode, Task, TaskDefinition};
+use crate::plan::action::ContainerRun;
+use crate::plan::world::PullBehavior;
+use crate::plan::{Action, ActionKey, Reason, StartContainer, effective};
+
+/// Gives up what can never be started: such a container ends, and the task with it.
+pub(super) fn fail_unstartable(round: &mut Round, task: &mut Task, definition: &TaskDefinition) {
+    forgive_clock(round, task, definition);
+    for at in 0..task.containers.len() {
+        let container = &task.containers[at];
+        if container.last_status != ContainerStatus::Pending || container.runtime_id.is_some() {
+            continue;
+        }
+        if let Order::Failed(why) = dependencies::order(task, definition, container, round.now) {
+            let reason = format!("CannotStartContainerError: container {} {why}", container.name);
+            let container = &mut task.containers[at];
+            container.last_status = ContainerStatus::Stopped;
+            container.reason = Some(reason.clone());
+            life_cycle::begin_stop(round, task, StopCode::TaskFailedToStart, reason);
+            return;
+        }
+    }
+}
+
+/// Counts a `startTimeout` anew where the clock has been set to before its start.
+fn forgive_clock(round: &Round, task: &mut Task, definition: &TaskDefinition) {
+    for container in &mut task.containers {
+        let counts = container.last_status == ContainerStatus::Running
+            && definition
+                .container(container.name.as_str())
+                .is_some_and(|c| dependencies::start_timeout(c).is_some());
+        if counts && dependencies::waited_since(container).is_some_and(|since| since > round.now) {
+            container.start_timeout_from = Some(round.now);
+        }
+    }
+}
+
+/// Asks for images and starts every container whose turn it is.
+pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinition) {
+    for at in 0..task.containers.len() {
+        let container = &task.containers[at];
+        if container.last_status != ContainerStatus::Pending {
+            continue;
+        }
+        let Some(of) = definition.container(container.name.as_str()) else { continue };
+        if container.runtime_id.is_none() {
+            match dependencies::order(task, definition, container, round.now) {
+                Order::Ready => {}
+                Order::Waits { on, condition, until } => {
+                    let (task, container) = (task.id.clone(), container.name.clone());
+                    round.waits.push(Reason::ContainerWaits { task, container, on, condition });
+                    if let Some(until) = until {
+                        round.plan.wake(until);
+                    }
+                    continue;
+                }
+                Order::Failed(_) => continue,
+            }
+            if container.image_digest.is_none() && !image(round, task, at) {
+                continue;
+            }
+            let id = round.ids.runtime(&task.id);
+            task.containers[at].runtime_id = Some(id);
+        }
+        start_container(round, task, definition, at, of);
+    }
+}
+
+/// Pins the image of a container to a digest if it is there, else asks for it; false when it must be waited for.
+fn image(round: &mut Round, task: &mut Task, at: usize) -> bool {
+    let image = task.containers[at].image.clone();
+    let local = round.world.observed.images.get(&image);
+    let pulled = round.world.observed.pulled.contains(&image);
+    let fall_back_to_cached = match (round.world.settings.pull_behavior, local) {
+        (PullBehavior::PreferCached, Some(digest)) => {
+            return pin(round, task, at, digest);
+        }
+        (PullBehavior::Once, Some(digest)) if pulled => {
+            return pin(round, task, at, digest);
+        }
+        (PullBehavior::Always | PullBehavior::PreferCached, _) => false,
+        (PullBehavior::Default | PullBehavior::Once, _) => true,
+    };
+    task.pull_started_at.get_or_insert(round.now);
+    let key = ActionKey::Pull(image.clone());
+    if !round.in_flight(&key) && round.pulls.insert(image.clone()) {
+        round.plan.actions.push(Action::Pull { image, fall_back_to_cached });
+    }
+    false
+}
+
+fn pin(round: &Round, task: &mut Task, at: usize, digest: &crate::model::ImageDigest) -> bool {
+    task.containers[at].image_digest = Some(digest.clone());
+    task.pull_started_at.get_or_insert(round.now);
+    task.pull_stopped_at = Some(round.now);
+    true
+}
+
+fn start_container(
+    round: &mut Round,
+    task: &Task,
+    definition: &TaskDefinition,
+    at: usize,
+    of: &ContainerDefinition,
+) {
+    let container = &task.containers[at];
+    if round.in_flight(&ActionKey::Start(task.id.clone(), container.name.clone())) {
+        return;
+    }
+    let (Some(runtime_id), Some(image_digest)) = (&container.runtime_id, &container.image_digest)
+    else {
+        return;
+    };
+    let content = &definition.content;
+    round.plan.actions.push(Action::Start(Box::new(StartContainer {
+        run: ContainerRun {
+            task: task.id.clone(),
+            generation: task.generation,
+            container: container.name.clone(),
+            runtime_id: runtime_id.clone(),
+        },
+        image_digest: image_digest.clone(),
+        definition: effective::container(of, &task.overrides),
+        volumes: content.volumes.clone().unwrap_or_default(),
+        network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
+        pid_mode: content.pid_mode.clone(),
+        ipc_mode: content.ipc_mode.clone(),
+        task_cpu: effective::task_cpu(content, &task.overrides),
+        task_memory: effective::task_memory(content, &task.overrides),
+        task_cpu_shares: effective::task_cpu_shares(content, &task.overrides),
+    })));
+}

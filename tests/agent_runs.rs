@@ -1,0 +1,217 @@
+//! A task's life through the real agent: order, ends, limits and what is said of them.
+
+mod agent;
+
+use agent::{Agent, Host};
+use serde_json::{Value, json};
+
+fn shell(name: &str, script: &str) -> Value {
+    json!({"name": name, "image": "busybox", "memory": 32, "stopTimeout": 2, "command": ["sh", "-c", script]})
+}
+
+fn with(mut container: Value, members: Value) -> Value {
+    let members = members.as_object().unwrap().clone();
+    container.as_object_mut().unwrap().extend(members);
+    container
+}
+
+/// Runs the containers to their end and returns the stopped task.
+fn to_the_end(agent: &Agent<'_>, family: &str, containers: Value) -> (String, Value) {
+    let arn = agent.run(&agent.register_all(family, containers));
+    let task = agent.wait(&arn, "STOPPED");
+    (arn, task)
+}
+
+fn lines(agent: &Agent<'_>, arn: &str, container: &str) -> Vec<String> {
+    let of = agent.output(arn).into_iter().filter(|(name, _, _)| name == container);
+    of.map(|(_, _, text)| text.trim_end().to_owned()).collect()
+}
+
+fn container<'a>(task: &'a Value, name: &str) -> &'a Value {
+    task["containers"].as_array().unwrap().iter().find(|c| c["name"] == name).unwrap()
+}
+
+#[test]
+fn ends_are_told_as_ecs_tells_them() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+
+    let (arn, task) =
+        to_the_end(&agent, "code", json!([shell("main", "echo out; echo err >&2; exit 5")]));
+    assert_eq!(container(&task, "main")["exitCode"], 5);
+    assert_eq!(task["stopCode"], "EssentialContainerExited");
+    assert_eq!(task["stoppedReason"], "Essential container in task exited");
+    let mut output = agent.output(&arn);
+    output.sort();
+    assert_eq!(
+        output,
+        [
+            ("main".into(), "stderr".into(), "err\n".into()),
+            ("main".into(), "stdout".into(), "out\n".into())
+        ]
+    );
+
+    let (_, task) = to_the_end(&agent, "signal", json!([shell("main", "kill -SEGV $$")]));
+    assert_eq!(task["lastStatus"], "STOPPED");
+
+    let hog = "x=a; while :; do x=$x$x; done";
+    let (_, task) = to_the_end(&agent, "hog", json!([shell("main", hog)]));
+    let main = container(&task, "main");
+    assert_eq!(main["exitCode"], 137, "{task:#}");
+    assert!(main["reason"].as_str().unwrap().starts_with("OutOfMemoryError"), "{task:#}");
+
+    let missing =
+        json!([{"name": "main", "image": "busybox", "memory": 32, "command": ["/no/such/file"]}]);
+    let (_, task) = to_the_end(&agent, "missing", missing);
+    assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
+    assert!(
+        container(&task, "main")["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("CannotStartContainerError"),
+        "{task:#}"
+    );
+
+    let no_image = json!([{"name": "main", "image": "127.0.0.1:1/nothing:here", "memory": 32}]);
+    let (_, task) = to_the_end(&agent, "noimage", no_image);
+    assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
+    assert!(
+        task["stoppedReason"].as_str().unwrap().contains("CannotPullContainerError"),
+        "{task:#}"
+    );
+}
+
+#[test]
+fn stop_sends_the_stop_signal_then_kills() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let polite = agent.run(&agent.register(
+        "polite",
+        shell("main", "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done"),
+    ));
+    let deaf =
+        agent.run(&agent.register(
+            "deaf",
+            shell("main", "trap '' TERM; echo ready; while :; do sleep 0.01; done"),
+        ));
+    for arn in [&polite, &deaf] {
+        agent.wait(arn, "RUNNING");
+        let id = arn.rsplit('/').next().unwrap();
+        let mut output = agent.lines(&format!("/coracle/v1/logs?task={id}&follow=true"));
+        assert_eq!(output.next().unwrap()["log"], "ready\n");
+        let answer = agent.ok("StopTask", &json!({"task": arn, "reason": "enough"}));
+        assert_eq!(answer["task"]["desiredStatus"], "STOPPED");
+    }
+    let task = agent.wait(&polite, "STOPPED");
+    assert_eq!(container(&task, "main")["exitCode"], 0);
+    assert_eq!(task["stoppedReason"], "enough");
+    assert_eq!(lines(&agent, &polite, "main"), ["ready", "bye"]);
+    let task = agent.wait(&deaf, "STOPPED");
+    assert_eq!(container(&task, "main")["exitCode"], 137);
+}
+
+#[test]
+fn containers_start_in_the_order_they_depend_on_each_other() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let out = host.dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let note = |name: &str, then: &str| {
+        with(
+            shell(name, &format!("echo {name} >> /out/order; {then}")),
+            json!({"mountPoints": [{"sourceVolume": "out", "containerPath": "/out"}]}),
+        )
+    };
+    let after = |name: &str, condition: &str| json!({"dependsOn": [{"containerName": name, "condition": condition}]});
+    let aside = json!({"essential": false});
+    let containers = json!([
+        with(note("last", "exit 0"), after("healthy", "HEALTHY")),
+        with(
+            with(
+                note("healthy", "sleep 0.2; touch /tmp/ok; sleep 1000"),
+                after("succeeds", "SUCCESS")
+            ),
+            json!({"healthCheck": {"command": ["CMD-SHELL", "test -e /tmp/ok"], "interval": 5, "retries": 2}})
+        ),
+        with(with(note("succeeds", "exit 0"), after("completes", "COMPLETE")), aside.clone()),
+        with(with(note("completes", "exit 1"), after("first", "START")), aside.clone()),
+        with(note("first", "sleep 1000"), aside),
+    ]);
+    let input = json!({
+        "family": "ordered", "networkMode": "none", "containerDefinitions": containers,
+        "volumes": [{"name": "out", "host": {"sourcePath": out.to_str().unwrap()}}]
+    });
+    agent.ok("RegisterTaskDefinition", &input);
+    let arn = agent.run("ordered");
+    let task = agent.wait(&arn, "STOPPED");
+    assert_eq!(container(&task, "last")["exitCode"], 0, "{task:#}");
+    let order = std::fs::read_to_string(out.join("order")).unwrap();
+    assert_eq!(
+        order.split_whitespace().collect::<Vec<_>>(),
+        ["first", "completes", "succeeds", "healthy", "last"]
+    );
+}
+
+#[test]
+fn a_dependency_that_fails_stops_the_task() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let containers = json!([
+        with(
+            shell("main", "exit 0"),
+            json!({"dependsOn": [{"containerName": "init", "condition": "SUCCESS"}]})
+        ),
+        with(shell("init", "exit 3"), json!({"essential": false})),
+    ]);
+    let (_, task) = to_the_end(&agent, "failing", containers);
+    assert_eq!(container(&task, "init")["exitCode"], 3);
+    assert!(container(&task, "main")["exitCode"].is_null(), "{task:#}");
+    assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
+}
+
+#[test]
+fn what_is_not_supported_yet_is_refused_by_name() {
+    let host = Host::new();
+    let agent = host.start();
+    let definition = agent.register(
+        "secretive",
+        with(shell("main", "true"), json!({"secrets": [{"name": "A", "valueFrom": "b"}]})),
+    );
+    let error = agent.call("RunTask", &json!({"taskDefinition": definition})).unwrap_err();
+    assert_eq!(error.kind, "ClientException");
+    assert!(error.message.contains("secrets"), "{}", error.message);
+}
+
+#[test]
+fn a_box_that_is_full_says_which_resource_is_short() {
+    let host = Host::new();
+    let agent = host.start();
+    let greedy = json!({"name": "main", "image": "coracle/hello", "memory": 100_000_000});
+    let definition = agent.register("greedy", greedy);
+    let answer = agent.ok("RunTask", &json!({"taskDefinition": definition}));
+    assert_eq!(answer["tasks"], json!([]));
+    assert_eq!(answer["failures"][0]["reason"], "RESOURCE:MEMORY", "{answer}");
+}
+
+#[test]
+fn two_agents_run_side_by_side() {
+    let (one, two) = (Host::new(), Host::new());
+    let (first, second) = (one.start(), two.start());
+    let hello = json!({"name": "main", "image": "coracle/hello", "memory": 16});
+    let a = first.run(&first.register("hello", hello.clone()));
+    let b = second.run(&second.register("hello", hello));
+    assert_eq!(container(&first.wait(&a, "STOPPED"), "main")["exitCode"], 0);
+    assert_eq!(container(&second.wait(&b, "STOPPED"), "main")["exitCode"], 0);
+    assert_eq!(first.ok("ListTasks", &json!({"desiredStatus": "STOPPED"}))["taskArns"], json!([a]));
+    assert_eq!(
+        second.ok("ListTasks", &json!({"desiredStatus": "STOPPED"}))["taskArns"],
+        json!([b])
+    );
+
+    let clash = one.agent_command().output().unwrap();
+    assert!(!clash.status.success(), "a second agent on the same directories must not start");
+}
