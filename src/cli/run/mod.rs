@@ -129,12 +129,10 @@ async fn start(client: &Client, job: &Job) -> Result<Result<Value, String>> {
         Err(error @ client::Error::Exception { .. }) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    let input = json!({
-        "taskDefinition": arn,
-        "count": 1,
-        "startedBy": "coracle run",
-        "overrides": { "containerOverrides": job.overrides },
-    });
+    let mut input = json!({ "taskDefinition": arn, "count": 1, "startedBy": "coracle-run" });
+    if !job.overrides.is_empty() {
+        input["overrides"] = json!({ "containerOverrides": job.overrides });
+    }
     let mut answer = match client.ecs("RunTask", &input).await {
         Ok(answer) => answer,
         Err(error @ client::Error::Exception { .. }) => return Ok(Err(error.to_string())),
