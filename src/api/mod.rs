@@ -1,1 +1,61 @@
-//! Stub of `api`.
+//! The ECS server: AWS JSON 1.1 over HTTP/1.1, and beside it what our own CLI needs.
+//!
+//! ```text
+//!  TCP 127.0.0.1:51678 ── SigV4 ─────────┐
+//!                                        ├─► http ─► shapes::check ─► operations ─► engine::Handle
+//!  RUN/api.sock ──────── peer's uid ─────┤                                │
+//!                                        └─► local (socket only)          └─► render ─► JSON
+//! ```
+//!
+//! * [`server`](self::serve) accepts connections and ends them in order; [`Listeners`] binds the two sockets.
+//! * `http` reads one request, finds out who asks, and writes the answer or the exception.
+//! * `shapes` holds the model's inputs and validates along them.
+//! * One file per family of operations: `clusters`, `task_definitions`, `tasks`, `container_instances`, `tags`,
+//!   `account_settings`; `operations` is the list of all. `render` writes records as ECS shows them.
+//! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
+//!
+//! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
+//! committed world to answer.
+//!
+//! Current limitations: services, task sets, capacity providers, daemons, gateways and ECS Exec answer that they are
+//! not there yet.
+
+mod account_settings;
+mod body;
+mod clusters;
+mod container_instances;
+mod error;
+mod http;
+mod identifiers;
+mod input;
+mod listen;
+mod operations;
+mod pagination;
+mod render;
+mod server;
+mod shapes;
+mod tags;
+mod task_definitions;
+mod tasks;
+mod unavailable;
+
+pub use error::{ApiError, Exception};
+pub use listen::{ListenError, Listeners};
+pub use server::{ServeError, serve};
+
+use crate::auth::Keys;
+use crate::engine::Handle;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// What every request can reach.
+#[derive(Debug)]
+struct Api {
+    engine: Handle,
+    keys: Arc<Keys>,
+    /// Where TCP is served, if it is.
+    address: Option<SocketAddr>,
+    /// Becomes true when the server is to end; answers without an end must end then.
+    stopping: watch::Receiver<bool>,
+}

@@ -88,23 +88,18 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads `STATE/keys/root.json`, or makes it at the first start. Blocks on the file system.
+    /// Reads `root.json` in `dir` (`STATE/keys`), or makes it at the first start. Blocks on the file system.
     ///
     /// # Errors
     /// [`KeysError`] when the file cannot be read, written, or understood.
-    pub fn open(state_dir: &Path) -> Result<Self, KeysError> {
-        let dir = state_dir.join("keys");
+    pub fn open(dir: &Path) -> Result<Self, KeysError> {
         let path = dir.join("root.json");
         if let Some(root) = read(&path)? {
             return Ok(Self { root });
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .map_err(io_error("make", &dir))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("make", dir))?;
         let root = AccessKey::generate();
-        write(&dir, &path, &root)?;
+        write(dir, &path, &root)?;
         Ok(Self { root })
     }
 
@@ -182,11 +177,15 @@ fn write(dir: &Path, path: &Path, key: &AccessKey) -> Result<(), KeysError> {
 mod tests {
     use super::*;
 
+    fn open(state: &tempfile::TempDir) -> Result<Keys, KeysError> {
+        Keys::open(&state.path().join("keys"))
+    }
+
     #[test]
     fn the_key_is_made_once_and_kept_closed() {
         let state = tempfile::tempdir().unwrap();
-        let first = Keys::open(state.path()).unwrap();
-        let again = Keys::open(state.path()).unwrap();
+        let first = open(&state).unwrap();
+        let again = open(&state).unwrap();
         assert_eq!(first.root(), again.root());
         let file = state.path().join("keys/root.json");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -205,21 +204,21 @@ mod tests {
     #[test]
     fn a_file_open_to_others_is_closed() {
         let state = tempfile::tempdir().unwrap();
-        let key = Keys::open(state.path()).unwrap();
+        let key = open(&state).unwrap();
         let file = state.path().join("keys/root.json");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert_eq!(Keys::open(state.path()).unwrap().root(), key.root());
+        assert_eq!(open(&state).unwrap().root(), key.root());
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn a_broken_file_is_reported_and_kept() {
         let state = tempfile::tempdir().unwrap();
-        Keys::open(state.path()).unwrap();
+        open(&state).unwrap();
         let file = state.path().join("keys/root.json");
         for text in ["", "{", "{}", r#"{"accessKeyId":"CORACLE","secretAccessKey":"short"}"#] {
             fs::write(&file, text).unwrap();
-            let error = Keys::open(state.path()).unwrap_err();
+            let error = open(&state).unwrap_err();
             assert!(matches!(error, KeysError::Malformed { .. }), "{error}");
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
@@ -230,7 +229,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         fs::create_dir(state.path().join("keys")).unwrap();
         fs::write(state.path().join("keys/root.json.new"), "half a").unwrap();
-        Keys::open(state.path()).unwrap();
+        open(&state).unwrap();
         assert!(!state.path().join("keys/root.json.new").exists());
     }
 }

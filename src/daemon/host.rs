@@ -1,6 +1,7 @@
 //! What this box is: its capacity and attributes, as it registers them.
 
 use crate::config::Config;
+use crate::image;
 use crate::model::ClusterName;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::plan::Settings;
@@ -43,6 +44,18 @@ pub(super) fn cluster(name: &ClusterName) -> CreateCluster {
         capacity_providers: Vec::new(),
         default_capacity_provider_strategy: Vec::new(),
         service_connect_defaults: None,
+    }
+}
+
+/// What the settings say of registries, for the image store.
+pub(super) fn image_options(config: &Config) -> image::Options {
+    let registries = &config.registries;
+    let insecure = registries.iter().filter(|(_, r)| r.insecure).map(|(host, _)| host.clone());
+    let mirrors = registries.iter().map(|(host, r)| (host.clone(), r.mirrors.clone()));
+    image::Options {
+        insecure: insecure.collect(),
+        mirrors: mirrors.filter(|(_, mirrors)| !mirrors.is_empty()).collect(),
+        docker_configs: vec![config.docker_config.clone()],
     }
 }
 

@@ -6,7 +6,7 @@ use super::boot::BootMark;
 use crate::image::ImageStore;
 use crate::plan::action::ContainerRun;
 use crate::plan::{Action, Observation, StartContainer};
-use crate::runtime::{Event, Found, FoundState, ImageSettings, Launch, Runtime, Signal};
+use crate::runtime::{Event, Found, ImageSettings, Launch, RunState, Runtime, Signal};
 use crate::sys;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -87,10 +87,10 @@ impl Hands {
                 runtime_id: container.runtime_id,
             };
             match container.state {
-                FoundState::Running { started_at, .. } => {
+                RunState::Running { started_at, .. } => {
                     self.report(Observation::Started { run, at: started_at });
                 }
-                FoundState::Exited(exit) => self.report(Observation::Exited {
+                RunState::Exited(exit) => self.report(Observation::Exited {
                     run,
                     exit_code: exit.exit_code,
                     out_of_memory: exit.out_of_memory,

@@ -69,7 +69,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         watch,
         settings,
         images.clone(),
-        runtime.logs().clone(),
+        runtime.logs(),
     );
     let hands = Hands::new(runtime, images.clone(), facts_in);
     hands.forward(events);

@@ -1,5 +1,6 @@
 //! Tags, as `{key, value}` pairs.
 
+use super::shape::{Member, Shape, Shaped};
 use serde::{Deserialize, Serialize};
 
 /// One tag. The key is 1 to 128 characters, the value 0 to 256.
@@ -12,4 +13,13 @@ pub struct Tag {
     /// The value.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub value: Option<String>,
+}
+
+impl Shaped for Tag {
+    fn shape() -> Shape {
+        Shape::Structure(&[
+            Member { field: "key", shape: String::shape },
+            Member { field: "value", shape: String::shape },
+        ])
+    }
 }

@@ -127,7 +127,12 @@ impl Store {
         }
         let rows = changes.iter().map(record::encode).collect::<Result<Vec<_>>>()?;
         let capacity = self.shared.options.feed_capacity;
-        self.write(|environment| environment.commit(&rows, capacity))
+        let mut limit = self.shared.options.map_limit;
+        if rows.iter().all(|row| row.value.is_none()) {
+            // Even deleting takes new pages first; a full store must be able to get smaller.
+            limit = limit.saturating_add(MIB);
+        }
+        self.write(limit, |environment| environment.commit(&rows, capacity))
     }
 
     /// The rows that changed after `sequence`, oldest first, at most `limit` of them.
@@ -146,7 +151,8 @@ impl Store {
             return Err(StoreError::ReservedKey(key.to_owned()));
         }
         let key = table::key(key);
-        self.write(|environment| environment.put_meta(&key, value))
+        let limit = self.shared.options.map_limit;
+        self.write(limit, |environment| environment.put_meta(&key, value))
     }
 
     /// Writes a compacted copy to `path` (which must not exist), checks it page by page, and syncs it.
@@ -177,10 +183,10 @@ impl Store {
         guard.as_ref().map_or_else(|| Err(StoreError::Closed(self.shared.dir.clone())), f)
     }
 
-    fn write<T>(&self, f: impl Fn(&Environment) -> Result<T>) -> Result<T> {
+    fn write<T>(&self, limit: usize, f: impl Fn(&Environment) -> Result<T>) -> Result<T> {
         loop {
             match self.read(&f) {
-                Err(StoreError::MapFull { .. }) => self.grow()?,
+                Err(StoreError::MapFull { .. }) => self.grow(limit)?,
                 Err(error) => {
                     if error.ends_environment() {
                         self.close();
@@ -196,10 +202,10 @@ impl Store {
         self.shared.environment.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn grow(&self) -> Result<()> {
+    fn grow(&self, limit: usize) -> Result<()> {
         let mut guard = self.shared.environment.write().unwrap_or_else(PoisonError::into_inner);
         match guard.as_mut() {
-            Some(environment) => environment.grow(self.shared.options.map_limit),
+            Some(environment) => environment.grow(limit),
             None => Ok(()),
         }
     }

@@ -18,6 +18,11 @@ pub fn requires_attributes(content: &TaskDefinitionContent) -> Vec<Attribute> {
     for container in content.container_definitions.iter().flatten() {
         let has_role = content.execution_role_arn.is_some();
         found.container(container);
+        if content.network_mode.as_deref() == Some("host")
+            && container.extra_hosts.as_ref().is_some_and(|hosts| !hosts.is_empty())
+        {
+            found.api(24);
+        }
         found.logging(container, has_role);
         found.secrets(container);
         if container.image.as_deref().is_some_and(is_private_ecr) {
@@ -181,9 +186,8 @@ impl Found {
         let Some(driver) = log.log_driver.as_deref() else { return };
         self.add(format!("{LOGGING_DRIVER}{driver}"));
         match driver {
-            "awslogs" | "awsfirelens" | "journald" => self.api(19),
+            "awslogs" | "awsfirelens" | "journald" | "splunk" => self.api(19),
             "gelf" | "fluentd" => self.api(20),
-            "splunk" => self.api(22),
             _ => self.api(18),
         }
         if driver == "awslogs" {

@@ -92,7 +92,6 @@ fn volume_defaults(volume: &mut Volume) {
     }
     if let Some(docker) = &mut volume.docker_volume_configuration {
         docker.scope.get_or_insert_with(|| "task".to_owned());
-        docker.driver.get_or_insert_with(|| "local".to_owned());
     }
     let kinds = volume.kinds();
     if kinds == 0 {

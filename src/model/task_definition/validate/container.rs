@@ -17,15 +17,13 @@ pub(super) fn all(containers: &[ContainerDefinition], content: &TaskDefinitionCo
         return client("Container list cannot be empty.");
     }
     if containers.len() > MAX_CONTAINERS {
-        return client(format!(
-            "Container list cannot contain more than {MAX_CONTAINERS} containers."
-        ));
+        return client("Too many containers.");
     }
     let mut names = BTreeSet::new();
     for container in containers {
         let name = name(container.name.as_deref())?;
         if !names.insert(name) {
-            return client(format!("Container names should be unique. Duplicate name: '{name}'."));
+            return client("Container names must be unique within a Task Definition.");
         }
         image(container.image.as_deref())?;
         one_of(
@@ -39,7 +37,7 @@ pub(super) fn all(containers: &[ContainerDefinition], content: &TaskDefinitionCo
         }
     }
     if !containers.iter().any(ContainerDefinition::is_essential) {
-        return client("At least one container in the task definition must be essential.");
+        return client("Task definition doesn't have any essential container.");
     }
     Ok(())
 }
@@ -104,7 +102,9 @@ fn memory(name: &str, container: &ContainerDefinition, task_memory: Option<&str>
     if let (Some(memory), Some(task)) = (memory, task_memory.and_then(memory_mib))
         && memory > task
     {
-        return container_setting(name, "'memory' must not be greater than the task 'memory'.");
+        return client(format!(
+            "The 'memory' setting for container '{name}' is greater than for the task."
+        ));
     }
     Ok(())
 }

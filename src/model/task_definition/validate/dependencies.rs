@@ -21,7 +21,7 @@ pub(super) fn all(containers: &[ContainerDefinition]) -> Check {
             let Some(dependency) = containers.iter().find(|c| c.name.as_deref() == Some(target))
             else {
                 return client(format!(
-                    "Container '{name}' depends on container '{target}', which is not defined in the task definition."
+                    "Cannot depend on container + '{target}' because it does not exist"
                 ));
             };
             if matches!(condition, Some("COMPLETE" | "SUCCESS")) && dependency.is_essential() {
@@ -39,9 +39,7 @@ pub(super) fn all(containers: &[ContainerDefinition]) -> Check {
         edges.insert(name, targets);
     }
     match cycle(&edges) {
-        Some(name) => {
-            client(format!("Container dependencies contain a cycle at container '{name}'."))
-        }
+        Some(_) => client("Container dependencies should not have a cycle"),
         None => Ok(()),
     }
 }

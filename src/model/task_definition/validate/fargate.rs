@@ -2,7 +2,7 @@
 
 use super::super::units::{cpu_units, memory_mib};
 use super::super::{ContainerDefinition, TaskDefinitionContent};
-use super::{Check, client, in_range};
+use super::{Check, client, container_range};
 
 /// Every rule of Fargate beyond those of any definition.
 pub(in super::super) fn fits(content: &TaskDefinitionContent) -> Check {
@@ -14,14 +14,14 @@ pub(in super::super) fn fits(content: &TaskDefinitionContent) -> Check {
         return refuse("pidMode host");
     }
     if content.ipc_mode.is_some() {
-        return refuse("ipcMode");
+        return client("Tasks using the Fargate launch type do not support ipcMode.");
     }
     if content.placement_constraints.as_ref().is_some_and(|list| !list.is_empty()) {
         return refuse("placementConstraints");
     }
     for volume in content.volumes.iter().flatten() {
         if volume.host.as_ref().is_some_and(|host| host.source_path.is_some()) {
-            return client("Host.sourcePath should not be set for volumes in Fargate.");
+            return refuse("sourcePath");
         }
         if volume.docker_volume_configuration.is_some() {
             return refuse("dockerVolumeConfiguration");
@@ -77,6 +77,7 @@ fn size(content: &TaskDefinitionContent) -> Check {
 }
 
 fn parameters(container: &ContainerDefinition) -> Check {
+    let name = container.name.as_deref().unwrap_or_default();
     let filled = |len: Option<usize>| len.is_some_and(|len| len > 0);
     if container.privileged == Some(true) {
         return refuse("privileged");
@@ -108,8 +109,8 @@ fn parameters(container: &ContainerDefinition) -> Check {
             }
         }
     }
-    in_range("startTimeout", container.start_timeout, 2..=120)?;
-    in_range("stopTimeout", container.stop_timeout, 0..=120)
+    container_range(name, "startTimeout", container.start_timeout, 2..=120)?;
+    container_range(name, "stopTimeout", container.stop_timeout, 0..=120)
 }
 
 fn logging(container: &ContainerDefinition) -> Check {

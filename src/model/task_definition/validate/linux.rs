@@ -1,7 +1,7 @@
 //! `linuxParameters`, `ulimits`, `systemControls`, `dockerSecurityOptions`.
 
 use super::super::{ContainerDefinition, LinuxParameters, TaskDefinitionContent};
-use super::{Check, client, container_setting, in_range, one_of};
+use super::{Check, client, container_range, container_setting, one_of};
 
 const CAPABILITIES: [&str; 39] = [
     "ALL",
@@ -195,9 +195,10 @@ fn linux_parameters(
             }
         }
     }
-    in_range("linuxParameters.swappiness", parameters.swappiness, 0..=100)?;
-    in_range("linuxParameters.maxSwap", parameters.max_swap, 0..=i64::from(i32::MAX))?;
-    in_range(
+    container_range(name, "linuxParameters.swappiness", parameters.swappiness, 0..=100)?;
+    container_range(name, "linuxParameters.maxSwap", parameters.max_swap, 0..=i64::from(i32::MAX))?;
+    container_range(
+        name,
         "linuxParameters.sharedMemorySize",
         parameters.shared_memory_size,
         0..=i64::from(i32::MAX),

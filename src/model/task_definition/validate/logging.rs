@@ -1,6 +1,6 @@
 //! Log drivers and FireLens.
 
-use super::super::ContainerDefinition;
+use super::super::{ContainerDefinition, LogConfiguration};
 use super::{Check, client, one_of};
 
 /// As the API lists them, and `none`, which the agent of ECS knows as well.
@@ -16,82 +16,110 @@ const DRIVERS: [&str; 9] = [
     "none",
 ];
 
+const AWSLOGS_OPTIONS: [&str; 14] = [
+    "awslogs-create-group",
+    "awslogs-credentials-endpoint",
+    "awslogs-datetime-format",
+    "awslogs-endpoint",
+    "awslogs-force-flush-interval-seconds",
+    "awslogs-format",
+    "awslogs-group",
+    "awslogs-max-buffered-events",
+    "awslogs-multiline-pattern",
+    "awslogs-region",
+    "awslogs-stream",
+    "awslogs-stream-prefix",
+    "max-buffer-size",
+    "mode",
+];
+
 pub(super) fn container(
     container: &ContainerDefinition,
     containers: &[ContainerDefinition],
 ) -> Check {
-    if let Some(firelens) = &container.firelens_configuration {
-        if firelens.r#type.is_none() {
-            return client("FirelensConfiguration.type should not be null or empty.");
-        }
-        one_of("FirelensConfigurationType", firelens.r#type.as_deref(), &["fluentd", "fluentbit"])?;
-        if routers(containers) > 1 {
-            return client(
-                "Only one container in a task definition can have a firelensConfiguration.",
-            );
-        }
-        let option = |name: &str| firelens.options.as_ref().and_then(|options| options.get(name));
-        match option("config-file-type").map(String::as_str) {
-            None => {}
-            Some("file" | "s3") if option("config-file-value").is_some() => {}
-            Some("file" | "s3") => {
-                return client(
-                    "FireLens option config-file-type requires option config-file-value.",
-                );
-            }
-            Some(_) => {
-                return client("FireLens option config-file-type should be one of [file,s3]");
-            }
-        }
-    }
+    firelens(container, containers)?;
     let Some(log) = &container.log_configuration else { return Ok(()) };
     let Some(driver) = log.log_driver.as_deref() else {
         return client("LogConfiguration.logDriver should not be null or empty.");
     };
     one_of("Log driver", Some(driver), &DRIVERS)?;
-    let has = |name: &str| log.options.as_ref().is_some_and(|options| options.contains_key(name));
     match driver {
         "awslogs" => {
-            let missing: Vec<&str> =
-                ["awslogs-region", "awslogs-group"].into_iter().filter(|name| !has(name)).collect();
-            if !missing.is_empty() {
-                return client(format!(
-                    "Log driver awslogs requires options: {}",
-                    missing.join(", ")
-                ));
-            }
-        }
-        "splunk" => {
-            let secret = |name: &str| {
-                log.secret_options.iter().flatten().any(|s| s.name.as_deref() == Some(name))
-            };
-            let missing: Vec<&str> = ["splunk-url", "splunk-token"]
-                .into_iter()
-                .filter(|name| !has(name) && !secret(name))
+            required(log, driver, &["awslogs-region", "awslogs-group"])?;
+            let foreign: Vec<&str> = log
+                .options
+                .iter()
+                .flat_map(|options| options.keys())
+                .map(String::as_str)
+                .filter(|option| *option != "tag" && !AWSLOGS_OPTIONS.contains(option))
                 .collect();
-            if !missing.is_empty() {
+            if !foreign.is_empty() {
                 return client(format!(
-                    "Log driver splunk requires options: {}",
-                    missing.join(", ")
+                    "Log driver awslogs disallows options: {}",
+                    foreign.join(", ")
                 ));
             }
+            let mode = log.options.as_ref().and_then(|options| options.get("mode"));
+            one_of("Log option mode", mode.map(String::as_str), &["blocking", "non-blocking"])?;
         }
+        "splunk" => required(log, driver, &["splunk-url", "splunk-token"])?,
         "awsfirelens" if routers(containers) == 0 => {
             return client(
-                "Log driver awsfirelens requires a container with a firelensConfiguration in the task definition.",
+                "When awsfirelens log driver is specified in log configuration, a firelens configuration object must be configured in one of the containers.",
             );
         }
         _ => {}
-    }
-    if let Some(mode) = log.options.as_ref().and_then(|options| options.get("mode"))
-        && driver == "awslogs"
-    {
-        one_of("Log option mode", Some(mode), &["blocking", "non-blocking"])?;
     }
     if log.secret_options.iter().flatten().any(|s| s.name.is_none() || s.value_from.is_none()) {
         return client("Secret.name and Secret.valueFrom should not be null or empty.");
     }
     Ok(())
+}
+
+/// Each of `names` is an option, or comes from a secret.
+fn required(log: &LogConfiguration, driver: &str, names: &[&str]) -> Check {
+    let has = |name: &str| {
+        log.options.as_ref().is_some_and(|options| options.contains_key(name))
+            || log.secret_options.iter().flatten().any(|s| s.name.as_deref() == Some(name))
+    };
+    let missing: Vec<&str> = names.iter().copied().filter(|name| !has(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    client(format!("Log driver {driver} requires options: {}", missing.join(", ")))
+}
+
+/// The log router of a task: at most one, and somebody must use it.
+fn firelens(container: &ContainerDefinition, containers: &[ContainerDefinition]) -> Check {
+    let Some(firelens) = &container.firelens_configuration else { return Ok(()) };
+    if firelens.r#type.is_none() {
+        return client("FirelensConfiguration.type should not be null or empty.");
+    }
+    one_of("FirelensConfigurationType", firelens.r#type.as_deref(), &["fluentd", "fluentbit"])?;
+    if routers(containers) > 1 {
+        return client("Only one container in a task definition can have a firelensConfiguration.");
+    }
+    let is_used = containers.iter().any(|c| {
+        let driver = c.log_configuration.as_ref().and_then(|log| log.log_driver.as_deref());
+        driver == Some("awsfirelens")
+    });
+    if !is_used {
+        return client(
+            "When a firelensConfiguration object is specified, at least one container has to be configured with the awsfirelens log driver.",
+        );
+    }
+    let option = |name: &str| {
+        firelens.options.as_ref().and_then(|options| options.get(name)).map(String::as_str)
+    };
+    match (option("config-file-type"), option("config-file-value")) {
+        (None, _) | (Some("file"), Some(_)) => Ok(()),
+        (Some("s3"), Some(value)) if value.starts_with("arn:") => Ok(()),
+        (Some("s3"), Some(_)) => client("Invalid arn syntax."),
+        (Some("file" | "s3"), None) => {
+            client("FireLens option config-file-type requires option config-file-value.")
+        }
+        (Some(_), _) => client("FireLens option config-file-type should be one of [file,s3]"),
+    }
 }
 
 fn routers(containers: &[ContainerDefinition]) -> usize {

@@ -56,7 +56,24 @@ fn one_of(what: &str, value: Option<&str>, values: &[&str]) -> Check {
 fn in_range(what: &str, value: Option<i64>, range: std::ops::RangeInclusive<i64>) -> Check {
     match value {
         Some(value) if !range.contains(&value) => client(format!(
-            "Invalid {what} '{value}'. It must be between {} and {}.",
+            "Invalid '{what}' setting. The value must be between {} and {}.",
+            range.start(),
+            range.end()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The same for a member of a container.
+fn container_range(
+    name: &str,
+    what: &str,
+    value: Option<i64>,
+    range: std::ops::RangeInclusive<i64>,
+) -> Check {
+    match value {
+        Some(value) if !range.contains(&value) => client(format!(
+            "Invalid '{what}' setting for container '{name}'. The value must be between {} and {}.",
             range.start(),
             range.end()
         )),

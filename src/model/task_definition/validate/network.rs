@@ -1,16 +1,17 @@
 //! Ports, links and names, which depend on the network mode.
 
 use super::super::{ContainerDefinition, PortMapping};
-use super::{Check, client, in_range, one_of};
+use super::{Check, client, one_of};
 use std::collections::BTreeMap;
 
 const PORTS: std::ops::RangeInclusive<i64> = 1..=65_535;
 
 /// Rules of one container; `mode` absent is bridge.
 pub(super) fn container(container: &ContainerDefinition, mode: Option<&str>) -> Check {
+    let name = container.name.as_deref().unwrap_or_default();
     let ports = container.port_mappings.as_deref().unwrap_or_default();
     for port in ports {
-        mapping(port, mode)?;
+        mapping(name, port, mode)?;
     }
     overlaps(ports)?;
     let filled = |list: Option<usize>| list.is_some_and(|len| len > 0);
@@ -21,21 +22,17 @@ pub(super) fn container(container: &ContainerDefinition, mode: Option<&str>) -> 
         }
         Some("awsvpc") => {
             if container.hostname.is_some() {
-                return client("Hostname is not supported on container when networkMode=awsvpc.");
+                return client("hostname is not supported on container when networkMode=awsvpc.");
             }
             if filled(container.extra_hosts.as_ref().map(Vec::len)) {
-                return client(
-                    "Extra hosts is not supported on container when networkMode=awsvpc.",
-                );
+                return client("extraHosts is not supported on container when networkMode=awsvpc.");
             }
             if filled(container.dns_servers.as_ref().map(Vec::len)) {
-                return client(
-                    "DNS servers are not supported on container when networkMode=awsvpc.",
-                );
+                return client("dnsServers is not supported on container when networkMode=awsvpc.");
             }
             if filled(container.dns_search_domains.as_ref().map(Vec::len)) {
                 return client(
-                    "DNS search domains are not supported on container when networkMode=awsvpc.",
+                    "dnsSearchDomains is not supported on container when networkMode=awsvpc.",
                 );
             }
         }
@@ -52,7 +49,7 @@ pub(super) fn container(container: &ContainerDefinition, mode: Option<&str>) -> 
     Ok(())
 }
 
-fn mapping(port: &PortMapping, mode: Option<&str>) -> Check {
+fn mapping(container: &str, port: &PortMapping, mode: Option<&str>) -> Check {
     if mode == Some("none") {
         return client("Port mappings are not supported when networkMode=none.");
     }
@@ -86,11 +83,14 @@ fn mapping(port: &PortMapping, mode: Option<&str>) -> Check {
             None => client(format!("Invalid containerPortRange '{range}'.")),
         };
     }
-    let Some(container_port) = port.container_port else {
-        return client("Container port should not be null.");
+    let invalid =
+        |what: &str| client(format!("Invalid '{what}' setting for container '{container}'."));
+    let Some(container_port) = port.container_port.filter(|port| PORTS.contains(port)) else {
+        return invalid("containerPort");
     };
-    in_range("containerPort", Some(container_port), PORTS)?;
-    in_range("hostPort", port.host_port, 0..=65_535)?;
+    if port.host_port.is_some_and(|port| port != 0 && !PORTS.contains(&port)) {
+        return invalid("hostPort");
+    }
     match (mode, port.host_port) {
         (Some(mode @ ("awsvpc" | "host")), Some(host)) if host != 0 && host != container_port => {
             client(format!(
@@ -148,16 +148,14 @@ pub(super) fn links(containers: &[ContainerDefinition]) -> Check {
         for link in container.links.iter().flatten() {
             let target = link.split_once(':').map_or(link.as_str(), |(target, _)| target);
             if !containers.iter().any(|c| c.name.as_deref() == Some(target)) {
-                return client(format!(
-                    "Invalid link '{link}' for container '{name}'. Container '{target}' is not defined in the task definition."
-                ));
+                return client(format!("Invalid 'links' setting. Unknown container: '{target}'."));
             }
             targets.push(target);
         }
         edges.insert(name, targets);
     }
     match super::dependencies::cycle(&edges) {
-        Some(name) => client(format!("Container links contain a cycle at container '{name}'.")),
+        Some(_) => client("Container links should not have a cycle"),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! What runs in a container: environment, secrets, health check, restarts, times.
 
 use super::super::{ContainerDefinition, TaskDefinitionContent};
-use super::{Check, client, container_setting, in_range, one_of};
+use super::{Check, client, container_range, container_setting, one_of};
 use std::collections::BTreeSet;
 
 pub(super) fn container(
@@ -11,8 +11,8 @@ pub(super) fn container(
 ) -> Check {
     environment(container)?;
     secrets(container)?;
-    health_check(container)?;
-    restarts(container)?;
+    health_check(name, container)?;
+    restarts(name, container)?;
     for (what, value) in
         [("startTimeout", container.start_timeout), ("stopTimeout", container.stop_timeout)]
     {
@@ -23,7 +23,7 @@ pub(super) fn container(
     if container.user.as_deref().is_some_and(|user| !is_user(user)) {
         return container_setting(name, "'user' is not valid.");
     }
-    resources(container, content)?;
+    resources(name, container, content)?;
     if container.repository_credentials.as_ref().is_some_and(|c| c.credentials_parameter.is_none())
     {
         return client("RepositoryCredentials.credentialsParameter should not be null or empty.");
@@ -87,7 +87,7 @@ fn secrets(container: &ContainerDefinition) -> Check {
 }
 
 /// The first word of the command is not checked: ECS takes commands without `CMD` or `CMD-SHELL` too.
-fn health_check(container: &ContainerDefinition) -> Check {
+fn health_check(name: &str, container: &ContainerDefinition) -> Check {
     let Some(check) = &container.health_check else { return Ok(()) };
     let command = check.command.as_deref().unwrap_or_default();
     if command.iter().all(String::is_empty) {
@@ -96,18 +96,23 @@ fn health_check(container: &ContainerDefinition) -> Check {
     if matches!(command, [only] if only == "CMD" || only == "CMD-SHELL") {
         return client(format!("HealthCheck.command needs a command after {}.", command[0]));
     }
-    in_range("healthCheck.interval", check.interval, 5..=300)?;
-    in_range("healthCheck.timeout", check.timeout, 2..=60)?;
-    in_range("healthCheck.retries", check.retries, 1..=10)?;
-    in_range("healthCheck.startPeriod", check.start_period, 0..=300)
+    container_range(name, "healthCheck.interval", check.interval, 5..=300)?;
+    container_range(name, "healthCheck.timeout", check.timeout, 2..=60)?;
+    container_range(name, "healthCheck.retries", check.retries, 1..=10)?;
+    container_range(name, "healthCheck.startPeriod", check.start_period, 0..=300)
 }
 
-fn restarts(container: &ContainerDefinition) -> Check {
+fn restarts(name: &str, container: &ContainerDefinition) -> Check {
     let Some(policy) = &container.restart_policy else { return Ok(()) };
     if policy.enabled.is_none() {
         return client("RestartPolicy.enabled should not be null.");
     }
-    in_range("restartPolicy.restartAttemptPeriod", policy.restart_attempt_period, 60..=1800)?;
+    container_range(
+        name,
+        "restartPolicy.restartAttemptPeriod",
+        policy.restart_attempt_period,
+        60..=1800,
+    )?;
     if policy.ignored_exit_codes.as_ref().is_some_and(|codes| codes.len() > 50) {
         return client("RestartPolicy.ignoredExitCodes can have at most 50 exit codes.");
     }
@@ -125,7 +130,11 @@ fn is_user(user: &str) -> bool {
     }
 }
 
-fn resources(container: &ContainerDefinition, content: &TaskDefinitionContent) -> Check {
+fn resources(
+    name: &str,
+    container: &ContainerDefinition,
+    content: &TaskDefinitionContent,
+) -> Check {
     for requirement in container.resource_requirements.iter().flatten() {
         if requirement.r#type.is_none() {
             return client("ResourceRequirement.type should not be null or empty.");
@@ -154,8 +163,18 @@ fn resources(container: &ContainerDefinition, content: &TaskDefinitionContent) -
             }
             (None, Some(strategy)) => {
                 if let Some(share) = &strategy.nvidia_mps {
-                    in_range("nvidiaMps.memory", share.memory, 1..=i64::from(i32::MAX))?;
-                    in_range("nvidiaMps.maxComputePercent", share.max_compute_percent, 1..=100)?;
+                    container_range(
+                        name,
+                        "nvidiaMps.memory",
+                        share.memory,
+                        1..=i64::from(i32::MAX),
+                    )?;
+                    container_range(
+                        name,
+                        "nvidiaMps.maxComputePercent",
+                        share.max_compute_percent,
+                        1..=100,
+                    )?;
                 }
             }
             (Some(value), None)

@@ -10,10 +10,10 @@ pub(super) fn volumes(volumes: &[Volume]) -> Check {
     for volume in volumes {
         let name = volume.name.as_deref().unwrap_or_default();
         if name.is_empty() {
-            return client("Volume.name should not be null or empty.");
+            return client("volume.name should not be null or empty.");
         }
         if !is_name(name) {
-            return client("Volume.name contains invalid characters.");
+            return client("volume.name contains invalid characters.");
         }
         if !names.insert(name) {
             return client(format!("Volume names should be unique. Duplicate name: '{name}'."));
@@ -39,6 +39,9 @@ fn configuration(name: &str, volume: &Volume) -> Check {
     }
     if let Some(docker) = &volume.docker_volume_configuration {
         one_of("Scope", docker.scope.as_deref(), &["task", "shared"])?;
+        if docker.driver.is_none() {
+            return client("volume.dockerVolumeConfiguration.driver should not be null or empty.");
+        }
         if docker.autoprovision.is_some() && docker.scope.as_deref() != Some("shared") {
             return client(format!(
                 "Volume '{name}' can only have autoprovision when its scope is shared."
@@ -81,7 +84,7 @@ fn elastic_file_system(efs: &EfsVolumeConfiguration) -> Check {
     if authorization.access_point_id.is_some() {
         if !matches!(efs.root_directory.as_deref(), None | Some("/")) {
             return client(
-                "EFS root directory must be omitted or set to / when an access point is specified.",
+                "When using an EFS access point, the root directory must either be set to \"/\" or be omitted.",
             );
         }
         if !encrypted {
@@ -103,7 +106,7 @@ pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> 
         let mut paths = BTreeSet::new();
         for mount in container.mount_points.iter().flatten() {
             let Some(source) = mount.source_volume.as_deref() else {
-                return client("MountPoint.sourceVolume should not be null or empty.");
+                return client("Unknown volume 'null'.");
             };
             if !volumes.iter().any(|v| v.name.as_deref() == Some(source)) {
                 return client(format!("Unknown volume '{source}'."));
@@ -128,7 +131,7 @@ pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> 
             };
             if !containers.iter().any(|c| c.name.as_deref() == Some(source)) {
                 return client(format!(
-                    "Unknown container '{source}' in volumesFrom of container '{name}'."
+                    "Invalid 'volumesFrom' setting. Unknown container: '{source}'."
                 ));
             }
         }
@@ -146,7 +149,7 @@ pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> 
         })
         .collect();
     match super::dependencies::cycle(&edges) {
-        Some(name) => client(format!("volumesFrom contains a cycle at container '{name}'.")),
+        Some(_) => client("Container volumesFrom should not have a cycle"),
         None => Ok(()),
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn all(content: &TaskDefinitionContent, containers: &[ContainerDefini
     }
     execution_role(content, containers)?;
     placement(content)?;
-    proxy(content, containers)?;
+    proxy(content)?;
     if content.inference_accelerators.as_ref().is_some_and(|list| !list.is_empty()) {
         return client("Amazon Elastic Inference is no longer available.");
     }
@@ -137,14 +137,11 @@ fn placement(content: &TaskDefinitionContent) -> Check {
 }
 
 /// App Mesh's proxy stands in the task's own network namespace.
-fn proxy(content: &TaskDefinitionContent, containers: &[ContainerDefinition]) -> Check {
+fn proxy(content: &TaskDefinitionContent) -> Check {
     let Some(proxy) = &content.proxy_configuration else { return Ok(()) };
     one_of("ProxyConfigurationType", proxy.r#type.as_deref(), &["APPMESH"])?;
-    let Some(name) = proxy.container_name.as_deref() else {
+    if proxy.container_name.is_none() {
         return client("ProxyConfiguration.containerName should not be null or empty.");
-    };
-    if !containers.iter().any(|c| c.name.as_deref() == Some(name)) {
-        return client(format!("Proxy container '{name}' is not defined in the task definition."));
     }
     if content.network_mode.as_deref() != Some("awsvpc") {
         return client("Proxy configuration is only supported when networkMode=awsvpc.");
@@ -176,7 +173,7 @@ fn size(content: &TaskDefinitionContent, containers: &[ContainerDefinition]) -> 
             containers.iter().filter_map(|c| set(c.memory_reservation).or(set(c.memory))).sum();
         if sum > mib {
             return client(
-                "The sum of all container 'memory' values cannot be greater than the value of the task 'memory'.",
+                "The sum of all container 'memoryReservation' values cannot be greater than the value of the task 'memory'.",
             );
         }
     }

@@ -1,0 +1,57 @@
+//! Compiles the program of the built-in image `coracle/hello` for the target, with `rustc` and the linker that cargo
+//! uses, so that a fresh clone can run a container without a registry.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::{Command, exit};
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=images/hello/hello.rs");
+    println!("cargo:rerun-if-changed=images/hello/recipe.json");
+    let out = PathBuf::from(variable("OUT_DIR")).join("hello");
+    let target = variable("TARGET");
+
+    let mut rustc = Command::new(variable("RUSTC"));
+    rustc.args(["--edition=2024", "--crate-type=bin", "--crate-name=hello", "--target", &target]);
+    // 4 KiB segments without a build id or unwind tables: a few KB in all.
+    for option in [
+        "panic=abort",
+        "opt-level=s",
+        "strip=symbols",
+        "relocation-model=static",
+        "target-feature=+crt-static",
+        "force-unwind-tables=no",
+        "link-arg=-nostartfiles",
+        "link-arg=-nostdlib",
+        "link-arg=-static",
+        "link-arg=-Wl,--build-id=none",
+        "link-arg=-Wl,-z,max-page-size=65536",
+        "link-arg=-Wl,-z,noseparate-code",
+    ] {
+        rustc.args(["-C", option]);
+    }
+    if target.contains("musl") {
+        // The target's own start files would clash with ours.
+        rustc.args(["-C", "link-self-contained=no"]);
+    }
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={linker}"));
+    }
+    rustc.arg("-o").arg(&out).arg("images/hello/hello.rs");
+    match rustc.status() {
+        Ok(status) if status.success() => {}
+        Ok(status) => fail(&format!("rustc ended with {status} on images/hello/hello.rs")),
+        Err(error) => fail(&format!("cannot run rustc: {error}")),
+    }
+}
+
+/// A variable that cargo sets for build scripts.
+fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
+}
+
+fn fail(reason: &str) -> ! {
+    eprintln!("{reason}");
+    exit(1)
+}

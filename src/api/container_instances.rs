@@ -1,0 +1,83 @@
+//! Container instances: the boxes.
+
+use super::error::ApiError;
+use super::pagination::{Order, PAGE, PageRequest};
+use super::{identifiers, input, render};
+use crate::engine::Handle;
+use crate::model::{ContainerInstanceId, Failure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct DescribeContainerInstances {
+    cluster: Option<String>,
+    container_instances: Vec<String>,
+    include: Vec<String>,
+}
+
+/// `DescribeContainerInstances`.
+pub(super) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError> {
+    let input: DescribeContainerInstances = input::read(input)?;
+    if input.container_instances.len() > PAGE {
+        return Err(ApiError::invalid("Container instances cannot have more than 100 elements."));
+    }
+    let asked = |what: &str| input.include.iter().any(|i| i == what);
+    let (tags, health) = (asked("TAGS"), asked("CONTAINER_INSTANCE_HEALTH"));
+    engine.read(|world| {
+        let cluster = identifiers::active_cluster(world, input.cluster.as_deref())?;
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        for text in &input.container_instances {
+            let (in_cluster, id) = identifiers::container_instance(text)?;
+            let instance = world.container_instances.get(&id);
+            match instance
+                .filter(|i| i.cluster == cluster && in_cluster.is_none_or(|c| c == cluster))
+            {
+                Some(instance) => {
+                    found.push(render::container_instance::instance(world, instance, tags, health))
+                }
+                None => failures
+                    .push(Failure::missing(world.settings.scope.container_instance(&cluster, &id))),
+            }
+        }
+        Ok(json!({ "containerInstances": found, "failures": failures }))
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ListContainerInstances {
+    cluster: Option<String>,
+    filter: Option<String>,
+    status: Option<String>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+/// `ListContainerInstances`.
+pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
+    let input: ListContainerInstances = input::read(input)?;
+    if input.filter.as_deref().is_some_and(|f| !f.is_empty()) {
+        return Err(ApiError::client(
+            "Filtering container instances by an expression of the cluster query language is not there yet.",
+        ));
+    }
+    let shown = |draining: bool| match input.status.as_deref() {
+        None => true,
+        Some("DRAINING") => draining,
+        Some("ACTIVE") => !draining,
+        Some(_) => false,
+    };
+    engine.read(|world| {
+        let cluster = identifiers::active_cluster(world, input.cluster.as_deref())?;
+        let instances = world.container_instances.values();
+        let ids: Vec<ContainerInstanceId> = instances
+            .filter(|i| i.cluster == cluster && shown(i.draining))
+            .map(|i| i.id.clone())
+            .collect();
+        let scope = ("ListContainerInstances", &cluster, &input.status);
+        let page = input.page.page(&scope, ids, Order::Ascending, PAGE)?;
+        let arns = page.keys.iter().map(|id| world.settings.scope.container_instance(&cluster, id));
+        Ok(render::page("containerInstanceArns", arns, page.next_token))
+    })
+}

@@ -1,0 +1,179 @@
+//! What a request can be refused with: a closed set of exceptions, as the ECS API names them.
+
+use crate::auth::AuthError;
+use crate::engine::SubmitError;
+use crate::plan::CommandError;
+use hyper::StatusCode;
+
+/// The exceptions that this server answers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named as in the ECS API, without the suffix")]
+pub enum Exception {
+    AccessDenied,
+    Client,
+    ClusterContainsContainerInstances,
+    ClusterContainsTasks,
+    ClusterNotFound,
+    Conflict,
+    GatewayNotFound,
+    IncompleteSignature,
+    InvalidParameter,
+    InvalidSignature,
+    LimitExceeded,
+    MissingAuthenticationToken,
+    NamespaceNotFound,
+    PlatformUnknown,
+    RequestEntityTooLarge,
+    RequestTimeout,
+    ResourceNotFound,
+    Serialization,
+    Server,
+    ServiceNotFound,
+    UnknownOperation,
+    UnrecognizedClient,
+    UnsupportedFeature,
+}
+
+impl Exception {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDeniedException",
+            Self::Client => "ClientException",
+            Self::ClusterContainsContainerInstances => "ClusterContainsContainerInstancesException",
+            Self::ClusterContainsTasks => "ClusterContainsTasksException",
+            Self::ClusterNotFound => "ClusterNotFoundException",
+            Self::Conflict => "ConflictException",
+            Self::GatewayNotFound => "GatewayNotFoundException",
+            Self::IncompleteSignature => "IncompleteSignatureException",
+            Self::InvalidParameter => "InvalidParameterException",
+            Self::InvalidSignature => "InvalidSignatureException",
+            Self::LimitExceeded => "LimitExceededException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
+            Self::NamespaceNotFound => "NamespaceNotFoundException",
+            Self::PlatformUnknown => "PlatformUnknownException",
+            Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
+            Self::RequestTimeout => "RequestTimeoutException",
+            Self::ResourceNotFound => "ResourceNotFoundException",
+            Self::Serialization => "SerializationException",
+            Self::Server => "ServerException",
+            Self::ServiceNotFound => "ServiceNotFoundException",
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::UnrecognizedClient => "UnrecognizedClientException",
+            Self::UnsupportedFeature => "UnsupportedFeatureException",
+        }
+    }
+
+    /// The HTTP status it travels with.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::AccessDenied => StatusCode::FORBIDDEN,
+            Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Server => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Client
+            | Self::ClusterContainsContainerInstances
+            | Self::ClusterContainsTasks
+            | Self::ClusterNotFound
+            | Self::Conflict
+            | Self::GatewayNotFound
+            | Self::IncompleteSignature
+            | Self::InvalidParameter
+            | Self::InvalidSignature
+            | Self::LimitExceeded
+            | Self::MissingAuthenticationToken
+            | Self::NamespaceNotFound
+            | Self::PlatformUnknown
+            | Self::ResourceNotFound
+            | Self::Serialization
+            | Self::ServiceNotFound
+            | Self::UnknownOperation
+            | Self::UnrecognizedClient
+            | Self::UnsupportedFeature => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", exception.name())]
+pub struct ApiError {
+    /// Which.
+    pub exception: Exception,
+    /// For people, as ECS words it.
+    pub message: String,
+    /// `resourceIds` of a `ConflictException`.
+    pub resource_ids: Vec<String>,
+}
+
+impl ApiError {
+    /// An error with this text.
+    #[must_use]
+    pub fn new(exception: Exception, message: impl Into<String>) -> Self {
+        Self { exception, message: message.into(), resource_ids: Vec::new() }
+    }
+
+    /// `ClientException`.
+    #[must_use]
+    pub fn client(message: impl Into<String>) -> Self {
+        Self::new(Exception::Client, message)
+    }
+
+    /// `InvalidParameterException`.
+    #[must_use]
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Exception::InvalidParameter, message)
+    }
+
+    /// `ClusterNotFoundException`.
+    #[must_use]
+    pub fn cluster_not_found() -> Self {
+        Self::new(Exception::ClusterNotFound, "Cluster not found.")
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::Refused(refused) => refused.into(),
+            SubmitError::Unavailable(why) => Self::new(Exception::Server, why),
+        }
+    }
+}
+
+impl From<CommandError> for ApiError {
+    fn from(error: CommandError) -> Self {
+        let message = error.to_string();
+        let exception = match error {
+            CommandError::ClusterNotFound => Exception::ClusterNotFound,
+            CommandError::ClusterContainsTasks => Exception::ClusterContainsTasks,
+            CommandError::ClusterContainsContainerInstances => {
+                Exception::ClusterContainsContainerInstances
+            }
+            CommandError::Client(_) => Exception::Client,
+            CommandError::InvalidParameter(_) => Exception::InvalidParameter,
+            CommandError::ResourceNotFound(_) => Exception::ResourceNotFound,
+            CommandError::Conflict { resource_ids, .. } => {
+                return Self { exception: Exception::Conflict, message, resource_ids };
+            }
+            CommandError::LimitExceeded(_) => Exception::LimitExceeded,
+            CommandError::UnsupportedFeature(_) => Exception::UnsupportedFeature,
+            CommandError::PlatformUnknown(_) => Exception::PlatformUnknown,
+        };
+        Self::new(exception, message)
+    }
+}
+
+impl From<AuthError> for ApiError {
+    fn from(error: AuthError) -> Self {
+        let exception = match error {
+            AuthError::MissingAuthenticationToken => Exception::MissingAuthenticationToken,
+            AuthError::IncompleteSignature(_) => Exception::IncompleteSignature,
+            AuthError::UnrecognizedClient => Exception::UnrecognizedClient,
+            AuthError::InvalidSignature(_) => Exception::InvalidSignature,
+        };
+        Self::new(exception, error.to_string())
+    }
+}

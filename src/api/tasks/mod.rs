@@ -1,0 +1,136 @@
+//! Tasks: running, stopping, describing and listing them.
+
+pub(super) mod run;
+
+use super::clusters::service_not_found;
+use super::error::ApiError;
+use super::pagination::{Order, PAGE, PageRequest};
+use super::{identifiers, input, render};
+use crate::engine::Handle;
+use crate::model::{Failure, TaskId};
+use crate::plan::Command;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+struct StopTask {
+    cluster: Option<String>,
+    task: String,
+    reason: Option<String>,
+}
+
+/// ECS takes this many characters of a stop reason.
+const REASON_LIMIT: usize = 1024;
+
+/// `StopTask`: answers with the task as it is now; it stops in its own time.
+pub(super) async fn stop(engine: &Handle, input: Value) -> Result<Value, ApiError> {
+    let input: StopTask = input::read(input)?;
+    if input.reason.as_ref().is_some_and(|r| r.chars().count() > REASON_LIMIT) {
+        return Err(ApiError::invalid(format!(
+            "The reason cannot have more than {REASON_LIMIT} characters."
+        )));
+    }
+    let cluster = engine.read(|w| identifiers::active_cluster(w, input.cluster.as_deref()))?;
+    let (in_cluster, task) = identifiers::task(&input.task)?;
+    if in_cluster.is_some_and(|c| c != cluster) {
+        return Err(not_found());
+    }
+    let command = Command::StopTask { cluster, task: task.clone(), reason: input.reason };
+    engine.submit(command).await?;
+    engine.read(|world| {
+        let task = world.tasks.get(&task).ok_or_else(not_found)?;
+        Ok(json!({ "task": render::task::task(world, task, true) }))
+    })
+}
+
+fn not_found() -> ApiError {
+    ApiError::invalid("The referenced task was not found.")
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct DescribeTasks {
+    cluster: Option<String>,
+    tasks: Vec<String>,
+    include: Vec<String>,
+}
+
+/// `DescribeTasks`.
+pub(super) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError> {
+    let input: DescribeTasks = input::read(input)?;
+    if input.tasks.len() > PAGE {
+        return Err(ApiError::invalid("Tasks cannot have more than 100 elements."));
+    }
+    let with_tags = input.include.iter().any(|i| i == "TAGS");
+    engine.read(|world| {
+        let cluster = identifiers::active_cluster(world, input.cluster.as_deref())?;
+        let (mut tasks, mut failures) = (Vec::new(), Vec::new());
+        for text in &input.tasks {
+            let (in_cluster, id) = identifiers::task(text)?;
+            let task = world.tasks.get(&id).filter(|task| task.cluster == cluster);
+            match task.filter(|_| in_cluster.as_ref().is_none_or(|c| *c == cluster)) {
+                Some(task) => tasks.push(render::task::task(world, task, with_tags)),
+                None => {
+                    let cluster = in_cluster.as_ref().unwrap_or(&cluster);
+                    failures.push(Failure::missing(world.settings.scope.task(cluster, &id)));
+                }
+            }
+        }
+        Ok(json!({ "tasks": tasks, "failures": failures }))
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct ListTasks {
+    cluster: Option<String>,
+    container_instance: Option<String>,
+    family: Option<String>,
+    started_by: Option<String>,
+    service_name: Option<String>,
+    daemon_name: Option<String>,
+    desired_status: Option<String>,
+    launch_type: Option<String>,
+    #[serde(flatten)]
+    page: PageRequest,
+}
+
+/// `ListTasks`: those that should run, unless `desiredStatus` says otherwise.
+pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
+    let input: ListTasks = input::read(input)?;
+    let given = |text: &Option<String>| text.clone().filter(|t| !t.is_empty());
+    let desired = input.desired_status.as_deref().unwrap_or("RUNNING");
+    let instance = match given(&input.container_instance) {
+        None => None,
+        Some(text) => Some(identifiers::container_instance(&text)?.1),
+    };
+    let (family, started_by) = (given(&input.family), given(&input.started_by));
+    let launch_type = given(&input.launch_type);
+    engine.read(|world| {
+        let cluster = identifiers::active_cluster(world, input.cluster.as_deref())?;
+        if given(&input.service_name).is_some() {
+            return Err(service_not_found());
+        }
+        if given(&input.daemon_name).is_some() {
+            return Err(ApiError::invalid("The referenced daemon was not found."));
+        }
+        let ids: Vec<TaskId> = world
+            .tasks
+            .values()
+            .filter(|task| {
+                task.cluster == cluster
+                    && task.desired_status.as_str() == desired
+                    && instance.as_ref().is_none_or(|i| task.container_instance == *i)
+                    && family.as_ref().is_none_or(|f| task.task_definition.family.as_str() == f)
+                    && started_by.as_ref().is_none_or(|s| task.started_by.as_ref() == Some(s))
+                    && launch_type.as_ref().is_none_or(|l| task.launch_type == *l)
+            })
+            .map(|task| task.id.clone())
+            .collect();
+        let filters = (instance.as_ref(), &family, &started_by, desired, &launch_type);
+        let scope = ("ListTasks", &cluster, filters);
+        let page = input.page.page(&scope, ids, Order::Ascending, PAGE)?;
+        let arns = page.keys.iter().map(|id| world.settings.scope.task(&cluster, id));
+        Ok(render::page("taskArns", arns, page.next_token))
+    })
+}

@@ -1,0 +1,430 @@
+//! A fake node in virtual time: the pure core with everything around it played by the test.
+//!
+//! [`Node`] holds the world as the engine would, plans until quiet after each command or observation, and gives the
+//! actions to a make-believe box ([`ground`]) that answers them after a while, as the faults say. Everything that
+//! happens is written to a trace in plain words.
+
+#![allow(dead_code, reason = "each test that uses the node uses a part of it")]
+
+pub(crate) mod ground;
+pub(crate) mod names;
+
+use coracle::model::container_instance::{Attribute, Capacity};
+use coracle::model::{
+    ClusterName, ContainerInstanceId, ContainerName, ImageDigest, Task, TaskId, TaskStatus,
+    Timestamp,
+};
+use coracle::plan::action::ContainerRun;
+use coracle::plan::command::{RegisterThisInstance, apply};
+use coracle::plan::{
+    Action, Change, Command, CommandError, Ids, Observation, Reply, World, check, instance,
+};
+use ground::{Faults, Ground};
+use names::Names;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Where every test begins: 2026-01-01T00:00:00Z.
+pub(crate) const EPOCH: Timestamp = Timestamp::from_secs(1_767_225_600);
+
+/// Rounds of planning until quiet at most.
+const ROUNDS: usize = 32;
+
+/// What will happen.
+#[derive(Debug, Clone)]
+enum Event {
+    /// An action reaches the box.
+    Act(Action),
+    /// An observation reaches the agent; lost when the agent restarts before.
+    Tell(Observation),
+    /// A process ends by itself.
+    Exit(ContainerRun, i32, bool),
+}
+
+/// The agent's core and the box under it.
+pub(crate) struct Node {
+    pub(crate) world: World,
+    /// Time as it passes.
+    elapsed: Duration,
+    /// What the wall clock is ahead of it, in milliseconds.
+    skew: i64,
+    ids: Ids,
+    events: BTreeMap<(Duration, u64), Event>,
+    sequence: u64,
+    wake_at: Option<Timestamp>,
+    pub(crate) ground: Ground,
+    pub(crate) faults: Faults,
+    pub(crate) names: Names,
+    pub(crate) trace: String,
+    /// Commits that changed something.
+    pub(crate) commits: usize,
+}
+
+impl Node {
+    /// A box of 2 cores and 1 GiB in the cluster `default`, scanned, with nothing on it.
+    pub(crate) fn new(seed: u128) -> Self {
+        let mut node = Self::unregistered(seed);
+        node.register(2048, 1024);
+        node.observe(Observation::Scanned { rebooted: true });
+        node.trace.clear();
+        node.commits = 0;
+        node
+    }
+
+    fn unregistered(seed: u128) -> Self {
+        let mut world = World::default();
+        world.settings.this_instance = Some(this_instance());
+        Self {
+            world,
+            elapsed: Duration::ZERO,
+            skew: 0,
+            ids: Ids::from_seed(seed),
+            events: BTreeMap::new(),
+            sequence: 0,
+            wake_at: None,
+            ground: Ground::default(),
+            faults: Faults::default(),
+            names: Names::default(),
+            trace: String::new(),
+            commits: 0,
+        }
+    }
+
+    /// The agent tells what the box has.
+    pub(crate) fn register(&mut self, cpu: u32, memory: u32) {
+        let attribute = |name: &str, value: &str| Attribute {
+            name: name.to_owned(),
+            value: Some(value.to_owned()),
+        };
+        let registered =
+            self.submit(Command::RegisterThisInstance(Box::new(RegisterThisInstance {
+                id: this_instance(),
+                cluster: ClusterName::default_cluster(),
+                capacity: Capacity {
+                    cpu,
+                    memory,
+                    reserved_ports: vec![22],
+                    reserved_ports_udp: vec![],
+                },
+                attributes: vec![
+                    attribute("ecs.cpu-architecture", "x86_64"),
+                    attribute("ecs.os-type", "linux"),
+                    attribute("site", "harbour"),
+                ],
+                agent_version: "1.0.0".to_owned(),
+            })));
+        assert_eq!(registered, Ok(Reply::Done));
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.elapsed.as_millis()).unwrap();
+        Timestamp(EPOCH.millis() + elapsed + self.skew)
+    }
+
+    /// Sets the wall clock. Told, the agent knows of it.
+    pub(crate) fn set_clock(&mut self, by: i64, told: bool) {
+        self.skew += by;
+        self.say(&format!("the clock is set by {} s", by / 1000));
+        if told {
+            self.observe(Observation::ClockStepped { by });
+        } else {
+            self.wake_at = None;
+            self.round();
+        }
+    }
+
+    /// Submits a command and lets the planner do what follows from it.
+    pub(crate) fn submit(&mut self, command: Command) -> Result<Reply, CommandError> {
+        let now = self.now();
+        let before = self.world.clone();
+        let outcome = apply(&mut self.world, command, now, &mut self.ids);
+        match outcome {
+            Ok(outcome) => {
+                for change in &outcome.changes {
+                    self.world.apply(change);
+                }
+                if let Reply::Tasks { tasks, .. } = &outcome.reply {
+                    tasks.iter().for_each(|task| drop(self.names.task(task)));
+                }
+                for reason in &outcome.reasons {
+                    let reason = self.names.rename(&reason.to_string());
+                    self.say(&format!("  ({reason})"));
+                }
+                self.plan_until_quiet(&before, !outcome.changes.is_empty());
+                Ok(outcome.reply)
+            }
+            Err(error) => {
+                before.assert_same_records(&self.world);
+                Err(error)
+            }
+        }
+    }
+
+    /// Submits an observation, which is never refused.
+    pub(crate) fn observe(&mut self, observation: Observation) {
+        let refused = self.submit(Command::Observe(observation)).err();
+        assert_eq!(refused, None);
+    }
+
+    /// Plans once more, as after a wake-up.
+    pub(crate) fn round(&mut self) {
+        let before = self.world.clone();
+        self.plan_until_quiet(&before, false);
+    }
+
+    fn plan_until_quiet(&mut self, before: &World, mut changed: bool) {
+        let now = self.now();
+        let mut actions = Vec::new();
+        for round in 0.. {
+            assert!(round < ROUNDS, "the planner does not come to rest\n{}", self.trace);
+            let plan = instance::plan(&self.world, now, &mut self.ids);
+            self.wake_at = plan.wake_at;
+            if plan.is_quiet() {
+                break;
+            }
+            for change in &plan.changes {
+                assert!(changes_something(&self.world, change), "{change:?} changes nothing");
+                self.world.apply(change);
+            }
+            for action in &plan.actions {
+                let fresh = self.world.observed.in_flight.insert(action.key());
+                assert!(fresh, "{action:?} is in flight already\n{}", self.trace);
+            }
+            changed |= !plan.changes.is_empty();
+            actions.extend(plan.actions);
+        }
+        assert!(self.wake_at.is_none_or(|at| at > now), "asks to be woken up in the past");
+        self.commits += usize::from(changed);
+        self.tell_changes(before);
+        for action in actions {
+            let text = self.names.action(&action);
+            self.say(&format!("  → {text}"));
+            let answer_in = self.faults.delay_of(&action);
+            self.later(answer_in, Event::Act(action));
+        }
+        self.assert_sound(before);
+    }
+
+    fn assert_sound(&self, before: &World) {
+        let broken = check::check(&self.world);
+        assert!(broken.is_empty(), "{broken:#?}\n{}", self.trace);
+        for (id, task) in &self.world.tasks {
+            let Some(old) = before.tasks.get(id) else { continue };
+            assert!(task.generation >= old.generation, "the generation of {id} went back");
+            assert!(
+                task.generation > old.generation || old.last_status.may_become(task.last_status),
+                "task {id} went from {:?} back to {:?}\n{}",
+                old.last_status,
+                task.last_status,
+                self.trace
+            );
+        }
+    }
+
+    fn later(&mut self, after: Duration, event: Event) {
+        self.sequence += 1;
+        self.events.insert((self.elapsed + after, self.sequence), event);
+    }
+
+    /// Lets time pass, with everything that is due in it.
+    pub(crate) fn advance(&mut self, by: Duration) {
+        let end = self.elapsed + by;
+        while let Some(next) = self.next_before(end) {
+            self.elapsed = self.elapsed.max(next);
+            match self.events.first_key_value() {
+                Some(((at, _), _)) if *at <= self.elapsed => {
+                    let (_, event) = self.events.pop_first().unwrap();
+                    self.happen(event);
+                }
+                _ => self.round(),
+            }
+        }
+        self.elapsed = end;
+    }
+
+    /// When something is due next, up to `end`.
+    fn next_before(&self, end: Duration) -> Option<Duration> {
+        let event = self.events.first_key_value().map(|((at, _), _)| *at);
+        let wake = self.wake_at.map(|at| self.elapsed + at.since(self.now()));
+        event.into_iter().chain(wake).min().filter(|at| *at <= end)
+    }
+
+    /// True when nothing will happen any more, whatever time passes.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tell(observation) => self.observe(observation),
+            Event::Exit(run, code, out_of_memory) => self.exit(&run, code, out_of_memory),
+            Event::Act(action) => {
+                let follows = self.ground.act(&action, &self.faults, self.now());
+                for (after, run, code, out_of_memory) in follows.exits {
+                    self.later(after, Event::Exit(run, code, out_of_memory));
+                }
+                self.observe(follows.answer);
+            }
+        }
+    }
+
+    /// A process ends, if it still runs.
+    pub(crate) fn exit(&mut self, run: &ContainerRun, code: i32, out_of_memory: bool) {
+        let at = self.now();
+        if self.ground.exit(run, code, out_of_memory, at) {
+            let (run, exit_code) = (run.clone(), Some(code));
+            self.observe(Observation::Exited { run, exit_code, out_of_memory, at });
+        }
+    }
+
+    /// The shim of a task dies and its containers with it.
+    pub(crate) fn lose_shim(&mut self, id: &TaskId, reason: &str) {
+        if let Some(generation) = self.ground.lose_shim(id) {
+            let (task, reason) = (id.clone(), reason.to_owned());
+            self.observe(Observation::ShimLost { task, generation, reason });
+        }
+    }
+
+    /// The agent dies. Its records are all that is left of what it knew; the box goes on.
+    pub(crate) fn crash(&mut self) {
+        self.say("the agent dies");
+        self.world = reloaded(&self.world);
+        self.world.observed.images.clone_from(&self.faults.local_images);
+        self.wake_at = None;
+        // What was on its way to the agent is lost; what had reached the box happens all the same.
+        self.events.retain(|_, event| matches!(event, Event::Exit(..)));
+    }
+
+    /// The box loses its power; what was running is gone.
+    pub(crate) fn power_cut(&mut self) {
+        self.crash();
+        self.say("the box loses its power");
+        self.ground.power_cut();
+        self.events.clear();
+    }
+
+    /// The agent looks for what runs.
+    pub(crate) fn scan(&mut self, rebooted: bool) {
+        self.round();
+        for observation in self.ground.scan() {
+            self.observe(observation);
+        }
+        self.observe(Observation::Scanned { rebooted });
+    }
+
+    /// Writes a line with the time to the trace.
+    pub(crate) fn say(&mut self, text: &str) {
+        let ms = self.elapsed.as_millis();
+        let (minutes, seconds, ms) = (ms / 60_000, ms / 1000 % 60, ms % 1000);
+        writeln!(self.trace, "{minutes:02}:{seconds:02}.{ms:03} {text}").unwrap();
+    }
+
+    fn tell_changes(&mut self, before: &World) {
+        let mut lines = Vec::new();
+        for (id, task) in &self.world.tasks {
+            let name = self.names.task(id);
+            names::changes_of(&name, before.tasks.get(id), task, &mut lines);
+        }
+        for id in before.tasks.keys().filter(|id| !self.world.tasks.contains_key(*id)) {
+            lines.push(format!("{} is forgotten", self.names.task(id)));
+        }
+        for reference in before.task_definitions.keys() {
+            if !self.world.task_definitions.contains_key(reference) {
+                lines.push(format!("task definition {reference} is removed"));
+            }
+        }
+        for line in lines {
+            self.say(&format!("  {line}"));
+        }
+    }
+
+    /// Tasks that have not stopped.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &Task> {
+        self.world.tasks.values().filter(|task| task.last_status != TaskStatus::Stopped)
+    }
+
+    /// The run of a container that is recorded.
+    pub(crate) fn run_of(&self, id: &TaskId, container: &str) -> Option<ContainerRun> {
+        let task = self.world.tasks.get(id)?;
+        let container = ContainerName::new(container).ok()?;
+        let runtime_id = task.container(&container)?.runtime_id.clone()?;
+        Some(ContainerRun { task: id.clone(), generation: task.generation, container, runtime_id })
+    }
+}
+
+/// The one box.
+pub(crate) fn this_instance() -> ContainerInstanceId {
+    ContainerInstanceId::new("b0".repeat(16)).unwrap()
+}
+
+/// A digest that goes with an image's name.
+pub(crate) fn digest_of(image: &str) -> ImageDigest {
+    let mut hex: String = image.bytes().map(|byte| format!("{byte:02x}")).collect();
+    hex.truncate(64);
+    ImageDigest::new(format!("sha256:{hex:0<64}")).unwrap()
+}
+
+/// True when `change` is not the record as it is.
+fn changes_something(world: &World, change: &Change) -> bool {
+    let mut after = world.clone();
+    after.apply(change);
+    after != *world
+}
+
+/// What a new process makes of the store: every record through JSON, nothing observed.
+fn reloaded(world: &World) -> World {
+    fn through_json<T>(record: &T) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let text = serde_json::to_string(record).unwrap();
+        let back: T = serde_json::from_str(&text).unwrap();
+        assert_eq!(&back, record, "{text}");
+        back
+    }
+    let mut new = World { settings: world.settings.clone(), ..World::default() };
+    let mut changes: Vec<Change> = Vec::new();
+    changes.extend(world.clusters.values().map(through_json).map(Change::PutCluster));
+    changes.extend(
+        world.task_definitions.values().map(|r| Change::PutTaskDefinition(through_json(r).into())),
+    );
+    changes.extend(
+        world
+            .container_instances
+            .values()
+            .map(|r| Change::PutContainerInstance(through_json(r).into())),
+    );
+    changes
+        .extend(world.assignments.values().map(|r| Change::PutAssignment(through_json(r).into())));
+    changes.extend(world.tasks.values().map(|r| Change::PutTask(through_json(r).into())));
+    changes
+        .extend(world.revisions.iter().map(|(family, r)| Change::PutRevision(family.clone(), *r)));
+    changes.extend(
+        world
+            .client_tokens
+            .iter()
+            .map(|(token, r)| Change::PutClientToken(token.clone(), through_json(r))),
+    );
+    for change in &changes {
+        new.apply(change);
+    }
+    new.account_settings.clone_from(&world.account_settings);
+    new.assert_same_records(world);
+    new
+}
+
+/// Comparing the stored part of worlds.
+trait SameRecords {
+    fn assert_same_records(&self, other: &World);
+}
+
+impl SameRecords for World {
+    fn assert_same_records(&self, other: &World) {
+        let (mut a, mut b) = (self.clone(), other.clone());
+        a.observed = coracle::plan::Observed::default();
+        b.observed = coracle::plan::Observed::default();
+        assert_eq!(a, b);
+    }
+}
