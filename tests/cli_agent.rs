@@ -214,6 +214,23 @@ fn a_signal_stops_the_task() {
     }
 }
 
+/// `coracle run … | head -1` ends the task as well.
+#[test]
+fn a_task_that_nobody_reads_is_stopped() {
+    let Some(host) = host() else { return };
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let talks = json!([shell("main", "while :; do echo again; sleep 0.05; done")]);
+    let file = definition(&host, "talks", &talks);
+    let mut child = coracle(&host, &["run", &file]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "again\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let stopped = agent.ok("ListTasks", &json!({ "desiredStatus": "STOPPED" }));
+    assert_eq!(stopped["taskArns"].as_array().unwrap().len(), 1, "{stopped}");
+}
+
 #[test]
 fn a_missing_privilege_is_one_clear_line() {
     let Some(host) = host() else { return };
