@@ -26,7 +26,11 @@ pub(super) async fn to_the_end(
     while log.is_some() || watch.is_some() {
         tokio::select! {
             line = next::<LogLine>(&mut log) => match line? {
-                Some(line) => printer.print(&line)?,
+                Some(line) => if let Err(error) = printer.print(&line) {
+                    // Nobody reads any longer, so nobody waits for the task either.
+                    stop(client, &started, "nobody reads what coracle run prints").await?;
+                    return Err(error.into());
+                },
                 None => log = None,
             },
             seen = next::<Task>(&mut watch) => match seen? {
@@ -39,12 +43,16 @@ pub(super) async fn to_the_end(
                     return Ok(outcome);
                 }
                 stopping = true;
-                let reason = "stopped by a signal to coracle run";
-                stop::request(client, &started, Some(reason)).await.context("the task was not stopped")?;
+                stop(client, &started, "stopped by a signal to coracle run").await?;
             }
         }
     }
     Ok(outcome)
+}
+
+async fn stop(client: &Client, task: &Task, reason: &str) -> Result<()> {
+    stop::request(client, task, Some(reason)).await.context("the task was not stopped")?;
+    Ok(())
 }
 
 /// The next value of a stream that may be over; then it waits for ever.

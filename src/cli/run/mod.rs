@@ -54,26 +54,23 @@ impl Arguments {
                 Err(anyhow::Error::new(error).context("--detach leaves the task to an agent"))
             }
             Err(client::Error::NoAgent { .. }) => {
-                // The engine brings its own.
-                drop(runtime);
-                self.alone(&job)
+                // Before anything is made: a signal must not keep it from being removed.
+                let signals = runtime.block_on(async { Signals::listen() })?;
+                self.alone(&job, signals)
             }
             Err(error) => Err(error.into()),
         }
     }
 
     /// With an engine of our own, for this task only.
-    fn alone(&self, job: &Job) -> Result<ExitCode> {
+    fn alone(&self, job: &Job, signals: Signals) -> Result<ExitCode> {
         let config = Config::load(&Overrides::default())?;
         let engine = match Foreground::start(&config) {
             Ok(engine) => engine,
             Err(error) => return Ok(self.not_started(&output::sentence(&error))),
         };
         let client = Client::new(engine.run_dir());
-        let result = engine.runtime().block_on(async {
-            let signals = Signals::listen()?;
-            self.attached(&client, job, signals).await
-        });
+        let result = engine.runtime().block_on(self.attached(&client, job, signals));
         // Also when it went wrong: nothing stays behind.
         let removed = engine.finish();
         let code = result?;
@@ -129,12 +126,10 @@ async fn start(client: &Client, job: &Job) -> Result<Result<Value, String>> {
         Err(error @ client::Error::Exception { .. }) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error.into()),
     };
-    let input = json!({
-        "taskDefinition": arn,
-        "count": 1,
-        "startedBy": "coracle run",
-        "overrides": { "containerOverrides": job.overrides },
-    });
+    let mut input = json!({ "taskDefinition": arn, "count": 1, "startedBy": "coracle-run" });
+    if !job.overrides.is_empty() {
+        input["overrides"] = json!({ "containerOverrides": job.overrides });
+    }
     let mut answer = match client.ecs("RunTask", &input).await {
         Ok(answer) => answer,
         Err(error @ client::Error::Exception { .. }) => return Ok(Err(error.to_string())),

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM of `coracle run`: the first stops the task, the second gives up waiting, the third ends the
+//! SIGINT, SIGTERM and SIGHUP of `coracle run`: the first stops the task, the second gives up waiting, the third ends the
 //! process wherever it is.
 
 use anyhow::Result;
@@ -14,13 +14,16 @@ pub(super) struct Signals {
 impl Signals {
     /// From now on these signals no longer end the process by themselves.
     pub(super) fn listen() -> Result<Self> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut kinds = [
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ];
         let (sender, received) = mpsc::channel(2);
         // A task of its own, so that also a process that is stuck in a write sees the third.
         tokio::spawn(async move {
             let mut seen = 0;
-            while let Some(number) = either(&mut interrupt, &mut terminate).await {
+            while let Some(number) = any(&mut kinds).await {
                 seen += 1;
                 if seen > 2 {
                     std::process::exit(128 + i32::from(number));
@@ -41,9 +44,11 @@ impl Signals {
     }
 }
 
-async fn either(interrupt: &mut Signal, terminate: &mut Signal) -> Option<u8> {
+/// The number of the next signal.
+async fn any([interrupt, terminate, hangup]: &mut [Signal; 3]) -> Option<u8> {
     tokio::select! {
         came = interrupt.recv() => came.map(|()| 2),
         came = terminate.recv() => came.map(|()| 15),
+        came = hangup.recv() => came.map(|()| 1),
     }
 }
