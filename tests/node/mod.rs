@@ -37,8 +37,6 @@ const ROUNDS: usize = 32;
 enum Event {
     /// An action reaches the box.
     Act(Action),
-    /// An observation reaches the agent; lost when the agent restarts before.
-    Tell(Observation),
     /// A process ends by itself.
     Exit(ContainerRun, i32, bool),
 }
@@ -271,7 +269,6 @@ impl Node {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Tell(observation) => self.observe(observation),
             Event::Exit(run, code, out_of_memory) => self.exit(&run, code, out_of_memory),
             Event::Act(action) => {
                 let follows = self.ground.act(&action, &self.faults, self.now());
@@ -307,8 +304,20 @@ impl Node {
         self.world = reloaded(&self.world);
         self.world.observed.images.clone_from(&self.faults.local_images);
         self.wake_at = None;
-        // What was on its way to the agent is lost; what had reached the box happens all the same.
-        self.events.retain(|_, event| matches!(event, Event::Exit(..)));
+        // Answers are lost. Of the actions, every other one had reached the box and happens all the same.
+        let events = std::mem::take(&mut self.events);
+        for ((at, sequence), event) in events {
+            match event {
+                Event::Exit(..) => drop(self.events.insert((at, sequence), event)),
+                Event::Act(action) if sequence % 2 == 0 => {
+                    let follows = self.ground.act(&action, &self.faults, self.now());
+                    for (after, run, code, out_of_memory) in follows.exits {
+                        self.later(after, Event::Exit(run, code, out_of_memory));
+                    }
+                }
+                Event::Act(_) => {}
+            }
+        }
     }
 
     /// The box loses its power; what was running is gone.
