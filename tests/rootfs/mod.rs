@@ -38,6 +38,11 @@ pub fn open() -> Option<Box> {
 }
 
 pub fn open_with(log: LogDefaults) -> Option<Box> {
+    open_program(log, Path::new(env!("CARGO_BIN_EXE_coracle")))
+}
+
+/// With shims executed from `program`.
+pub fn open_program(log: LogDefaults, program: &Path) -> Option<Box> {
     let busybox = Path::new("/bin/busybox");
     if !busybox.exists() {
         println!("skipped: /bin/busybox is missing (Debian package busybox-static)");
@@ -47,7 +52,7 @@ pub fn open_with(log: LogDefaults) -> Option<Box> {
     build_rootfs(&dir.path().join("layer"), busybox);
     let name = dir.path().file_name().unwrap().to_str().unwrap();
     let cgroup_parent = format!("coracle-test-{}", name.trim_start_matches(".tmp"));
-    let (runtime, events) = match connect(dir.path(), &cgroup_parent, log) {
+    let (runtime, events) = match connect_program(dir.path(), &cgroup_parent, log, program) {
         Ok(open) => open,
         Err(error) => {
             println!("skipped: {error}");
@@ -63,6 +68,15 @@ pub fn connect(
     cgroup_parent: &str,
     log: LogDefaults,
 ) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
+    connect_program(dir, cgroup_parent, log, Path::new(env!("CARGO_BIN_EXE_coracle")))
+}
+
+fn connect_program(
+    dir: &Path,
+    cgroup_parent: &str,
+    log: LogDefaults,
+    program: &Path,
+) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
     let config = RuntimeConfig {
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
@@ -70,7 +84,6 @@ pub fn connect(
         log,
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    let program = Path::new(env!("CARGO_BIN_EXE_coracle"));
     Ok((Runtime::open_with_program(config, sender, program)?, events))
 }
 

@@ -86,13 +86,23 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Builds everything; `rootfs` is mounted, generated files go to `directory`.
-pub(crate) fn build(
-    launch: &LaunchFile,
-    rootfs_path: &Path,
-    directory: &Path,
-    cgroup: &Path,
-) -> Result<Built, SpecError> {
+/// What [`build`] works from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) launch: &'a LaunchFile,
+    /// The mounted root file system.
+    pub(crate) rootfs: &'a Path,
+    /// Takes generated files.
+    pub(crate) directory: &'a Path,
+    /// The container's control group.
+    pub(crate) cgroup: &'a Path,
+    /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
+    pub(crate) cgroup_view: Option<&'a Path>,
+}
+
+/// Builds everything.
+pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
+    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
     let network = network(launch)?;
@@ -117,7 +127,7 @@ pub(crate) fn build(
         .map_err(SpecError::Invalid)?;
     let privileges = privileges(launch, network == Network::None)?;
 
-    let mut all_mounts = mounts::standard(launch);
+    let mut all_mounts = mounts::standard(launch, cgroup_view);
     let shares_host = network == Network::Host;
     all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
     all_mounts.extend(mounts::of_definition(launch)?);

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 const SHM_MIB: i64 = 64;
 
 /// What every container gets.
-pub(crate) fn standard(launch: &LaunchFile) -> Vec<Value> {
+pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<Value> {
     let definition = &launch.definition;
     let privileged = definition.privileged == Some(true);
     let shm = definition
@@ -32,7 +32,13 @@ pub(crate) fn standard(launch: &LaunchFile) -> Vec<Value> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
-        mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", access]),
+        match cgroup_view {
+            // Its mounts are read-only or not already.
+            Some(view) => bind(view, Path::new("/sys/fs/cgroup"), &["rbind", "rprivate"]),
+            None => {
+                mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", access])
+            }
+        },
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     if launch.ipc_mode.as_deref() == Some("host") {
