@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// More rotated files than this are not looked for.
-const MAX_FILES: u32 = 1000;
+pub(super) const MAX_FILES: u32 = 1000;
 /// A line of the file is at most this long: 16 KiB of text, each byte escaped.
 const MAX_LINE: u64 = 256 << 10;
 
