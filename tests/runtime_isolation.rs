@@ -1,5 +1,7 @@
 //! What a container can and cannot do, read from inside of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
 mod rootfs;
 
 use coracle::model::task_definition::{

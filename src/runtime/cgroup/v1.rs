@@ -26,6 +26,15 @@ const CONTROLLERS: [&str; 12] = [
     "net_prio",
 ];
 
+/// What a container sees of the hierarchies.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The name of each hierarchy's directory, and the container's group there.
+    pub(crate) shown: Vec<(OsString, PathBuf)>,
+    /// Controllers that share a hierarchy: the link's name, and the directory's.
+    pub(crate) links: Vec<(String, OsString)>,
+}
+
 /// The mounted controllers.
 #[derive(Debug, Clone)]
 pub(crate) struct V1 {
@@ -82,11 +91,8 @@ impl V1 {
         all
     }
 
-    /// What a container sees in `/sys/fs/cgroup`: (name, group) of each hierarchy, and (link, name) of co-mounts.
-    pub(crate) fn seen_by(
-        &self,
-        group: &Path,
-    ) -> (Vec<(OsString, PathBuf)>, Vec<(String, OsString)>) {
+    /// What a container of the group sees in `/sys/fs/cgroup`.
+    pub(crate) fn seen_by(&self, group: &Path) -> Seen {
         let mut shown: Vec<(OsString, PathBuf)> = Vec::new();
         let mut links = Vec::new();
         for (controller, mount) in &self.mounts {
@@ -98,7 +104,7 @@ impl V1 {
                 links.push(((*controller).to_owned(), name.to_owned()));
             }
         }
-        (shown, links)
+        Seen { shown, links }
     }
 
     /// Kills all in the group at once where the kernel can (5.14) and the unified hierarchy is there.

@@ -25,15 +25,15 @@ pub(super) fn prepare(
     let read_only = if writable { flags } else { flags | MountFlags::RDONLY };
     fs::create_dir_all(directory)?;
     mount("tmpfs", directory, "tmpfs", flags, c"mode=755,size=64k")?;
-    let (shown, links) = v1.seen_by(group);
-    for (name, source) in shown {
+    let seen = v1.seen_by(group);
+    for (name, source) in seen.shown {
         let target = directory.join(name);
         fs::create_dir(&target)?;
         mount_bind(&source, &target)?;
         // A bind mount takes its own flags only when it is mounted again.
         mount_remount(&target, MountFlags::BIND | read_only, c"")?;
     }
-    for (link, target) in links {
+    for (link, target) in seen.links {
         symlink(target, directory.join(link))?;
     }
     mount_remount(directory, MountFlags::BIND | read_only, c"")?;

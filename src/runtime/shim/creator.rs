@@ -9,6 +9,7 @@ use crate::runtime::process::{ContainerExecutor, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
 use crate::runtime::{layout, spec};
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::init_builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::ForkResult;
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -135,7 +136,7 @@ fn create(order: Order) -> Result<i32, Failure> {
                 .with_detach(true)
                 .as_sibling(true)
         })
-        .and_then(|builder| builder.build())
+        .and_then(InitContainerBuilder::build)
         .and_then(|mut container| container.start().map(|()| container));
     // Ours; the init process has its own, which closes when it executes the program.
     drop(error_end);

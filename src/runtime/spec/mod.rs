@@ -125,7 +125,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     let linux_parameters = definition.linux_parameters.as_ref();
     let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
         .map_err(SpecError::Invalid)?;
-    let privileges = privileges(launch, network == Network::None)?;
+    let allowed = privileges(launch, network == Network::None)?;
 
     let mut all_mounts = mounts::standard(launch, cgroup_view);
     let shares_host = network == Network::Host;
@@ -175,7 +175,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         task_limits: limits::task(launch),
         limits: limits::container(definition),
         devices: devices.rules,
-        privileges,
+        privileges: allowed,
         program,
     })
 }
@@ -189,8 +189,8 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
     let options = security_options(launch)?;
     let filter =
         (!privileged && !options.unconfined).then(|| seccomp::default_filter(&capabilities));
-    let no_new_privileges = options.no_new_privileges;
-    Ok(Privileges { capabilities, no_new_privileges, filter, loopback })
+    let never_more = options.no_new_privileges;
+    Ok(Privileges { capabilities, never_more, filter, loopback })
 }
 
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
@@ -266,10 +266,12 @@ fn security_options(launch: &LaunchFile) -> Result<SecurityOptions, SpecError> {
             "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => {
                 options.no_new_privileges = true;
             }
-            "no-new-privileges:false" | "no-new-privileges=false" => {}
             "seccomp:unconfined" | "seccomp=unconfined" => options.unconfined = true,
             // Nothing confines by AppArmor here, so there is nothing to lift.
-            "apparmor:unconfined" | "apparmor=unconfined" => {}
+            "no-new-privileges:false"
+            | "no-new-privileges=false"
+            | "apparmor:unconfined"
+            | "apparmor=unconfined" => {}
             other => {
                 return Err(SpecError::Unsupported(format!("dockerSecurityOptions {other:?}")));
             }
