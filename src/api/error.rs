@@ -24,6 +24,7 @@ pub enum Exception {
     NamespaceNotFound,
     PlatformUnknown,
     RequestEntityTooLarge,
+    RequestHeaderFieldsTooLarge,
     RequestTimeout,
     ResourceNotFound,
     Serialization,
@@ -56,6 +57,7 @@ impl Exception {
             Self::NamespaceNotFound => "NamespaceNotFoundException",
             Self::PlatformUnknown => "PlatformUnknownException",
             Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
+            Self::RequestHeaderFieldsTooLarge => "RequestHeaderFieldsTooLargeException",
             Self::RequestTimeout => "RequestTimeoutException",
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
@@ -73,6 +75,7 @@ impl Exception {
         match self {
             Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestHeaderFieldsTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::Server => StatusCode::INTERNAL_SERVER_ERROR,

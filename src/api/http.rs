@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// What `X-Amz-Target` begins with.
 const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113.";
+/// The largest head of a request, twice what AWS takes.
+pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 const AMZ_JSON: HeaderValue = HeaderValue::from_static("application/x-amz-json-1.1");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -44,6 +46,10 @@ pub(super) async fn answer(
             Exception::AccessDenied,
             "Only root and the agent's own user may use this socket.",
         )),
+        _ if head_size(&request) > HEAD_LIMIT => failure(&ApiError::new(
+            Exception::RequestHeaderFieldsTooLarge,
+            format!("The head of the request is larger than {HEAD_LIMIT} bytes."),
+        )),
         (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
             local::answer(api, request).await
         }
@@ -58,6 +64,12 @@ pub(super) async fn answer(
     }
     tracing::debug!(request = %id, status = response.status().as_u16(), "answered");
     response
+}
+
+/// The size of a request's head, near enough.
+fn head_size(request: &Request<Incoming>) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    request.uri().path().len() + request.uri().query().map_or(0, str::len) + headers.sum::<usize>()
 }
 
 /// An operation of the ECS API.

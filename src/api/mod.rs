@@ -18,7 +18,7 @@
 //! committed world to answer.
 //!
 //! Current limitations: services, task sets, capacity providers, daemons, gateways and ECS Exec answer that they are
-//! not there yet.
+//! not there yet. `enableECSManagedTags` adds no tags.
 
 mod account_settings;
 mod body;

@@ -22,8 +22,6 @@ use tokio::task::JoinSet;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The largest head of a request, and the buffer of a connection.
-const HEAD_LIMIT: usize = 64 * 1024;
 /// As many connections are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// How long requests in progress may take once the server is to end.
@@ -147,7 +145,7 @@ async fn connection(
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_LIMIT)
+        .max_buf_size(http::HEAD_LIMIT)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let result = tokio::select! {

@@ -88,11 +88,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads `root.json` in `dir` (`STATE/keys`), or makes it at the first start. Blocks on the file system.
+    /// Reads `keys/root.json` in the state directory, or makes it at the first start. Blocks on the file system.
     ///
     /// # Errors
     /// [`KeysError`] when the file cannot be read, written, or understood.
-    pub fn open(dir: &Path) -> Result<Self, KeysError> {
+    pub fn open(state_dir: &Path) -> Result<Self, KeysError> {
+        let dir = &state_dir.join("keys");
         let path = dir.join("root.json");
         if let Some(root) = read(&path)? {
             return Ok(Self { root });
@@ -178,7 +179,7 @@ mod tests {
     use super::*;
 
     fn open(state: &tempfile::TempDir) -> Result<Keys, KeysError> {
-        Keys::open(&state.path().join("keys"))
+        Keys::open(state.path())
     }
 
     #[test]

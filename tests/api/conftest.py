@@ -56,10 +56,11 @@ class Agent:
         try:
             while b"READY=1" not in self.notify.recv(4096):
                 pass
-        except TimeoutError:
+            key = json.loads((self.state_dir / "keys" / "root.json").read_text())
+        except (OSError, ValueError) as error:
             self.process.kill()
-            raise RuntimeError(f"the agent did not come up:\n{self.log.read_text()}") from None
-        key = json.loads((self.state_dir / "keys" / "root.json").read_text())
+            self.process.wait()
+            raise RuntimeError(f"the agent did not come up:\n{self.log.read_text()}") from error
         self.key = botocore.credentials.Credentials(key["accessKeyId"], key["secretAccessKey"])
         self.endpoint = f"http://127.0.0.1:{self.port}"
 

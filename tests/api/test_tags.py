@@ -37,7 +37,7 @@ def test_the_limit_is_on_the_resource(ecs, cluster, refused):
     ecs.tag_resource(resourceArn=arn, tags=as_tags(k0="changed"))
 
 
-def test_what_is_refused(refused, cluster):
+def test_what_is_refused(agent, refused, cluster):
     arn = "arn:aws:ecs:local:000000000000:"
     for bad in ("web", "arn:aws:s3:::bucket", arn + "cluster/a b", arn + "task-definition/family", arn + "nothing/x"):
         assert refused("list_tags_for_resource", resourceArn=bad)[0] == "InvalidParameterException", bad
@@ -49,5 +49,6 @@ def test_what_is_refused(refused, cluster):
     )
     assert refused("list_tags_for_resource", resourceArn=arn + "cluster/nowhere")[0] == "ClusterNotFoundException"
     here = arn + f"cluster/{cluster}"
-    for tags in (as_tags(**{"aws:a": "b"}), as_tags(**{"": "b"}), as_tags(a="x" * 257), as_tags(**{"a;": "b"})):
+    assert agent.call("TagResource", {"resourceArn": here, "tags": as_tags(**{"": "b"})})[2]["__type"] == "InvalidParameterException"
+    for tags in (as_tags(**{"aws:a": "b"}), as_tags(a="x" * 257), as_tags(**{"a;": "b"})):
         assert refused("tag_resource", resourceArn=here, tags=tags)[0] == "InvalidParameterException", tags

@@ -215,10 +215,10 @@ def test_network_configuration_is_for_awsvpc(refused, define):
     assert code == "InvalidParameterException" and message.startswith("Network Configuration is not valid")
 
 
-def test_tags_of_the_definition_and_of_the_cluster(ecs, define, wait_for):
+def test_tags_of_the_definition(ecs, define, wait_for):
     definition = define(tags=[{"key": "from", "value": "definition"}])["taskDefinitionArn"]
     (task,) = ecs.run_task(taskDefinition=definition, propagateTags="TASK_DEFINITION", enableECSManagedTags=True)["tasks"]
     wait_for("stopped", [task["taskArn"]])
     (task,) = ecs.describe_tasks(tasks=[task["taskArn"]], include=["TAGS"])["tasks"]
     tags = {t["key"]: t["value"] for t in task["tags"]}
-    assert tags == {"from": "definition", "aws:ecs:clusterName": "default"}
+    assert tags == {"from": "definition"}

@@ -37,6 +37,9 @@ NOT_FOUND = {
 
 def smallest(shape):
     """The least input that has every required member."""
+    if shape.type_name == "structure" and shape.is_tagged_union:
+        name = next(iter(shape.members))
+        return {name: smallest(shape.members[name])}
     if shape.type_name == "structure":
         return {name: smallest(shape.members[name]) for name in shape.required_members}
     if shape.type_name == "list":

@@ -69,6 +69,9 @@ pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Respons
 
 async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     let (head, incoming) = request.into_parts();
+    // Read whatever is asked for: a client must not be cut off while it still sends.
+    let bytes =
+        body::read(incoming).await.map_err(|e| LocalError::new(e.exception.status(), e.message))?;
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
@@ -90,8 +93,8 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
             query.only(&[])?;
             images::list(&api).await
         }
-        (&Method::POST, ["images", "load"]) => images::load(&api, &content(incoming).await?).await,
-        (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(incoming).await?),
+        (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
+        (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
         (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
     }
 }
@@ -116,10 +119,8 @@ fn credentials(api: &Api) -> Response<AnswerBody> {
 }
 
 /// The JSON object that a request came with.
-async fn content(incoming: Incoming) -> Result<Value, LocalError> {
-    let bytes =
-        body::read(incoming).await.map_err(|e| LocalError::new(e.exception.status(), e.message))?;
-    serde_json::from_slice(&bytes)
+fn content(bytes: &[u8]) -> Result<Value, LocalError> {
+    serde_json::from_slice(bytes)
         .map_err(|e| LocalError::bad(format!("the body of the request is not JSON: {e}")))
 }
 

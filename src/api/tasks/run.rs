@@ -3,9 +3,9 @@
 use crate::api::error::{ApiError, Exception};
 use crate::api::{identifiers, input, render, tags};
 use crate::engine::Handle;
+use crate::model::Tag;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::PlacementConstraint;
-use crate::model::{ClusterName, Tag};
 use crate::plan::command::RunTask as Run;
 use crate::plan::{Command, Reply};
 use serde::Deserialize;
@@ -15,8 +15,6 @@ use serde_json::{Value, json};
 const COUNT_LIMIT: u32 = 10;
 /// As many boxes one StartTask names.
 const INSTANCE_LIMIT: usize = 10;
-/// The tag that `enableECSManagedTags` puts on a task.
-const CLUSTER_TAG: &str = "aws:ecs:clusterName";
 
 /// What the two operations have in common.
 #[derive(Deserialize)]
@@ -31,8 +29,6 @@ struct Common {
     #[serde(default)]
     tags: Vec<Tag>,
     propagate_tags: Option<String>,
-    #[serde(default, rename = "enableECSManagedTags")]
-    enable_ecs_managed_tags: bool,
     #[serde(default)]
     enable_execute_command: bool,
     network_configuration: Option<Value>,
@@ -64,7 +60,8 @@ struct StartTask {
     container_instances: Vec<String>,
 }
 
-/// `RunTask`. `placementStrategy` is taken and changes nothing: there is one box to choose from.
+/// `RunTask`. `placementStrategy` is taken and changes nothing: there is one box to choose from. So is
+/// `enableECSManagedTags`: the tags are there for a bill.
 pub(crate) async fn run(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: RunTask = input::read(input)?;
     let count = u32::try_from(input.count.unwrap_or(1))
@@ -144,10 +141,6 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
             )));
         }
     };
-    let mut tags = input.tags;
-    if input.enable_ecs_managed_tags {
-        tags.push(managed_tag(&cluster));
-    }
     Ok(Run {
         cluster,
         family,
@@ -161,13 +154,9 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
         launch_type: None,
         enable_execute_command: input.enable_execute_command,
         propagate_tags_from_task_definition: propagate,
-        tags,
+        tags: input.tags,
         client_token: None,
     })
-}
-
-fn managed_tag(cluster: &ClusterName) -> Tag {
-    Tag { key: Some(CLUSTER_TAG.to_owned()), value: Some(cluster.to_string()) }
 }
 
 fn text_limit(what: &str, text: Option<&str>, limit: usize) -> Result<(), ApiError> {
