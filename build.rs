@@ -1,18 +1,33 @@
 //! Compiles the program of the built-in image `coracle/hello` for the target, with `rustc` and the linker that cargo
 //! uses, so that a fresh clone can run a container without a registry.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the environment is how cargo speaks to a build script"
+)]
+
 use std::env;
 use std::path::PathBuf;
-use std::process::{Command, exit};
+use std::process::{Command, ExitCode};
 
-fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=images/hello/hello.rs");
-    println!("cargo:rerun-if-changed=images/hello/recipe.json");
-    let out = PathBuf::from(variable("OUT_DIR")).join("hello");
-    let target = variable("TARGET");
+fn main() -> ExitCode {
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            println!("cargo::error={reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
-    let mut rustc = Command::new(variable("RUSTC"));
+fn compile() -> Result<(), String> {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=images/hello/hello.rs");
+    println!("cargo::rerun-if-changed=images/hello/recipe.json");
+    let out = PathBuf::from(variable("OUT_DIR")?).join("hello");
+    let target = variable("TARGET")?;
+
+    let mut rustc = Command::new(variable("RUSTC")?);
     rustc.args(["--edition=2024", "--crate-type=bin", "--crate-name=hello", "--target", &target]);
     // 4 KiB segments without a build id or unwind tables: a few KB in all.
     for option in [
@@ -40,18 +55,13 @@ fn main() {
     }
     rustc.arg("-o").arg(&out).arg("images/hello/hello.rs");
     match rustc.status() {
-        Ok(status) if status.success() => {}
-        Ok(status) => fail(&format!("rustc ended with {status} on images/hello/hello.rs")),
-        Err(error) => fail(&format!("cannot run rustc: {error}")),
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("rustc ended with {status} on images/hello/hello.rs")),
+        Err(error) => Err(format!("cannot run rustc: {error}")),
     }
 }
 
 /// A variable that cargo sets for build scripts.
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| fail(&format!("cargo did not set {name}")))
-}
-
-fn fail(reason: &str) -> ! {
-    eprintln!("{reason}");
-    exit(1)
+fn variable(name: &str) -> Result<String, String> {
+    env::var(name).map_err(|_| format!("cargo did not set {name}"))
 }

@@ -7,7 +7,8 @@
 //! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
 //! file only.
 
-use crate::model::{ClusterName, Scope};
+use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod value;
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -197,21 +199,29 @@ impl Config {
         let variables = parse::variables(environment)?;
         let named =
             overrides.config.clone().or_else(|| variables.get("CORACLE_CONFIG").map(PathBuf::from));
-        let (file, path) = match named {
-            Some(path) => (parse::read_file(&path)?, path),
-            None => {
-                let path = PathBuf::from(DEFAULT_FILE);
-                match parse::read_file(&path) {
-                    Err(ConfigError::Unreadable { source, .. })
-                        if source.kind() == std::io::ErrorKind::NotFound =>
-                    {
-                        (parse::File::default(), path)
-                    }
-                    file => (file?, path),
-                }
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let written = match parse::read_file(&path) {
+            Err(ConfigError::Unreadable { source, .. })
+                if named.is_none() && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                parse::Written::default()
             }
+            read => read?,
         };
-        parse::merge(overrides, &variables, file, &path)
+        parse::merge(overrides, &variables, written, &path)
+    }
+
+    /// What the planners need of it.
+    #[must_use]
+    pub fn settings(&self, this_instance: Option<ContainerInstanceId>) -> Settings {
+        Settings {
+            scope: self.scope.clone(),
+            this_instance,
+            pull_behavior: self.image_pull_behavior,
+            stop_timeout: self.container_stop_timeout,
+            stopped_task_retention: self.stopped_task_retention,
+            stopped_tasks_kept: self.stopped_tasks_kept,
+        }
     }
 
     /// The API's socket.

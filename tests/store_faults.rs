@@ -1,6 +1,11 @@
 //! The store against a full disk, a read-only file system, `kill -9`, and readers that died.
 //!
 //! Tests that mount a file system need root and say so when they skip.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "the functions that tests share are tests as well"
+)]
 
 use coracle::model::{ClusterName, Timestamp};
 use coracle::plan::world::ClientToken;
@@ -76,14 +81,16 @@ fn a_full_disk_fails_the_commit_whole_and_the_store_goes_on_when_there_is_space(
     let dir = disk.path().join("store");
     let store = Store::open(&dir, Options::default()).unwrap();
     let mut acknowledged = World::default();
-    let mut fill_up = |store: &Store, acknowledged: &mut World, prefix: &str| {
+    let fill_up = |store: &Store, acknowledged: &mut World, prefix: &str| {
         (0..10_000)
             .find_map(|n| {
                 let changes =
                     [token(&format!("{prefix}-{n}"), 10_000), cluster(&format!("{prefix}-{n}"))];
                 match store.commit(&changes) {
                     Ok(_) => {
-                        changes.iter().for_each(|change| acknowledged.apply(change));
+                        for change in &changes {
+                            acknowledged.apply(change);
+                        }
                         None
                     }
                     Err(error) => Some(error),
@@ -196,14 +203,11 @@ fn child_that_commits_until_it_is_killed() {
 #[test]
 fn everything_reported_as_committed_survives_forty_kills_and_nothing_is_half_there() {
     let dir = tempfile::tempdir().unwrap();
-    let mut random = proptest::test_runner::TestRng::deterministic_rng(
-        proptest::test_runner::RngAlgorithm::ChaCha,
-    );
     let mut committed = 0;
     for kill in 0..40 {
         let mut child = child("child_that_commits_until_it_is_killed", dir.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut wanted = 1 + proptest::prelude::RngCore::next_u32(&mut random) % 40;
+        let mut wanted = 1 + coracle::sys::seed() % 40;
         let mut last = None;
         let mut killed = false;
         // What it said before it died is still in the pipe.
@@ -235,8 +239,9 @@ fn everything_reported_as_committed_survives_forty_kills_and_nothing_is_half_the
         let expected: Vec<_> =
             (here.saturating_sub(50)..here).map(|n| format!("t{n:06}")).collect();
         assert_eq!(tokens, expected, "kill {kill}");
-        let last_change = store.changes_since(0, usize::MAX).unwrap().next;
-        assert_eq!(last_change as usize, 2 * here + here.saturating_sub(50), "kill {kill}");
+        let last_change =
+            usize::try_from(store.changes_since(0, usize::MAX).unwrap().next).unwrap();
+        assert_eq!(last_change, 2 * here + here.saturating_sub(50), "kill {kill}");
     }
 }
 

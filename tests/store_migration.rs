@@ -3,6 +3,7 @@
 //! stands for files in the field. Schema 1 was never released; see `store::schema`.
 //!
 //! LMDB files depend on the width and order of numbers, so this runs on 64-bit little-endian machines only.
+#![allow(clippy::unwrap_used, reason = "the functions that tests share are tests as well")]
 #![cfg(all(target_pointer_width = "64", target_endian = "little"))]
 
 use coracle::model::{ClusterName, Family, Revision, TaskId, TaskStatus};
@@ -146,7 +147,10 @@ fn put_raw(dir: &Path, table: &str, key: &str, value: &[u8]) {
 #[test]
 #[ignore = "writes the golden file, once and for all"]
 fn write_golden_schema_1() {
-    assert!(!golden().exists(), "the golden file is never written again");
+    if golden().exists() {
+        eprintln!("skipped: the golden file is there, and never written again");
+        return;
+    }
     let root = "arn:aws:iam::000000000000:root";
     let id = "0123456789abcdef0123456789abcdef";
     let definition = |revision: u32, status: &str| {

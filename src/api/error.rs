@@ -30,6 +30,8 @@ pub enum Exception {
     Server,
     ServiceNotFound,
     UnknownOperation,
+    /// `UnknownOperationException` too, for a path or method that is not the API's.
+    UnknownPath,
     UnrecognizedClient,
     UnsupportedFeature,
 }
@@ -59,7 +61,7 @@ impl Exception {
             Self::Serialization => "SerializationException",
             Self::Server => "ServerException",
             Self::ServiceNotFound => "ServiceNotFoundException",
-            Self::UnknownOperation => "UnknownOperationException",
+            Self::UnknownOperation | Self::UnknownPath => "UnknownOperationException",
             Self::UnrecognizedClient => "UnrecognizedClientException",
             Self::UnsupportedFeature => "UnsupportedFeatureException",
         }
@@ -72,6 +74,7 @@ impl Exception {
             Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::RequestEntityTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::Server => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Client
             | Self::ClusterContainsContainerInstances

@@ -3,7 +3,7 @@
 use super::body::{self, AnswerBody};
 use super::error::{ApiError, Exception};
 use super::shapes::{self, Operation};
-use super::{Api, operations};
+use super::{Api, local, operations};
 use crate::auth::sigv4::{self, SignedRequest};
 use crate::plan::Ids;
 use crate::sys;
@@ -44,12 +44,14 @@ pub(super) async fn answer(
             Exception::AccessDenied,
             "Only root and the agent's own user may use this socket.",
         )),
-        (&Method::POST, "/") => match ecs(&api, peer, request).await {
+        (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
+            local::answer(api, request).await
+        }
+        (&Method::GET | &Method::HEAD, "/") => greeting(&api),
+        _ => match ecs(&api, peer, request).await {
             Ok(output) => json_answer(StatusCode::OK, &output),
             Err(error) => failure(&error),
         },
-        (&Method::GET | &Method::HEAD, "/") => greeting(&api),
-        (_, path) => not_found(&method, path),
     };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -71,6 +73,11 @@ async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value,
             body: &bytes,
         };
         sigv4::verify(&signed, &api.keys, sys::now())?;
+    }
+    if head.method != Method::POST || head.uri.path() != "/" {
+        let path: String = head.uri.path().chars().take(128).collect();
+        let message = format!("{} {path} is not there; the ECS API is POST /.", head.method);
+        return Err(ApiError::new(Exception::UnknownPath, message));
     }
     let target = head.headers.get("x-amz-target").and_then(|t| t.to_str().ok());
     let operation = target
@@ -109,14 +116,6 @@ fn greeting(api: &Api) -> Response<AnswerBody> {
         env!("CARGO_PKG_VERSION")
     );
     plain(StatusCode::OK, TEXT, text)
-}
-
-fn not_found(method: &Method, path: &str) -> Response<AnswerBody> {
-    let path: String = path.chars().take(128).collect();
-    let message = format!("{method} {path} is not there; the ECS API is POST /.");
-    let mut response = failure(&ApiError::new(Exception::UnknownOperation, message));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
 }
 
 /// An exception: its name in the body for botocore and in a header for other SDKs.

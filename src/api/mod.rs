@@ -29,6 +29,7 @@ mod http;
 mod identifiers;
 mod input;
 mod listen;
+mod local;
 mod operations;
 mod pagination;
 mod render;

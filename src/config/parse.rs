@@ -1,8 +1,11 @@
-//! From text to checked settings.
+//! Where settings come from, and which source wins.
 
+use super::value::{
+    Given, account_id, at_least, attribute_list, cgroup, is_host, log, number, ports,
+    pull_behavior, region_name, size,
+};
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
 use crate::model::{ClusterName, Scope};
-use crate::plan::world::PullBehavior;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,12 +13,11 @@ use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct File {
+pub(super) struct Written {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) run_dir: Option<PathBuf>,
     pub(super) listen: Option<String>,
@@ -82,7 +84,7 @@ pub(super) fn variables(
 }
 
 /// Reads and parses the file at `path`.
-pub(super) fn read_file(path: &Path) -> Result<File, ConfigError> {
+pub(super) fn read_file(path: &Path) -> Result<Written, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -92,22 +94,6 @@ pub(super) fn read_file(path: &Path) -> Result<File, ConfigError> {
     }
     toml::from_str(&text)
         .map_err(|source| ConfigError::Syntax { path: path.to_owned(), source: Box::new(source) })
-}
-
-/// A text, and where it came from, for the error.
-struct Given {
-    value: String,
-    origin: String,
-}
-
-impl Given {
-    fn invalid(&self, rule: impl Into<String>) -> ConfigError {
-        ConfigError::Invalid {
-            origin: self.origin.clone(),
-            value: self.value.clone(),
-            rule: rule.into(),
-        }
-    }
 }
 
 struct Sources<'a> {
@@ -172,7 +158,7 @@ impl Sources<'_> {
 pub(super) fn merge(
     overrides: &Overrides,
     variables: &BTreeMap<String, String>,
-    file: File,
+    file: Written,
     path: &Path,
 ) -> Result<Config, ConfigError> {
     let from = Sources { variables, path };
@@ -290,7 +276,10 @@ fn checked<T>(
     parse: impl FnOnce(&Given) -> Result<T, ConfigError>,
     default: T,
 ) -> Result<T, ConfigError> {
-    given.as_ref().map_or(Ok(default), parse)
+    match given {
+        Some(given) => parse(&given),
+        None => Ok(default),
+    }
 }
 
 fn docker_config(variables: &BTreeMap<String, String>) -> PathBuf {
@@ -300,36 +289,6 @@ fn docker_config(variables: &BTreeMap<String, String>) -> PathBuf {
         (None, Some(home)) => Path::new(home).join(".docker/config.json"),
         (None, None) => Config::default().docker_config,
     }
-}
-
-fn number<T: std::str::FromStr>(given: &Given) -> Result<T, ConfigError> {
-    given
-        .value
-        .trim()
-        .parse()
-        .map_err(|_| given.invalid("it must be a whole number, not too large"))
-}
-
-fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
-    let text = given.value.trim().trim_start_matches('[').trim_end_matches(']');
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    text.split(',')
-        .map(|port| port.trim().parse())
-        .collect::<Result<_, _>>()
-        .map_err(|_| given.invalid("it must be port numbers separated by commas"))
-}
-
-fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut attributes = BTreeMap::new();
-    for part in given.value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if attributes.insert(name.trim().to_owned(), value.trim().to_owned()).is_some() {
-            return Err(given.invalid(format!("it sets {name} twice")));
-        }
-    }
-    Ok(attributes)
 }
 
 fn attributes(
@@ -387,134 +346,4 @@ fn registries(
         }
     }
     Ok(registries)
-}
-
-/// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.
-fn is_host(text: &str) -> bool {
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (text, None),
-    };
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host_ok = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
-        }
-    };
-    host_ok && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
-}
-
-fn cgroup(given: &Given) -> Result<String, ConfigError> {
-    let name = given.value.trim_matches('/');
-    let part_ok = |part: &str| {
-        !matches!(part, "" | "." | "..")
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.:@".contains(c))
-    };
-    if name.split('/').all(part_ok) {
-        Ok(name.to_owned())
-    } else {
-        Err(given.invalid("it must be names of letters, digits and - _ . : @, separated by /"))
-    }
-}
-
-fn region_name(given: &Given) -> Result<String, ConfigError> {
-    let ok = (1..=63).contains(&given.value.len())
-        && given.value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    if ok {
-        Ok(given.value.clone())
-    } else {
-        Err(given.invalid("it must be lower-case letters, digits and hyphens"))
-    }
-}
-
-fn account_id(given: &Given) -> Result<String, ConfigError> {
-    if given.value.len() == 12 && given.value.bytes().all(|b| b.is_ascii_digit()) {
-        Ok(given.value.clone())
-    } else {
-        Err(given.invalid("it must be twelve digits"))
-    }
-}
-
-fn pull_behavior(given: &Given) -> Result<PullBehavior, ConfigError> {
-    match given.value.as_str() {
-        "default" => Ok(PullBehavior::Default),
-        "always" => Ok(PullBehavior::Always),
-        "once" => Ok(PullBehavior::Once),
-        "prefer-cached" => Ok(PullBehavior::PreferCached),
-        _ => Err(given.invalid("it must be default, always, once or prefer-cached")),
-    }
-}
-
-/// A level, and `TARGET=LEVEL`, separated by commas.
-fn log(given: &Given) -> Result<Targets, ConfigError> {
-    let rule = "it must be a level (off, error, warn, info, debug, trace), and TARGET=LEVEL, separated by commas";
-    let mut targets = Targets::new();
-    for part in given.value.split(',').map(str::trim) {
-        let (target, level) = part.split_once('=').map_or((None, part), |(t, l)| (Some(t), l));
-        // `LevelFilter` takes numbers and the empty text as well, which here are mistakes.
-        let known = level.chars().all(|c| c.is_ascii_alphabetic()) && !level.is_empty();
-        let level: LevelFilter =
-            level.parse().ok().filter(|_| known).ok_or_else(|| given.invalid(rule))?;
-        targets = match target {
-            Some("") => return Err(given.invalid(rule)),
-            Some(target) => targets.with_target(target, level),
-            None => targets.with_default(level),
-        };
-    }
-    Ok(targets)
-}
-
-fn at_least(given: &Given, least: Duration, text: &str) -> Result<Duration, ConfigError> {
-    match duration(&given.value) {
-        Some(duration) if duration >= least => Ok(duration),
-        _ => {
-            Err(given
-                .invalid(format!("it must be a time such as 90s, 10m or 1h30m, at least {text}")))
-        }
-    }
-}
-
-/// Numbers with units, `1h30m`; the units are h, m, s and ms.
-fn duration(text: &str) -> Option<Duration> {
-    let mut rest = text.trim();
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let (number, after) = rest.split_at(digits);
-        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let number: u64 = number.parse().ok()?;
-        let part = match unit {
-            "h" => Duration::from_secs(number.checked_mul(3600)?),
-            "m" => Duration::from_secs(number.checked_mul(60)?),
-            "s" => Duration::from_secs(number),
-            "ms" => Duration::from_millis(number),
-            _ => return None,
-        };
-        total = total.checked_add(part)?;
-        rest = after;
-    }
-    Some(total)
-}
-
-/// Bytes, with k, m or g for the powers of 1024.
-fn size(given: &Given) -> Result<u64, ConfigError> {
-    let text = given.value.trim().to_ascii_lowercase();
-    let (number, unit) =
-        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let factor = match unit {
-        "" | "b" => Some(1),
-        "k" | "kb" => Some(1 << 10),
-        "m" | "mb" => Some(1 << 20),
-        "g" | "gb" => Some(1_u64 << 30),
-        _ => None,
-    };
-    let bytes = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
-    bytes
-        .filter(|bytes| *bytes >= 4096)
-        .ok_or_else(|| given.invalid("it must be a size such as 512k, 10m or 1g, at least 4k"))
 }

@@ -205,7 +205,13 @@ fn a_named_file_must_exist_and_be_of_a_sensible_size() {
 
 #[test]
 fn relative_directories_are_made_absolute() {
-    let overrides = Overrides { state_dir: Some("here".into()), ..Overrides::default() };
+    let (_file, mut overrides) = file("");
+    overrides.state_dir = Some("here".into());
     let config = Config::from_parts(&overrides, []).unwrap();
     assert_eq!(config.state_dir, std::env::current_dir().unwrap().join("here"));
+}
+
+#[test]
+fn the_defaults_are_the_planners_own() {
+    assert_eq!(Config::default().settings(None), Settings::default());
 }

@@ -157,8 +157,8 @@ impl Hands {
             env: image.config.env,
             entrypoint: image.config.entrypoint,
             cmd: image.config.cmd,
-            user: image.config.user,
-            working_dir: image.config.working_dir,
+            user: Some(image.config.user).filter(|user| !user.is_empty()),
+            working_dir: Some(image.config.working_dir).filter(|dir| !dir.is_empty()),
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };

@@ -412,7 +412,7 @@ impl Staged {
         let file = File::open(archive).map_err(read_failed)?;
         let mut members = Members::new(decompress(file).map_err(read_failed)?);
         let (mut count, mut bytes) = (0_u64, 0_u64);
-        while let Some(member) = members.next().map_err(tar_failed)? {
+        while let Some(member) = members.next_member().map_err(tar_failed)? {
             count += 1;
             bytes = bytes.saturating_add(member.size);
             if count > FILES_LIMIT {

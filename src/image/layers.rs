@@ -39,7 +39,8 @@ pub enum LayerError {
 #[derive(Debug)]
 pub struct Layers {
     directory: PathBuf,
-    _lock: File,
+    /// Held shared as long as the store is open.
+    lock: File,
 }
 
 impl Layers {
@@ -48,8 +49,8 @@ impl Layers {
         fs::create_dir_all(directory).map_err(|e| LayoutError::io("create", directory, e))?;
         let path = directory.join("store.lock");
         let lock = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-        let layers = Self { directory: directory.to_owned(), _lock: lock };
-        if flock(&layers._lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let layers = Self { directory: directory.to_owned(), lock };
+        if flock(&layers.lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let entries =
                 fs::read_dir(directory).map_err(|e| LayoutError::io("read", directory, e))?;
             for entry in entries {
@@ -60,7 +61,7 @@ impl Layers {
                 }
             }
         }
-        flock(&layers._lock, FlockOperation::LockShared)
+        flock(&layers.lock, FlockOperation::LockShared)
             .map_err(|e| LayoutError::io("lock", &path, e))?;
         Ok(layers)
     }

@@ -18,7 +18,7 @@ impl fmt::Display for Platform {
 #[error("no matching manifest for {wanted} in the manifest list entries; it has: {offered}")]
 pub struct PlatformError {
     /// This box.
-    pub wanted: Platform,
+    pub wanted: String,
     /// What exists, as text.
     pub offered: String,
 }
@@ -77,7 +77,7 @@ impl Platform {
         if offered.architecture.is_empty() || self.rank(offered).is_some() {
             return Ok(());
         }
-        Err(PlatformError { wanted: self.clone(), offered: offered.to_string() })
+        Err(PlatformError { wanted: self.to_string(), offered: offered.to_string() })
     }
 
     /// Chooses the manifest for this platform out of an index.
@@ -111,7 +111,7 @@ impl Platform {
             })
             .collect();
         let offered = if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") };
-        Err(PlatformError { wanted: self.clone(), offered })
+        Err(PlatformError { wanted: self.to_string(), offered })
     }
 }
 

@@ -101,6 +101,9 @@ impl FromStr for Reference {
         if name.len() > LONGEST {
             return Err(refuse("it is too long"));
         }
+        if name.parse::<Digest>().is_ok() {
+            return Err(refuse("a digest alone names no repository"));
+        }
         let (rest, digest) = match name.split_once('@') {
             Some((rest, digest)) => {
                 let digest =
@@ -293,6 +296,7 @@ mod tests {
         ] {
             assert!(name.parse::<Reference>().is_err(), "{name:?}");
         }
+        assert!(format!("sha256:{HEX}").parse::<Reference>().is_err());
         assert!("a".repeat(256).parse::<Reference>().is_err());
         assert!(format!("a:{}", "t".repeat(129)).parse::<Reference>().is_err());
         assert!("x/".repeat(100_000).parse::<Reference>().is_err());

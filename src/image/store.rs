@@ -117,7 +117,11 @@ impl ImageStore {
     pub fn resolve(&self, name: &str) -> Option<ImageDigest> {
         let entries = self.entries_or_log();
         if let Ok(reference) = name.parse::<Reference>() {
-            let full = reference.to_string();
+            // With a digest, the tag is only a remark.
+            let full = match reference.digest() {
+                Some(digest) => reference.pinned(*digest).to_string(),
+                None => reference.to_string(),
+            };
             return entries
                 .iter()
                 .find(|entry| known_as(entry).contains(&full))
@@ -154,10 +158,14 @@ impl ImageStore {
         name: &str,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<ImageDigest, ImageError> {
+        // An image without a name is only ever here.
+        if let (Ok(_), Some(digest)) = (name.parse::<Digest>(), self.resolve(name)) {
+            return Ok(digest);
+        }
         let reference: Reference = name.parse()?;
-        let built_in = known_as(&self.0.hello.descriptor).contains(&reference.to_string());
-        if built_in && self.resolve(name) == Some(self.0.hello.descriptor.digest.into()) {
-            return Ok(self.0.hello.descriptor.digest.into());
+        let built_in = self.0.hello.descriptor.digest.into();
+        if self.resolve(name).as_ref() == Some(&built_in) {
+            return Ok(built_in);
         }
         let digest = self.0.pulls.pull(reference, progress).await.map_err(ImageError::Pull)?;
         Ok(digest.into())

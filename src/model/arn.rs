@@ -3,7 +3,9 @@
 //! `arn:aws:ecs:REGION:ACCOUNT:cluster/NAME`, `…:task/CLUSTER/ID`, `…:container-instance/CLUSTER/ID`,
 //! `…:task-definition/FAMILY:REVISION`, `…:container/CLUSTER/TASK/ID`, `…:service/CLUSTER/NAME`.
 
-use super::ids::{ClusterName, ContainerInstanceId, Family, Revision, TaskDefinitionRef, TaskId};
+use super::ids::{
+    ClusterName, ContainerInstanceId, Family, Revision, TaskDefinitionRef, TaskId, is_name,
+};
 use std::fmt;
 
 /// The region and account that this installation's ARNs carry.
@@ -142,6 +144,9 @@ impl Arn {
             }
             "service" => {
                 let (cluster, name) = scoped(rest)?;
+                if !is_name(&name) {
+                    return Err(malformed());
+                }
                 Ok(Self::Service(cluster, name))
             }
             _ => Err(malformed()),
@@ -155,7 +160,10 @@ pub fn parse_family_revision(text: &str) -> Option<(Family, Option<Revision>)> {
     match text.split_once(':') {
         None => Some((Family::new(text).ok()?, None)),
         Some((family, revision)) => {
-            Some((Family::new(family).ok()?, Some(Revision(revision.parse().ok()?))))
+            // `parse` alone would take a sign.
+            let digits = revision.bytes().all(|b| b.is_ascii_digit());
+            let revision = revision.parse().ok().filter(|_| digits)?;
+            Some((Family::new(family).ok()?, Some(Revision(revision))))
         }
     }
 }
@@ -163,6 +171,7 @@ pub fn parse_family_revision(text: &str) -> Option<(Family, Option<Revision>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn what_scope_writes_parses_back() {
@@ -184,10 +193,75 @@ mod tests {
 
     #[test]
     fn foreign_and_broken_arns_are_refused() {
-        for bad in
-            ["arn:aws:ecs", "arn:aws:s3:::bucket", "arn:aws:ecs:r:1:cluster/a b", "web:3", ""]
-        {
+        for bad in [
+            "",
+            "web:3",
+            "arn:aws:ecs",
+            "arn:aws:s3:::bucket",
+            "arn::ecs:r:1:cluster/a",
+            "arn:aws:ecs:r:1:cluster",
+            "arn:aws:ecs:r:1:cluster/",
+            "arn:aws:ecs:r:1:cluster/a b",
+            "arn:aws:ecs:r:1:cluster/a/b",
+            "arn:aws:ecs:r:1:task/a/b/c",
+            "arn:aws:ecs:r:1:service/a/",
+            "arn:aws:ecs:r:1:task-definition/web:x",
+            "arn:aws:ecs:r:1:task-definition/web:3:4",
+            "arn:aws:ecs:r:1:thing/a",
+        ] {
             assert!(Arn::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn old_arns_have_no_cluster() {
+        let task = TaskId::new("0123").unwrap();
+        assert_eq!(Arn::parse("arn:aws:ecs:r:1:task/0123").unwrap(), Arn::Task(None, task));
+        assert_eq!(
+            Arn::parse("arn:aws-cn:ecs:r:1:service/c/web").unwrap(),
+            Arn::Service(Some(ClusterName::new("c").unwrap()), "web".to_owned())
+        );
+    }
+
+    #[test]
+    fn family_and_revision() {
+        let parsed = |text: &str| {
+            parse_family_revision(text).map(|(family, revision)| (String::from(family), revision))
+        };
+        assert_eq!(parsed("web"), Some(("web".to_owned(), None)));
+        assert_eq!(parsed("web:12"), Some(("web".to_owned(), Some(Revision(12)))));
+        for bad in ["", ":", ":1", "web:", "web:+1", "web:-1", "web:1.0", "web:4294967296", "a b:1"]
+        {
+            assert_eq!(parsed(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_scope_writes_parses_back(
+            cluster in "[A-Za-z0-9_-]{1,40}", id in "[A-Za-z0-9_-]{1,40}", revision in any::<u32>(), region in "[a-z0-9-]{0,9}",
+        ) {
+            let scope = Scope { region, account: "000000000000".to_owned() };
+            let cluster = ClusterName::new(cluster).unwrap();
+            let task = TaskId::new(id.clone()).unwrap();
+            let instance = ContainerInstanceId::new(id.clone()).unwrap();
+            let definition = TaskDefinitionRef { family: Family::new(id).unwrap(), revision: Revision(revision) };
+            prop_assert_eq!(Arn::parse(&scope.cluster(&cluster)), Ok(Arn::Cluster(cluster.clone())));
+            prop_assert_eq!(Arn::parse(&scope.task(&cluster, &task)), Ok(Arn::Task(Some(cluster.clone()), task)));
+            prop_assert_eq!(
+                Arn::parse(&scope.container_instance(&cluster, &instance)),
+                Ok(Arn::ContainerInstance(Some(cluster), instance))
+            );
+            prop_assert_eq!(
+                Arn::parse(&scope.task_definition(&definition)),
+                Ok(Arn::TaskDefinition(definition.family, Some(definition.revision)))
+            );
+        }
+
+        #[test]
+        fn any_text_is_parsed_or_refused(text in "(arn:)?[a-z:/0-9 é-]{0,60}") {
+            // An ARN that parses begins like one.
+            prop_assert!(Arn::parse(&text).is_err() || Arn::looks_like(&text));
         }
     }
 }

@@ -25,8 +25,10 @@ pub struct Capacity {
     /// Memory in MiB.
     pub memory: u32,
     /// TCP ports that tasks must not use.
+    #[serde(default)]
     pub reserved_ports: Vec<u16>,
     /// UDP ports that tasks must not use.
+    #[serde(default)]
     pub reserved_ports_udp: Vec<u16>,
 }
 

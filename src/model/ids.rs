@@ -220,3 +220,52 @@ impl fmt::Display for ImageDigest {
         f.write_str(&self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn digests_are_lower_case_sha256() {
+        let hex = "0123456789abcdef".repeat(4);
+        let digest = ImageDigest::new(format!("sha256:{hex}")).unwrap();
+        assert_eq!(digest.hex(), hex);
+        assert_eq!(digest.to_string(), digest.as_str());
+        for bad in [
+            hex.clone(),
+            format!("sha256:{}", hex.to_uppercase()),
+            format!("sha256:{hex}0"),
+            format!("sha512:{hex}"),
+        ] {
+            assert!(ImageDigest::new(bad.clone()).is_err(), "{bad}");
+            assert!(serde_json::from_value::<ImageDigest>(bad.into()).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_its_text_or_refused(text in ".{0,300}") {
+            let expected = (1..=255).contains(&text.chars().count())
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+            match Family::new(text.clone()) {
+                Ok(family) => {
+                    prop_assert!(expected);
+                    prop_assert_eq!(family.to_string(), text.clone());
+                    let json = serde_json::to_value(&family).unwrap();
+                    prop_assert_eq!(serde_json::from_value::<Family>(json).unwrap(), family);
+                }
+                Err(error) => {
+                    prop_assert!(!expected);
+                    prop_assert_eq!(error.value, text.clone());
+                    prop_assert!(serde_json::from_value::<Family>(text.into()).is_err());
+                }
+            }
+        }
+
+        #[test]
+        fn good_names_pass(text in "[A-Za-z0-9_-]{1,255}") {
+            prop_assert_eq!(ContainerName::new(text.clone()).unwrap().to_string(), text);
+        }
+    }
+}

@@ -133,3 +133,39 @@ pub enum StopCode {
     /// The container instance went away.
     TerminationNotice,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    /// The name on the wire is the name in the store.
+    fn one_name<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+        status: T,
+        name: &str,
+    ) {
+        let json = serde_json::to_value(&status).unwrap();
+        assert_eq!(json, name);
+        assert_eq!(serde_json::from_value::<T>(json).unwrap(), status);
+    }
+
+    #[test]
+    fn a_task_never_goes_back() {
+        let all = [
+            TaskStatus::Provisioning,
+            TaskStatus::Pending,
+            TaskStatus::Activating,
+            TaskStatus::Running,
+            TaskStatus::Deactivating,
+            TaskStatus::Stopping,
+            TaskStatus::Deprovisioning,
+            TaskStatus::Stopped,
+        ];
+        for (from, status) in all.iter().enumerate() {
+            one_name(*status, status.as_str());
+            for (to, next) in all.iter().enumerate() {
+                assert_eq!(status.may_become(*next), to >= from, "{status:?} {next:?}");
+            }
+        }
+    }
+}

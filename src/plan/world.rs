@@ -124,6 +124,8 @@ pub struct Observed {
     pub pulled: BTreeSet<String>,
     /// Tasks that have something on the box though no record knows them: to be released.
     pub orphans: BTreeMap<TaskId, Orphan>,
+    /// When the wall clock was last set: what happened before looks older or younger than it is.
+    pub clock_set_at: Option<Timestamp>,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
 }

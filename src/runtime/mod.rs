@@ -1,1 +1,42 @@
-//! Stub of `runtime`.
+//! Containers: a task's shim, what the kernel is asked for, logs.
+//!
+//! [`Runtime`] is the asynchronous side, used by the engine; it never forks and never calls libcontainer. Each task
+//! has one [`shim`], a small process that outlives the agent. See there for how a container comes to be.
+//!
+//! | part | what it is for |
+//! | --- | --- |
+//! | [`handle`], [`link`] | the agent's side: start, signal, probe, scan, release |
+//! | [`shim`] | the task's parent process, its creator and its probes |
+//! | [`spec`] | from a container definition to limits, mounts, user, privileges |
+//! | [`cgroup`], [`seccomp`], [`capability`] | the kernel's fences, which libcontainer leaves to us |
+//! | [`logs`] | output on disk, and reading it |
+//! | [`seal`] | the handle that shims are executed from (CVE-2019-5736) |
+//!
+//! It does not pull images, plan or restart; it knows nothing of the store.
+
+mod capability;
+mod cgroup;
+mod handle;
+mod launch;
+mod layout;
+mod link;
+pub mod logs;
+mod preflight;
+mod process;
+mod protocol;
+mod record;
+mod seal;
+mod seccomp;
+pub mod shim;
+mod socket;
+mod spec;
+
+pub use cgroup::{CgroupError, Usage};
+pub use handle::{
+    Event, Found, FoundContainer, Runtime, RuntimeConfig, RuntimeError, Signal, StartError,
+};
+pub use launch::{ImageSettings, Launch};
+pub use logs::LogDefaults;
+pub use preflight::PreflightError;
+pub use protocol::RunState;
+pub use record::Exit;

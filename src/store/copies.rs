@@ -119,7 +119,7 @@ pub fn restore(dir: &Path) -> Result<Restored> {
     let path = dir.join(DATA);
     let mut damaged = None;
     if path.exists() {
-        let kept = (1_u32..)
+        let kept = (1..1000)
             .map(|n| dir.join(format!("{DATA}.damaged-{n}")))
             .find(|kept| !kept.exists())
             .unwrap_or_else(|| dir.join(format!("{DATA}.damaged")));

@@ -8,11 +8,13 @@ use super::{Options, Result, inspect};
 use crate::plan::World;
 use heed::types::{Bytes, Str};
 use heed::{AnyTls, Database, Env, EnvOpenOptions, RoTxn, WithoutTls};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The file that LMDB keeps the records in.
 pub(super) const DATA: &str = "data.mdb";
@@ -22,6 +24,10 @@ const AGENT_LOCK: &str = "agent.lock";
 const NEW: &str = "new";
 
 const MAX_READERS: u32 = 1024;
+
+/// How often, and how far apart, a lock that is held is tried again.
+const LOCK_ATTEMPTS: u32 = 25;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// One table's database.
 pub(super) type Rows<'t> = Database<'t, Str, Bytes>;
@@ -65,17 +71,24 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let holder = match file.take(20).read_to_string(&mut text) {
-                    Ok(_) => text.trim().parse().ok(),
-                    Err(_) => None,
-                };
-                return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+        let mut attempts = 0;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::Error(error) => return Err(StoreError::io("lock", &path)(error)),
+                // A program that the last holder was about to execute has the lock until it is executed.
+                TryLockError::WouldBlock if attempts < LOCK_ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                TryLockError::WouldBlock => {
+                    let mut text = String::new();
+                    let holder = match file.take(20).read_to_string(&mut text) {
+                        Ok(_) => text.trim().parse().ok(),
+                        Err(_) => None,
+                    };
+                    return Err(StoreError::InUse { dir: dir.to_owned(), holder });
+                }
             }
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
         }
         // Only a courtesy to whoever finds it locked: on a full disk the store must still open.
         let told = file
@@ -222,7 +235,29 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     // SAFETY: the directory is locked, so nobody else changes the file while it is mapped, and its pages were
     // inspected; no unsafe flag is set.
     #[expect(unsafe_code, reason = "LMDB maps the file into memory")]
-    unsafe { open.open(dir) }.map_err(|error| StoreError::lmdb(&path, error))
+    let env = unsafe { open.open(dir) }.map_err(|error| StoreError::lmdb(&path, error))?;
+    close_on_exec(&path)?;
+    Ok(env)
+}
+
+/// LMDB opens its data file so that programs that are executed inherit it: containers could write to the store.
+fn close_on_exec(path: &Path) -> Result<()> {
+    const DESCRIPTORS: &str = "/proc/self/fd";
+    let own = fs::metadata(path).map_err(StoreError::io("look at", path))?;
+    let list = Path::new(DESCRIPTORS);
+    for entry in fs::read_dir(list).map_err(StoreError::io("list", list))? {
+        let entry = entry.map_err(StoreError::io("list", list))?;
+        // Another thread may have closed it since it was listed.
+        let Ok(file) = fs::metadata(entry.path()) else { continue };
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(number) = number
+            && (file.dev(), file.ino()) == (own.dev(), own.ino())
+        {
+            fcntl(number, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))
+                .map_err(|error| StoreError::io("protect", path)(error.into()))?;
+        }
+    }
+    Ok(())
 }
 
 fn whole_pages(size: usize) -> usize {

@@ -25,7 +25,7 @@
 //! mapped cannot be met.
 //!
 //! Everything here blocks; callers on async threads use `spawn_blocking`. An environment must not be used across a
-//! fork; the agent never forks without exec, and every descriptor is close-on-exec.
+//! fork; the agent never forks without exec, and no executed program inherits a descriptor of the store.
 
 mod copies;
 mod environment;
@@ -204,10 +204,13 @@ impl Store {
 
     fn grow(&self, limit: usize) -> Result<()> {
         let mut guard = self.shared.environment.write().unwrap_or_else(PoisonError::into_inner);
-        match guard.as_mut() {
-            Some(environment) => environment.grow(limit),
-            None => Ok(()),
+        let Some(environment) = guard.as_mut() else { return Ok(()) };
+        let grown = environment.grow(limit);
+        if !matches!(grown, Ok(()) | Err(StoreError::MapFull { .. })) {
+            // LMDB gave up the old map before it failed to get a larger one.
+            *guard = None;
         }
+        grown
     }
 
     fn close(&self) {

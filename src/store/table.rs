@@ -22,7 +22,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All of them, in the order of [`Table::index`].
+    /// All of them, in the order in which they are numbered.
     pub const ALL: [Self; 10] = [
         Self::Clusters,
         Self::TaskDefinitions,

@@ -4,6 +4,7 @@ use crate::plan::world::ClientToken;
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) fn cluster(name: &str) -> Change {
     Change::PutCluster(Cluster {
@@ -391,19 +392,22 @@ fn readers_see_whole_commits_while_the_store_is_written_and_grows() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { map_size: 128 * 1024, map_limit: 64 * MIB, feed_capacity: 16 };
     let store = Store::open(dir.path(), options).unwrap();
+    let written = AtomicBool::new(false);
+    let written = &written;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..60 {
-                let pair =
-                    [token_of_size(&format!("a{n}"), 9000), token_of_size(&format!("b{n}"), 9000)];
-                store.commit(&pair).unwrap();
-            }
-            store.put_meta("written", &json!(true)).unwrap();
+            let committed = (0..60).try_for_each(|n| {
+                let pair = ["a", "b"].map(|kind| token_of_size(&format!("{kind}{n}"), 9000));
+                store.commit(&pair).map(drop)
+            });
+            // Whatever came of it, the readers must end.
+            written.store(true, Ordering::Release);
+            committed.unwrap();
         });
         for _ in 0..2 {
             let store = store.clone();
             scope.spawn(move || {
-                while store.get_meta("written").unwrap().is_none() {
+                while !written.load(Ordering::Acquire) {
                     let world = store.load().unwrap();
                     let count =
                         |kind| world.client_tokens.keys().filter(|k| k.starts_with(kind)).count();
@@ -413,4 +417,16 @@ fn readers_see_whole_commits_while_the_store_is_written_and_grows() {
         }
     });
     assert_eq!(store.load().unwrap().client_tokens.len(), 120);
+}
+
+#[test]
+fn an_executed_program_inherits_nothing_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store_with(dir.path(), &[cluster("a")]);
+    store.keep_copy().unwrap();
+    let listing = std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+    let listing = String::from_utf8(listing.stdout).unwrap();
+    assert!(listing.contains("->"), "{listing}");
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    assert!(!listing.contains(name), "{listing}");
 }

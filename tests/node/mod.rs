@@ -57,6 +57,10 @@ pub(crate) struct Node {
     pub(crate) faults: Faults,
     pub(crate) names: Names,
     pub(crate) trace: String,
+    /// The agent does not hear the box: it is dead, or has not looked for what runs yet.
+    deaf: bool,
+    /// Observations that were told, for telling them again.
+    pub(crate) told: Vec<Observation>,
     /// Commits that changed something.
     pub(crate) commits: usize,
 }
@@ -87,6 +91,8 @@ impl Node {
             faults: Faults::default(),
             names: Names::default(),
             trace: String::new(),
+            deaf: false,
+            told: Vec::new(),
             commits: 0,
         }
     }
@@ -164,6 +170,9 @@ impl Node {
 
     /// Submits an observation, which is never refused.
     pub(crate) fn observe(&mut self, observation: Observation) {
+        if self.told.len() < 100 && !matches!(observation, Observation::Scanned { .. }) {
+            self.told.push(observation.clone());
+        }
         let refused = self.submit(Command::Observe(observation)).err();
         assert_eq!(refused, None);
     }
@@ -247,7 +256,8 @@ impl Node {
     /// When something is due next, up to `end`.
     fn next_before(&self, end: Duration) -> Option<Duration> {
         let event = self.events.first_key_value().map(|((at, _), _)| *at);
-        let wake = self.wake_at.map(|at| self.elapsed + at.since(self.now()));
+        let wake =
+            self.wake_at.filter(|_| !self.deaf).map(|at| self.elapsed + at.since(self.now()));
         event.into_iter().chain(wake).min().filter(|at| *at <= end)
     }
 
@@ -273,7 +283,7 @@ impl Node {
     /// A process ends, if it still runs.
     pub(crate) fn exit(&mut self, run: &ContainerRun, code: i32, out_of_memory: bool) {
         let at = self.now();
-        if self.ground.exit(run, code, out_of_memory, at) {
+        if self.ground.exit(run, code, out_of_memory, at) && !self.deaf {
             let (run, exit_code) = (run.clone(), Some(code));
             self.observe(Observation::Exited { run, exit_code, out_of_memory, at });
         }
@@ -281,7 +291,7 @@ impl Node {
 
     /// The shim of a task dies and its containers with it.
     pub(crate) fn lose_shim(&mut self, id: &TaskId, reason: &str) {
-        if let Some(generation) = self.ground.lose_shim(id) {
+        if let Some(generation) = self.ground.lose_shim(id).filter(|_| !self.deaf) {
             let (task, reason) = (id.clone(), reason.to_owned());
             self.observe(Observation::ShimLost { task, generation, reason });
         }
@@ -290,6 +300,7 @@ impl Node {
     /// The agent dies. Its records are all that is left of what it knew; the box goes on.
     pub(crate) fn crash(&mut self) {
         self.say("the agent dies");
+        self.deaf = true;
         self.world = reloaded(&self.world);
         self.world.observed.images.clone_from(&self.faults.local_images);
         self.wake_at = None;
@@ -308,6 +319,7 @@ impl Node {
     /// The agent looks for what runs.
     pub(crate) fn scan(&mut self, rebooted: bool) {
         self.round();
+        self.deaf = false;
         for observation in self.ground.scan() {
             self.observe(observation);
         }

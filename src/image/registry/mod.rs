@@ -1,19 +1,43 @@
-//! Registry client (OCI distribution, Docker v2).
+//! Registries: brings images into the store over the OCI distribution protocol (Docker's v2 API).
+//!
+//! ```text
+//!  Pulls ── one task per image, many waiters ──► pull (manifest → config → layers) ──► session (endpoint, token, retries)
+//!                                                                                          └─► transfer (HTTP, TLS)
+//! ```
+//!
+//! Mirrors are asked before the registry. Every byte is verified against the digest that named it, whoever sent it.
+//! Not here yet: resuming after a restart, HTTP proxies, private CAs, credential helpers, a bandwidth limit.
+
+mod address;
+mod auth;
+mod error;
+mod pull;
+mod session;
+mod transfer;
+
+pub use address::{Url, UrlError};
+pub use auth::AuthError;
+pub use error::PullError;
+pub use transfer::TransferError;
 
 use super::digest::Digest;
 use super::layout::Layout;
 use super::manifest::Platform;
 use super::reference::Reference;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// How registries are reached.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Options {
-    /// Registries (`host` or `host:port`) that are spoken to without TLS. Loopback addresses are always tried so.
+    /// Registries (`host` or `host:port`) that are spoken to without TLS. Loopback addresses always are.
     pub insecure: BTreeSet<String>,
-    /// Registry to mirrors that are asked first (`https://host/prefix` or `host:port`).
+    /// Registry (as [`Reference::registry`] names it) to mirrors that are asked first: `https://host/prefix` or `host:port`.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Files with credentials in the format of Docker's `config.json`; the first that knows a registry is used.
     pub docker_configs: Vec<PathBuf>,
@@ -30,34 +54,94 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Why an image was not pulled.
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {
-    /// The registry client is not built yet.
-    #[error("{0} is not in the local store and registries are not reachable from this build")]
-    NotHere(Reference),
-}
+type Listener = Box<dyn Fn(Progress) + Send + Sync>;
+type Listeners = Arc<Mutex<Vec<Listener>>>;
+type Outcome = Option<Result<Digest, Arc<PullError>>>;
 
 /// The downloads that are under way.
-#[derive(Debug)]
 pub struct Pulls {
-    _layout: Arc<Layout>,
-    _platform: Platform,
-    _options: Options,
+    shared: Arc<Shared>,
+    flights: Arc<Mutex<BTreeMap<Reference, Flight>>>,
+}
+
+/// What every pull needs.
+#[derive(Debug)]
+struct Shared {
+    layout: Arc<Layout>,
+    platform: Platform,
+    options: Options,
+}
+
+/// One download and who waits for it.
+struct Flight {
+    listeners: Listeners,
+    outcome: watch::Receiver<Outcome>,
+}
+
+impl fmt::Debug for Pulls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulls").field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 impl Pulls {
     /// Nothing under way.
     pub fn new(layout: Arc<Layout>, platform: Platform, options: Options) -> Self {
-        Self { _layout: layout, _platform: platform, _options: options }
+        let shared = Arc::new(Shared { layout, platform, options });
+        Self { shared, flights: Arc::default() }
     }
 
-    /// Pulls.
+    /// Pulls the image, or waits for the pull of it that is under way. A caller that goes away stops nothing: others
+    /// may wait, and a finished download is of use later.
     pub async fn pull(
         &self,
         reference: Reference,
-        _progress: impl Fn(Progress) + Send + Sync + 'static,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Digest, Arc<PullError>> {
-        Err(Arc::new(PullError::NotHere(reference)))
+        let mut outcome = self.join(reference, Box::new(progress));
+        let landed = outcome.wait_for(Option::is_some).await;
+        match landed.as_deref() {
+            Ok(Some(result)) => result.clone(),
+            // Its task was ended with the program, or panicked and said so.
+            Ok(None) | Err(_) => Err(Arc::new(PullError::Abandoned)),
+        }
+    }
+
+    fn join(&self, reference: Reference, listener: Listener) -> watch::Receiver<Outcome> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&reference) {
+            flight.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+            return flight.outcome.clone();
+        }
+        let listeners: Listeners = Arc::new(Mutex::new(vec![listener]));
+        let (landing, outcome) = watch::channel(None);
+        let flight = Flight { listeners: listeners.clone(), outcome: outcome.clone() };
+        flights.insert(reference.clone(), flight);
+        let landed = Landed { flights: self.flights.clone(), reference: reference.clone() };
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let report = move |progress: Progress| {
+                for listener in &*listeners.lock().unwrap_or_else(PoisonError::into_inner) {
+                    listener(progress.clone());
+                }
+            };
+            let result = pull::pull(&shared, &reference, Arc::new(report)).await;
+            // Gone from the list before anyone hears of it: who asks from now on starts anew.
+            drop(landed);
+            landing.send_replace(Some(result.map_err(Arc::new)));
+        });
+        outcome
+    }
+}
+
+/// Takes a pull off the list when it ends, however it ends.
+struct Landed {
+    flights: Arc<Mutex<BTreeMap<Reference, Flight>>>,
+    reference: Reference,
+}
+
+impl Drop for Landed {
+    fn drop(&mut self) {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reference);
     }
 }

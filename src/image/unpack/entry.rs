@@ -1,7 +1,7 @@
 //! One member of a layer, checked: what will be made on disk.
 
 use super::UnpackError;
-use super::member::{Member, Piece};
+use super::member::{Member, Piece, numeric};
 use rustix::fs::Timespec;
 use tar::EntryType;
 
@@ -64,13 +64,17 @@ impl Entry {
         let path = clean(&written)?;
         let damaged = |what| UnpackError::Damaged { path: shown(&written), what };
         let device = || -> Result<(u32, u32), UnpackError> {
-            let major = header.device_major().ok().flatten().ok_or(damaged("device number"))?;
-            let minor = header.device_minor().ok().flatten().ok_or(damaged("device number"))?;
+            // Old headers have no such fields; a blank one is zero.
+            let fields = header
+                .as_gnu()
+                .map(|gnu| (gnu.dev_major, gnu.dev_minor))
+                .or_else(|| header.as_ustar().map(|ustar| (ustar.dev_major, ustar.dev_minor)))
+                .ok_or(damaged("device number"))?;
             // The kernel has 12 and 20 bits.
-            if major >= 1 << 12 || minor >= 1 << 20 {
-                return Err(damaged("device number"));
-            }
-            Ok((major, minor))
+            let number = |field: &[u8], bits: u32| {
+                numeric(field).and_then(|n| u32::try_from(n).ok()).filter(|n| n >> bits == 0)
+            };
+            number(&fields.0, 12).zip(number(&fields.1, 20)).ok_or(damaged("device number"))
         };
         let kind = match header.entry_type() {
             EntryType::Directory => Kind::Directory,
@@ -89,29 +93,30 @@ impl Entry {
             EntryType::Fifo => Kind::Fifo,
             _ => return Err(damaged("type")),
         };
-        let owner = |key: &[u8], header: std::io::Result<u64>, what| {
+        let fields = header.as_old();
+        let owner = |key: &[u8], field: &[u8], what| {
             let id = match pax.get(key) {
                 Some(text) => {
-                    std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok())
+                    std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok())
                 }
-                None => header.ok(),
+                None => numeric(field),
             };
             // All ones means "leave it" to chown.
             id.and_then(|id| u32::try_from(id).ok())
                 .filter(|id| *id != u32::MAX)
                 .ok_or(damaged(what))
         };
-        let uid = owner(b"uid", header.uid(), "uid")?;
-        let gid = owner(b"gid", header.gid(), "gid")?;
-        let mode = header.mode().map_err(|_| damaged("mode"))? & 0o7777;
+        let uid = owner(b"uid", &fields.uid, "uid")?;
+        let gid = owner(b"gid", &fields.gid, "gid")?;
+        // The upper bits repeat the type in some archives.
+        let mode = numeric(&fields.mode).and_then(|mode| u32::try_from(mode & 0o7777).ok());
+        let mode = mode.ok_or(damaged("mode"))?;
         let modified = match pax.get(b"mtime".as_slice()) {
-            Some(text) => parse_time(text).ok_or(damaged("mtime"))?,
-            // A time before 1970 is written as a huge number or not at all.
-            None => Timespec {
-                tv_sec: header.mtime().map_or(0, |s| i64::try_from(s).unwrap_or(0).min(LATEST)),
-                tv_nsec: 0,
-            },
+            Some(text) => parse_time(text),
+            None => numeric(&fields.mtime)
+                .map(|seconds| Timespec { tv_sec: seconds.clamp(-LATEST, LATEST), tv_nsec: 0 }),
         };
+        let modified = modified.ok_or(damaged("mtime"))?;
         let mut attributes = Vec::new();
         for (key, value) in std::mem::take(&mut pax) {
             let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { continue };
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn times() {
-        let time = |text: &str| parse_time(text.as_bytes()).map(|t| (t.tv_sec, t.tv_nsec as i64));
+        let time = |text: &str| parse_time(text.as_bytes()).map(|t| (t.tv_sec, t.tv_nsec));
         assert_eq!(time("12"), Some((12, 0)));
         assert_eq!(time("12.5"), Some((12, 500_000_000)));
         assert_eq!(time("-1.25"), Some((-2, 750_000_000)));

@@ -13,7 +13,7 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 const METADATA_LIMIT: u64 = 1 << 20;
 /// Most pieces of one sparse file.
 const PIECES_LIMIT: usize = 1 << 15;
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// Why the stream is not a tar archive that is taken.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ impl<R: Read> Members<R> {
     }
 
     /// The next member that is not metadata; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Member>, TarError> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, TarError> {
         let (mut name, mut link, mut pax) = (None, None, None);
         loop {
             self.skip()?;
@@ -117,7 +117,7 @@ impl<R: Read> Members<R> {
     ) -> Result<Member, TarError> {
         let size = match pax.get(b"size".as_slice()) {
             Some(size) => number(size).ok_or(TarError::Damaged("a pax size is not a number"))?,
-            None => header.entry_size()?,
+            None => stored_size(&header)?,
         };
         let without_data = matches!(
             kind,
@@ -166,7 +166,7 @@ impl<R: Read> Members<R> {
 
     /// Reads a metadata member into `slot`.
     fn metadata(&mut self, header: &Header, slot: &mut Option<Vec<u8>>) -> Result<(), TarError> {
-        let size = header.entry_size()?;
+        let size = stored_size(header)?;
         if size > METADATA_LIMIT {
             return Err(TarError::Excessive("a member's name or attributes take more than 1 MiB"));
         }
@@ -181,11 +181,12 @@ impl<R: Read> Members<R> {
     }
 
     fn expect(&mut self, size: u64) -> Result<(), TarError> {
+        // Room for the padding is left.
         if size > i64::MAX as u64 {
             return Err(TarError::Damaged("a member's size is impossible"));
         }
         self.remaining = size;
-        self.padding = size.next_multiple_of(BLOCK) - size;
+        self.padding = size.next_multiple_of(BLOCK as u64) - size;
         Ok(())
     }
 
@@ -216,7 +217,8 @@ impl<R: Read> Members<R> {
             unsigned += i64::from(*byte);
             signed += i64::from(byte.cast_signed());
         }
-        let written = i64::from(header.cksum()?);
+        let written = numeric(&header.as_old().cksum)
+            .ok_or(TarError::Damaged("a header's checksum is no number"))?;
         if written != unsigned && written != signed {
             return Err(TarError::Damaged("a header's checksum is wrong"));
         }
@@ -297,7 +299,7 @@ impl<R: Read> Members<R> {
         let mut digits = Vec::new();
         let mut wanted = 1;
         while numbers.len() < wanted {
-            let mut block = [0; BLOCK as usize];
+            let mut block = [0; BLOCK];
             self.data().read_exact(&mut block)?;
             for byte in block {
                 if numbers.len() == wanted {
@@ -387,6 +389,34 @@ fn number(text: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A numeric header field: octal text, blank for zero, or binary in base 256 when its first bit is set.
+pub(super) fn numeric(field: &[u8]) -> Option<i64> {
+    if let [first, rest @ ..] = field
+        && first & 0x80 != 0
+    {
+        // Two's complement; the first bit only marks the encoding, the second is the sign.
+        let start =
+            if first & 0x40 == 0 { i64::from(first & 0x3F) } else { i64::from(first | 0xC0) - 256 };
+        return rest
+            .iter()
+            .try_fold(start, |value, byte| value.checked_mul(256)?.checked_add(i64::from(*byte)));
+    }
+    let blank = |byte: &u8| matches!(byte, b' ' | 0);
+    let start = field.iter().position(|b| !blank(b)).unwrap_or(field.len());
+    let digits = &field[start..];
+    let end = digits.iter().position(blank).unwrap_or(digits.len());
+    digits[..end].iter().try_fold(0_i64, |value, digit| match digit {
+        b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+fn stored_size(header: &Header) -> Result<u64, TarError> {
+    numeric(&header.as_old().size)
+        .and_then(|size| u64::try_from(size).ok())
+        .ok_or(TarError::Damaged("a member's size is no number"))
 }
 
 /// GNU names end with a NUL; a path cannot hold one.

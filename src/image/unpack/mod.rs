@@ -120,7 +120,7 @@ fn unpack(archive: impl Read + Send, root: Root, limits: Limits) -> Result<Diges
     let mut members = Members::new(Hashed::new(bounded));
     let mut layer = Layer { root, directories: Vec::new(), bytes: 0, limits };
     let mut entries = 0;
-    while let Some(member) = members.next()? {
+    while let Some(member) = members.next_member()? {
         entries += 1;
         if entries > limits.entries {
             return Err(UnpackError::Quota { what: "files", limit: limits.entries });
@@ -325,7 +325,7 @@ impl Layer {
             // It may have been replaced by something else meanwhile, which has its own time.
             match self.root.resolve(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
                 Ok(fd) => {
-                    futimens(fd, &times(modified)).map_err(failed("set the time of", &path))?
+                    futimens(fd, &times(modified)).map_err(failed("set the time of", &path))?;
                 }
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
                 Err(error) => return Err(failed("open", &path)(error)),

@@ -198,7 +198,8 @@ impl Root {
             Ok(()) => {}
             // Removing a tree is left for later: it may be deep, and nothing must recurse into it here.
             Err(Errno::ISDIR) => {
-                renameat(parent_fd, name, &self.trash, &new_name).map_err(failed("remove", path))?
+                renameat(parent_fd, name, &self.trash, &new_name)
+                    .map_err(failed("remove", path))?;
             }
             Err(error) => return Err(failed("remove", path)(error)),
         }

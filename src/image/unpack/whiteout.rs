@@ -55,10 +55,9 @@ pub(super) fn hide(root: &mut Root, parent: &[u8], name: &OsStr) -> Result<(), U
         Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() && hides => {
             root.set_opaque(&path)
         }
-        // A file of this layer hides what is below it anyway.
-        Ok(_) => Ok(()),
         Err(Errno::NOENT) if hides => Root::set_whiteout(fd, name).map_err(failed("hide", &path)),
-        Err(Errno::NOENT) => Ok(()),
+        // A file of this layer hides what is below it anyway.
+        Ok(_) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(failed("read", &path)(error)),
     }
 }

@@ -219,3 +219,50 @@ shape! {
         value: String,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_stored_revision_survives_its_json_and_has_one_family() {
+        let content = serde_json::from_value(json!({
+            "family": "web", "cpu": "256",
+            "containerDefinitions": [{"name": "a", "image": "i", "memory": 64, "healthCheck": {"command": ["CMD", "x"]}}],
+            "volumes": [{"name": "v"}], "ephemeralStorage": {"sizeInGiB": 30}
+        }))
+        .unwrap();
+        let registration = register(content, &[]).unwrap();
+        let stored = TaskDefinition {
+            family: registration.family,
+            revision: Revision(7),
+            status: TaskDefinitionStatus::Active,
+            content: registration.content,
+            requires_attributes: registration.requires_attributes,
+            compatibilities: registration.compatibilities,
+            registered_at: Timestamp(1_763_700_000_123),
+            registered_by: Some("arn:aws:iam::000000000000:root".to_owned()),
+            deregistered_at: None,
+            delete_requested_at: None,
+            tags: vec![Tag { key: Some("k".to_owned()), value: None }],
+        };
+        let json = serde_json::to_string(&stored).unwrap();
+        assert_eq!(json.matches("\"family\"").count(), 1);
+        assert_eq!(serde_json::from_str::<TaskDefinition>(&json).unwrap(), stored);
+        assert_eq!(stored.reference().to_string(), "web:7");
+        assert!(stored.container("a").is_some_and(ContainerDefinition::is_essential));
+    }
+
+    #[test]
+    fn records_of_other_versions_load() {
+        // Without what came later, and with what this version does not know.
+        let stored: TaskDefinition = serde_json::from_value(json!({
+            "family": "web", "revision": 1, "status": "INACTIVE", "registeredAt": 5, "later": {"x": 1},
+            "containerDefinitions": [{"name": "a", "laterStill": true}]
+        }))
+        .unwrap();
+        assert_eq!(stored.containers().len(), 1);
+        assert!(stored.tags.is_empty() && stored.compatibilities.is_empty());
+    }
+}

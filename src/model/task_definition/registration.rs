@@ -47,6 +47,7 @@ pub fn register(
     content: TaskDefinitionContent,
     tags: &[Tag],
 ) -> Result<Registration, RegistrationError> {
+    validate::whole_numbers(&content)?;
     let mut content = normalise::without_blanks(content);
     let family = validate::family(content.family.take().as_deref())?;
     validate::tags(tags)?;
@@ -61,5 +62,7 @@ pub fn register(
     })
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

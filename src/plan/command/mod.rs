@@ -5,6 +5,7 @@
 
 mod cluster;
 mod constraint;
+mod expression;
 mod instance;
 mod observe;
 pub(crate) mod placement;

@@ -33,7 +33,7 @@ pub(super) fn observe(world: &mut World, observation: Observation, now: Timestam
         }
         Observation::Released { task, generation } => released(world, &task, generation, now),
         Observation::Forgotten { task } => forgotten(world, task),
-        Observation::ClockStepped { by } => clock_stepped(world, by),
+        Observation::ClockStepped { by } => clock_stepped(world, by, now),
         Observation::Scanned { rebooted } => return scan::scanned(world, rebooted, now),
     };
     Outcome::with(changes, Reply::Done)
@@ -314,7 +314,8 @@ fn forgotten(world: &mut World, id: TaskId) -> Vec<Change> {
 }
 
 /// Keeps what is being waited for as far away as it was.
-fn clock_stepped(world: &mut World, by: i64) -> Vec<Change> {
+fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
+    world.observed.clock_set_at = Some(now);
     let step = |at: &mut Option<Timestamp>| {
         if let Some(at) = at {
             *at = Timestamp(at.millis().saturating_add(by));

@@ -63,9 +63,7 @@ pub(super) fn run(
             stop: None,
             created_at: now,
             overrides: run.overrides.clone(),
-            group: Some(
-                run.group.clone().unwrap_or_else(|| format!("family:{}", definition.family)),
-            ),
+            group: Some(run.group_or_family()),
             started_by: run.started_by.clone(),
             launch_type: run.launch_type.clone().unwrap_or_else(|| "EC2".to_owned()),
             enable_execute_command: run.enable_execute_command,
@@ -328,7 +326,7 @@ fn place(
 struct Search<'a> {
     definition: &'a TaskDefinition,
     needs: &'a Needs,
-    constraints: Constraints,
+    constraints: Constraints<'a>,
     rooms: BTreeMap<ContainerInstanceId, Room>,
     placed: Vec<ContainerInstanceId>,
 }

@@ -25,10 +25,11 @@ pub(super) fn scanned(world: &mut World, rebooted: bool, now: Timestamp) -> Outc
         };
         let lost = |c: &Container| c.last_status == ContainerStatus::Running && !found(c);
         let wanted = task.desired_status == DesiredStatus::Running;
-        let begun =
-            |c: &Container| c.last_status != ContainerStatus::Pending || c.runtime_id.is_some();
+        let cut_off = |c: &Container| {
+            c.last_status != ContainerStatus::Stopped && c.runtime_id.is_some() && !found(c)
+        };
         if rebooted && wanted && !task.containers.iter().any(found) {
-            if task.containers.iter().any(begun) {
+            if task.containers.iter().any(cut_off) {
                 outcome.changes.push(Change::PutTask(Box::new(starts_over(task))));
                 outcome.reasons.push(Reason::TaskResumes { task: id.clone() });
             }

@@ -28,10 +28,12 @@ pub(super) fn stopped_tasks(round: &mut Round) {
     let wrong = stopped.iter().rev().take_while(|(at, _)| *at > future);
     let right = stopped.iter().take_while(|(at, _)| *at <= future);
     for (at, id) in wrong.chain(right) {
-        let old = *at <= round.now && round.now.since(*at) >= kept;
+        // How old those are that stopped before the clock was set is not known: they are kept longer.
+        let since = world.observed.clock_set_at.map_or(*at, |set| set.max(*at));
+        let old = since <= round.now && round.now.since(since) >= kept;
         if !old && too_many == 0 {
+            round.plan.wake(since.plus(kept));
             if *at <= future {
-                round.plan.wake(at.plus(kept));
                 return;
             }
             continue;

@@ -68,8 +68,9 @@ fn zeroed_meta_pages_and_foreign_files_are_refused() {
         let refused = verdict(dir.path(), &broken).unwrap_err().to_string();
         assert!(refused.contains("meta page"), "{refused}");
     }
-    for foreign in [&b""[..], b"SQLite format 3\0", &[0; 100_000], &[0xFF; 100_000]] {
-        let refused = verdict(dir.path(), foreign);
+    for foreign in [Vec::new(), b"SQLite format 3".to_vec(), vec![0; 100_000], vec![0xFF; 100_000]]
+    {
+        let refused = verdict(dir.path(), &foreign);
         assert!(matches!(refused, Err(StoreError::Corrupt { .. })), "{refused:?}");
     }
 }

@@ -1,3 +1,5 @@
+//! What people write, and what is read.
+
 use super::{LIMIT, LenientError, read};
 use serde_json::{Value, json};
 

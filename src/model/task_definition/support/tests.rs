@@ -1,1 +1,109 @@
+//! What runs now is not named, and everything else is.
 
+use super::unsupported;
+use crate::model::task_definition::TaskDefinitionContent;
+use serde_json::{Value, json};
+
+fn fields(document: Value) -> Vec<String> {
+    let content: TaskDefinitionContent = serde_json::from_value(document).unwrap();
+    let found = unsupported(&content);
+    assert!(found.iter().all(|u| !u.remedy.is_empty()));
+    found.into_iter().map(|u| u.field).collect()
+}
+
+#[test]
+fn what_runs_now_is_not_named() {
+    let document = r#"{
+        "networkMode": "host", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
+        "runtimePlatform": {"operatingSystemFamily": "LINUX", "cpuArchitecture": "ARM64"},
+        "placementConstraints": [{"type": "memberOf", "expression": "x"}],
+        "volumes": [{"name": "a", "host": {"sourcePath": "/x"}}, {"name": "b", "host": {}}],
+        "containerDefinitions": [{
+            "name": "app", "image": "i", "cpu": 1, "memory": 64, "memoryReservation": 32,
+            "entryPoint": ["a"], "command": ["b"], "environment": [{"name": "a", "value": "b"}],
+            "mountPoints": [{"sourceVolume": "a", "containerPath": "/a", "readOnly": true}],
+            "user": "0", "workingDirectory": "/", "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 1}],
+            "readonlyRootFilesystem": true, "hostname": "h", "essential": true, "startTimeout": 1, "stopTimeout": 1,
+            "dependsOn": [], "healthCheck": {"command": ["CMD", "true"]}, "dockerLabels": {"a": "b"},
+            "versionConsistency": "disabled", "disableNetworking": true, "privileged": false,
+            "linuxParameters": {
+                "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}, "sharedMemorySize": 64,
+                "tmpfs": [{"containerPath": "/t", "size": 1}], "devices": [{"hostPath": "/dev/x"}],
+                "initProcessEnabled": false},
+            "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
+            "dockerSecurityOptions": ["no-new-privileges"],
+            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
+            "logConfiguration": {"logDriver": "awslogs", "options": {}},
+            "restartPolicy": {"enabled": false}, "links": [], "secrets": [], "volumesFrom": []
+        }]
+    }"#;
+    assert_eq!(fields(serde_json::from_str(document).unwrap()), Vec::<String>::new());
+}
+
+#[test]
+fn each_member_that_does_not_run_yet_is_named_by_its_path() {
+    assert_eq!(fields(json!({})), ["networkMode"]);
+    assert_eq!(fields(json!({"networkMode": "bridge"})), ["networkMode"]);
+    assert_eq!(
+        fields(json!({
+            "networkMode": "none", "pidMode": "host", "ipcMode": "task", "enableFaultInjection": true,
+            "proxyConfiguration": {}, "ephemeralStorage": {"sizeInGiB": 21},
+            "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
+            "trustedExecutionConfiguration": {"isolationMode": "ISOLATED_SANDBOX"},
+            "volumes": [
+                {"name": "a", "dockerVolumeConfiguration": {}}, {"name": "b", "efsVolumeConfiguration": {}},
+                {"name": "c", "configuredAtLaunch": true}]
+        })),
+        [
+            "pidMode",
+            "ipcMode",
+            "proxyConfiguration",
+            "ephemeralStorage",
+            "enableFaultInjection",
+            "runtimePlatform.operatingSystemFamily",
+            "trustedExecutionConfiguration.isolationMode",
+            "volumes[0].dockerVolumeConfiguration",
+            "volumes[1].efsVolumeConfiguration",
+            "volumes[2].configuredAtLaunch",
+        ]
+    );
+    for (member, value) in [
+        ("repositoryCredentials", json!({"credentialsParameter": "x"})),
+        ("links", json!(["a"])),
+        ("restartPolicy", json!({"enabled": true})),
+        ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
+        ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
+        ("volumesFrom", json!([{"sourceContainer": "a"}])),
+        ("privileged", json!(true)),
+        ("dnsServers", json!(["1.1.1.1"])),
+        ("dnsSearchDomains", json!(["local"])),
+        ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
+        ("interactive", json!(true)),
+        ("pseudoTerminal", json!(true)),
+        ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
+        ("firelensConfiguration", json!({"type": "fluentbit"})),
+        ("credentialSpecs", json!(["credentialspec:x"])),
+        ("dockerSecurityOptions", json!(["apparmor:x"])),
+    ] {
+        let container = json!({"name": "b", member: value});
+        let document =
+            json!({"networkMode": "host", "containerDefinitions": [{"name": "a"}, container]});
+        assert_eq!(fields(document), [format!("containerDefinitions[1].{member}")]);
+    }
+    for (path, value) in [
+        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "syslog"}})),
+        (
+            "linuxParameters.initProcessEnabled",
+            json!({"linuxParameters": {"initProcessEnabled": true}}),
+        ),
+        ("linuxParameters.maxSwap", json!({"linuxParameters": {"maxSwap": 0}})),
+        ("linuxParameters.swappiness", json!({"linuxParameters": {"swappiness": 0}})),
+        (
+            "portMappings.containerPortRange",
+            json!({"portMappings": [{"containerPortRange": "1-2"}]}),
+        ),
+    ] {
+        let document = json!({"networkMode": "host", "containerDefinitions": [value]});
+        assert_eq!(fields(document), [format!("containerDefinitions[0].{path}")]);
+    }
+}

@@ -29,7 +29,7 @@ pub(super) fn all(containers: &[ContainerDefinition]) -> Check {
                     "A dependency container with SUCCESS or COMPLETE condition cannot be an essential container",
                 );
             }
-            if condition == Some("HEALTHY") && dependency.health_check.is_none() {
+            if condition == Some("HEALTHY") && !has_health_check(dependency) {
                 return client(format!(
                     "A dependency container with HEALTHY condition must have a health check: '{target}' has none."
                 ));
@@ -42,6 +42,12 @@ pub(super) fn all(containers: &[ContainerDefinition]) -> Check {
         Some(_) => client("Container dependencies should not have a cycle"),
         None => Ok(()),
     }
+}
+
+/// A check that says something; `NONE` only turns the image's off.
+fn has_health_check(container: &ContainerDefinition) -> bool {
+    let command = container.health_check.as_ref().and_then(|check| check.command.as_ref());
+    command.is_some_and(|command| command.first().is_some_and(|kind| kind != "NONE"))
 }
 
 /// A node of a cycle of `edges`, if there is one. Nodes without outgoing edges are taken away until none is left.

@@ -18,7 +18,9 @@ pub(super) use task::{fits_external, fits_managed_instances};
 
 use super::{RegistrationError, TaskDefinitionContent};
 use crate::model::ids::Family;
+use crate::model::shape::{Shape, Shaped};
 use crate::model::tag::Tag;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// The outcome of a rule.
@@ -147,6 +149,32 @@ pub(super) fn content(content: &TaskDefinitionContent) -> Check {
     network::links(containers)?;
     dependencies::all(containers)?;
     task::all(content, containers)
+}
+
+/// Whole numbers of the API have 32 bits.
+pub(super) fn whole_numbers(content: &TaskDefinitionContent) -> Check {
+    fn walk(value: &Value, shape: Shape, path: &str) -> Check {
+        match (value, shape) {
+            (Value::Number(number), Shape::Integer) => match number.as_i64().map(i32::try_from) {
+                Some(Ok(_)) => Ok(()),
+                _ => invalid(format!("{path} should be a whole number of 32 bits.")),
+            },
+            (Value::Array(items), Shape::List(inner)) => {
+                items.iter().try_for_each(|item| walk(item, inner(), path))
+            }
+            (Value::Object(object), Shape::Structure(members)) => {
+                members.iter().try_for_each(|member| {
+                    let name = member.name();
+                    object.get(&name).map_or(Ok(()), |value| walk(value, (member.shape)(), &name))
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+    match serde_json::to_value(content) {
+        Ok(value) => walk(&value, TaskDefinitionContent::shape(), ""),
+        Err(error) => invalid(error.to_string()),
+    }
 }
 
 /// The size of the normalised definition.

@@ -42,7 +42,7 @@ fn configuration(name: &str, volume: &Volume) -> Check {
         if docker.driver.is_none() {
             return client("volume.dockerVolumeConfiguration.driver should not be null or empty.");
         }
-        if docker.autoprovision.is_some() && docker.scope.as_deref() != Some("shared") {
+        if docker.autoprovision == Some(true) && docker.scope.as_deref() != Some("shared") {
             return client(format!(
                 "Volume '{name}' can only have autoprovision when its scope is shared."
             ));
@@ -103,7 +103,6 @@ fn elastic_file_system(efs: &EfsVolumeConfiguration) -> Check {
 pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> Check {
     for container in containers {
         let name = container.name.as_deref().unwrap_or_default();
-        let mut paths = BTreeSet::new();
         for mount in container.mount_points.iter().flatten() {
             let Some(source) = mount.source_volume.as_deref() else {
                 return client("Unknown volume 'null'.");
@@ -117,11 +116,6 @@ pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> 
             if !is_absolute(path) {
                 return client(format!(
                     "Mount point path '{path}' of container '{name}' must be absolute."
-                ));
-            }
-            if !paths.insert(path) {
-                return client(format!(
-                    "Container '{name}' has more than one mount point at '{path}'."
                 ));
             }
         }

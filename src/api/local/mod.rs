@@ -1,0 +1,180 @@
+//! `/coracle/v1/…`, on the unix socket only: what our own command line needs and the ECS API has no operation for.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET version` | `{"version"}` |
+//! | `GET credentials` | `{"endpoint","accessKeyId","secretAccessKey","region"}`; no endpoint when TCP is off |
+//! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N]` | a line of output per line of JSON |
+//! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
+//! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
+//! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
+//! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//!
+//! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
+//! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
+//! begins so.
+
+mod images;
+mod lines;
+mod logs;
+mod query;
+mod watch;
+
+use super::body::{self, AnswerBody};
+use super::{Api, http};
+use crate::model::{Arn, Task, TaskId};
+use crate::plan::World;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response, StatusCode};
+use query::Query;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// What every path of this module begins with.
+pub(super) const PREFIX: &str = "/coracle/v1/";
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The shortest beginning of an id that is looked for.
+const SHORTEST_PREFIX: usize = 6;
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LocalError {
+    status: StatusCode,
+    message: String,
+}
+
+impl LocalError {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into() }
+    }
+
+    fn bad(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    fn missing(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message)
+    }
+}
+
+type Answer = Result<Response<AnswerBody>, LocalError>;
+
+/// Answers one request under [`PREFIX`].
+pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<AnswerBody> {
+    route(api, request).await.unwrap_or_else(|error| {
+        http::plain(error.status, JSON, json!({ "error": error.message }).to_string())
+    })
+}
+
+async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
+    let (head, incoming) = request.into_parts();
+    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').collect();
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    match (&head.method, parts.as_slice()) {
+        (&Method::GET, ["version"]) => {
+            query.only(&[])?;
+            Ok(whole(&json!({ "version": env!("CARGO_PKG_VERSION") })))
+        }
+        (&Method::GET, ["credentials"]) => {
+            query.only(&[])?;
+            Ok(credentials(&api))
+        }
+        (&Method::GET, ["logs"]) => logs::answer(&api, &query),
+        (&Method::GET, ["tasks", id, "watch"]) => {
+            query.only(&[])?;
+            watch::answer(&api, &query::decode(id)?)
+        }
+        (&Method::GET, ["images"]) => {
+            query.only(&[])?;
+            images::list(&api).await
+        }
+        (&Method::POST, ["images", "load"]) => images::load(&api, &content(incoming).await?).await,
+        (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(incoming).await?),
+        (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
+    }
+}
+
+fn credentials(api: &Api) -> Response<AnswerBody> {
+    let key = api.keys.root();
+    let mut content = json!({
+        "accessKeyId": key.access_key_id,
+        "secretAccessKey": key.secret_access_key,
+        "region": api.engine.settings().scope.region,
+    });
+    if let Some(address) = api.address {
+        // A socket that listens on every address is reached on the loopback.
+        let reachable = if address.ip().is_unspecified() {
+            format!("localhost:{}", address.port())
+        } else {
+            address.to_string()
+        };
+        content["endpoint"] = Value::String(format!("http://{reachable}"));
+    }
+    whole(&content)
+}
+
+/// The JSON object that a request came with.
+async fn content(incoming: Incoming) -> Result<Value, LocalError> {
+    let bytes =
+        body::read(incoming).await.map_err(|e| LocalError::new(e.exception.status(), e.message))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| LocalError::bad(format!("the body of the request is not JSON: {e}")))
+}
+
+/// A text member of a request's object.
+fn text<'a>(content: &'a Value, member: &str) -> Result<&'a str, LocalError> {
+    content[member]
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| LocalError::bad(format!("{member:?} is missing: it must be a text")))
+}
+
+fn whole(content: &Value) -> Response<AnswerBody> {
+    http::plain(StatusCode::OK, JSON, content.to_string())
+}
+
+/// The task that `text` means.
+fn find_task(world: &World, text: &str) -> Result<TaskId, LocalError> {
+    let missing = || LocalError::missing(format!("there is no task {}", shorten(text)));
+    let wanted = match Arn::parse(text) {
+        Ok(Arn::Task(_, id)) => id.to_string(),
+        Ok(_) => {
+            return Err(LocalError::bad(format!("{} is not the ARN of a task", shorten(text))));
+        }
+        Err(_) => text.to_owned(),
+    };
+    let first = TaskId::new(&wanted).map_err(|_| missing())?;
+    if world.tasks.contains_key(&first) {
+        return Ok(first);
+    }
+    if wanted.len() < SHORTEST_PREFIX {
+        return Err(LocalError::bad(format!(
+            "{wanted} is too short: give {SHORTEST_PREFIX} characters of the task's id at least"
+        )));
+    }
+    // Ids that begin with the text follow it in order.
+    let mut found = world
+        .tasks
+        .range(first..)
+        .map(|(id, _)| id)
+        .take_while(|id| id.as_str().starts_with(&wanted));
+    match (found.next(), found.next()) {
+        (None, _) => Err(missing()),
+        (Some(id), None) => Ok(id.clone()),
+        (Some(_), Some(_)) => Err(LocalError::bad(format!(
+            "more than one task begins with {wanted}: give more of the id"
+        ))),
+    }
+}
+
+/// True when nothing more will come of a task.
+fn is_over(task: Option<&Task>) -> bool {
+    task.is_none_or(|task| task.last_status == crate::model::TaskStatus::Stopped)
+}
+
+/// What is quoted back is bounded.
+fn shorten(text: &str) -> String {
+    text.chars().take(128).collect()
+}

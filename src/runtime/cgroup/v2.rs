@@ -1,0 +1,146 @@
+//! The unified hierarchy.
+
+use super::device_program::DeviceProgram;
+use super::{
+    CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, keyed, number, write,
+    write_if_present,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Controllers handed down to tasks and containers, as far as they exist.
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "io"];
+
+/// The mounted hierarchy.
+#[derive(Debug, Clone)]
+pub(crate) struct V2 {
+    root: PathBuf,
+}
+
+impl V2 {
+    pub(super) const fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn controllers(&self) -> Result<Vec<String>, CgroupError> {
+        let path = self.root.join("cgroup.controllers");
+        let text =
+            fs::read_to_string(&path).map_err(|source| CgroupError::Group { path, source })?;
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    pub(super) fn path(&self, group: &Path) -> PathBuf {
+        self.root.join(group.strip_prefix("/").unwrap_or(group))
+    }
+
+    /// A group whose children hold the processes: its controllers are handed down.
+    pub(super) fn create_parent(&self, group: &Path, limits: &Limits) -> Result<(), CgroupError> {
+        let available = self.controllers()?;
+        let enable: Vec<String> = CONTROLLERS
+            .iter()
+            .filter(|c| available.iter().any(|a| a == *c))
+            .map(|c| format!("+{c}"))
+            .collect();
+        let mut directory = self.root.clone();
+        for part in group.strip_prefix("/").unwrap_or(group).components() {
+            write(&directory.join("cgroup.subtree_control"), &enable.join(" "))?;
+            directory.push(part);
+            create_dir(&directory)?;
+        }
+        write(&directory.join("cgroup.subtree_control"), &enable.join(" "))?;
+        write_limits(&directory, limits)
+    }
+
+    /// A group that holds processes. Its parent must exist.
+    pub(super) fn create_leaf(
+        &self,
+        group: &Path,
+        limits: &Limits,
+        devices: &[DeviceRule],
+    ) -> Result<(), CgroupError> {
+        let directory = self.path(group);
+        create_dir(&directory)?;
+        write_limits(&directory, limits)?;
+        // One container's processes die together, so that no half of it lives on.
+        DeviceProgram::new(devices)
+            .attach(&directory)
+            .map_err(|source| CgroupError::DeviceProgram { path: directory, source })
+    }
+
+    /// Kills all at once where the kernel can (5.14).
+    pub(super) fn kill(&self, group: &Path) {
+        let _ = fs::write(self.path(group).join("cgroup.kill"), "1");
+    }
+
+    pub(super) fn usage(&self, group: &Path) -> Usage {
+        let directory = self.path(group);
+        Usage {
+            cpu_micros: keyed(&directory.join("cpu.stat"), "usage_usec").unwrap_or(0),
+            memory_bytes: number(&directory.join("memory.current")).unwrap_or(0),
+            pids: number(&directory.join("pids.current")).unwrap_or(0),
+        }
+    }
+}
+
+fn write_limits(directory: &Path, limits: &Limits) -> Result<(), CgroupError> {
+    if let Some(shares) = limits.cpu_shares {
+        write(&directory.join("cpu.weight"), &weight(shares).to_string())?;
+    }
+    if let Some(quota) = limits.cpu_quota {
+        write(&directory.join("cpu.max"), &format!("{quota} {CPU_PERIOD}"))?;
+    }
+    if let Some(limit) = limits.memory {
+        write(&directory.join("memory.max"), &limit.to_string())?;
+        if let Some(swap) = limits.swap {
+            // Missing when the kernel does not account swap.
+            write_if_present(&directory.join("memory.swap.max"), &swap.to_string())?;
+        }
+    }
+    if let Some(reservation) = limits.memory_reservation {
+        write(&directory.join("memory.low"), &reservation.to_string())?;
+    }
+    if let Some(pids) = limits.pids {
+        write(&directory.join("pids.max"), &pids.to_string())?;
+    }
+    Ok(())
+}
+
+/// v1's 2 … 262144 onto v2's 1 … 10000, as the kernel's documentation of the conversion has it.
+fn weight(shares: u64) -> u64 {
+    1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights() {
+        assert_eq!(weight(0), 1);
+        assert_eq!(weight(2), 1);
+        assert_eq!(weight(1024), 39);
+        assert_eq!(weight(262_144), 10_000);
+    }
+
+    #[test]
+    fn limits_are_written_in_the_unified_form() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            cpu_shares: Some(1024),
+            cpu_quota: Some(50_000),
+            memory: Some(64 << 20),
+            memory_reservation: Some(32 << 20),
+            swap: Some(0),
+            swappiness: None,
+            pids: Some(100),
+        };
+        write_limits(dir.path(), &limits).unwrap();
+        let read = |f: &str| fs::read_to_string(dir.path().join(f)).unwrap();
+        assert_eq!(read("cpu.weight"), "39");
+        assert_eq!(read("cpu.max"), "50000 100000");
+        assert_eq!(read("memory.max"), "67108864");
+        assert_eq!(read("memory.low"), "33554432");
+        assert_eq!(read("memory.swap.max"), "0");
+        assert_eq!(read("pids.max"), "100");
+    }
+}

@@ -1,0 +1,92 @@
+//! What a container is started from: handed from the agent to the shim's creator as a file.
+
+use super::layout::Layout;
+use super::logs::LogDefaults;
+use crate::model::task_definition::{ContainerDefinition, Volume};
+use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
+use crate::plan::StartContainer;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What an image says about how to run it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSettings {
+    /// `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// Entry point.
+    pub entrypoint: Vec<String>,
+    /// Command, or arguments of the entry point.
+    pub cmd: Vec<String>,
+    /// User.
+    pub user: Option<String>,
+    /// Working directory.
+    pub working_dir: Option<String>,
+    /// Signal that asks the process to end; `SIGTERM` when unset.
+    pub stop_signal: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// All that is needed to start a container.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// What the planner wants.
+    pub start: StartContainer,
+    /// What the image says.
+    pub image: ImageSettings,
+    /// The image's layers as directories, the top one first.
+    pub layers: Vec<PathBuf>,
+}
+
+/// [`Launch`] as it is written for the creator.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LaunchFile {
+    pub(crate) task: TaskId,
+    pub(crate) generation: Generation,
+    pub(crate) container: ContainerName,
+    pub(crate) runtime_id: RuntimeId,
+    pub(crate) definition: ContainerDefinition,
+    pub(crate) volumes: Vec<Volume>,
+    pub(crate) network_mode: String,
+    pub(crate) pid_mode: Option<String>,
+    pub(crate) ipc_mode: Option<String>,
+    pub(crate) task_cpu: Option<u32>,
+    pub(crate) task_memory: Option<u32>,
+    pub(crate) task_cpu_shares: u32,
+    pub(crate) image: ImageSettings,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) layout: Layout,
+    pub(crate) cgroup_parent: String,
+    pub(crate) log: LogDefaults,
+}
+
+impl LaunchFile {
+    pub(crate) fn new(
+        launch: Launch,
+        layout: Layout,
+        cgroup_parent: String,
+        log: LogDefaults,
+    ) -> Self {
+        let Launch { start, image, layers } = launch;
+        Self {
+            task: start.run.task,
+            generation: start.run.generation,
+            container: start.run.container,
+            runtime_id: start.run.runtime_id,
+            definition: start.definition,
+            volumes: start.volumes,
+            network_mode: start.network_mode,
+            pid_mode: start.pid_mode,
+            ipc_mode: start.ipc_mode,
+            task_cpu: start.task_cpu,
+            task_memory: start.task_memory,
+            task_cpu_shares: start.task_cpu_shares,
+            image,
+            layers,
+            layout,
+            cgroup_parent,
+            log,
+        }
+    }
+}

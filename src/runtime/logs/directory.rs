@@ -1,0 +1,189 @@
+//! Reading log files.
+
+use super::follow::LogFollower;
+use super::line::LogLine;
+use super::writer::numbered;
+use crate::model::{ContainerName, TaskId};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// More rotated files than this are not looked for.
+const MAX_FILES: u32 = 1000;
+/// A line of the file is at most this long: 16 KiB of text, each byte escaped.
+const MAX_LINE: u64 = 256 << 10;
+
+/// Why logs could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}")]
+pub struct LogError {
+    /// The file.
+    pub path: PathBuf,
+    /// The cause.
+    pub source: io::Error,
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// At the oldest line that is kept.
+    Start,
+    /// At the last so many lines.
+    Tail(usize),
+}
+
+/// The logs of all tasks.
+#[derive(Debug, Clone)]
+pub struct LogDirectory {
+    root: PathBuf,
+}
+
+impl LogDirectory {
+    /// The logs below a state directory.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self { root: state_dir.join("logs") }
+    }
+
+    fn path(&self, task: &TaskId, container: &ContainerName) -> PathBuf {
+        self.root.join(task.as_str()).join(format!("{container}.log"))
+    }
+
+    /// Opens what a container has written so far. Nothing written is an empty log.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read.
+    pub fn open(
+        &self,
+        task: &TaskId,
+        container: &ContainerName,
+        beginning: Beginning,
+    ) -> Result<LogReader, LogError> {
+        LogReader::open(&self.path(task, container), beginning)
+    }
+
+    /// As [`LogDirectory::open`], going on with what is written from then on. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read, or cannot be watched.
+    pub fn follow(
+        &self,
+        task: &TaskId,
+        container: &ContainerName,
+        beginning: Beginning,
+    ) -> Result<LogFollower, LogError> {
+        LogFollower::open(self.path(task, container), beginning)
+    }
+}
+
+/// Lines of a log, the oldest first.
+#[derive(Debug)]
+pub struct LogReader {
+    path: PathBuf,
+    /// Files to be read, the next one last.
+    files: Vec<BufReader<File>>,
+    /// The start of a line whose end is not written yet.
+    partial: Vec<u8>,
+    /// Lines to leave out at the beginning.
+    skip: usize,
+}
+
+impl LogReader {
+    pub(super) fn open(path: &Path, beginning: Beginning) -> Result<Self, LogError> {
+        let error = |source| LogError { path: path.to_owned(), source };
+        let mut files = Vec::new();
+        for number in 0..MAX_FILES {
+            match File::open(numbered(path, number)) {
+                Ok(file) => files.push(BufReader::new(file)),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    if number > 0 {
+                        break;
+                    }
+                }
+                Err(e) => return Err(error(e)),
+            }
+        }
+        let mut skip = 0;
+        if let Beginning::Tail(wanted) = beginning {
+            let mut found = 0;
+            let mut keep = 0;
+            for file in &mut files {
+                found += count_lines(file).map_err(error)?;
+                keep += 1;
+                if found >= wanted {
+                    skip = found - wanted;
+                    break;
+                }
+            }
+            files.truncate(keep);
+        }
+        Ok(Self { path: path.to_owned(), files, partial: Vec::new(), skip })
+    }
+
+    /// The next line; none when there is no more for now.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&mut self) -> Result<Option<LogLine>, LogError> {
+        while let Some(file) = self.files.last_mut() {
+            let count = file
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut self.partial)
+                .map_err(|source| LogError { path: self.path.clone(), source })?;
+            if count == 0 {
+                // The newest file may still grow.
+                if self.files.len() == 1 {
+                    return Ok(None);
+                }
+                self.files.pop();
+                self.partial.clear();
+                continue;
+            }
+            if !self.partial.ends_with(b"\n") && (self.partial.len() as u64) < MAX_LINE {
+                continue;
+            }
+            // What is no line of ours, as after a power cut, is left out.
+            let line = serde_json::from_slice(&self.partial).ok();
+            self.partial.clear();
+            if let Some(line) = line {
+                if self.skip == 0 {
+                    return Ok(Some(line));
+                }
+                self.skip -= 1;
+            }
+        }
+        Ok(None)
+    }
+
+    /// The file that is read now, or the newest one.
+    pub(super) fn current(&self) -> Option<&File> {
+        self.files.last().map(BufReader::get_ref)
+    }
+
+    /// Goes on with a newer file after the present ones.
+    pub(super) fn append(&mut self, file: File) {
+        self.files.insert(0, BufReader::new(file));
+    }
+}
+
+fn count_lines(file: &mut BufReader<File>) -> io::Result<usize> {
+    let mut count = 0;
+    let mut buffer = [0; 32 << 10];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        count += buffer[..read].iter().filter(|b| **b == b'\n').count();
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(count)
+}
+
+impl Iterator for LogReader {
+    type Item = Result<LogLine, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}

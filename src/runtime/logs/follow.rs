@@ -1,0 +1,105 @@
+//! Following a log as it grows, across rotation.
+
+use super::directory::{Beginning, LogError, LogReader};
+use super::line::LogLine;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use std::fs::{self, File};
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use tokio::io::unix::AsyncFd;
+
+/// A log that is waited for.
+#[derive(Debug)]
+pub struct LogFollower {
+    path: PathBuf,
+    reader: LogReader,
+    watch: AsyncFd<OwnedFd>,
+}
+
+impl LogFollower {
+    pub(super) fn open(path: PathBuf, beginning: Beginning) -> Result<Self, LogError> {
+        let error = |source: io::Error| LogError { path: path.clone(), source };
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        fs::create_dir_all(&directory).map_err(error)?;
+        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|e| error(e.into()))?;
+        // The directory is watched, so that rotation is seen as well.
+        inotify::add_watch(
+            &watch,
+            &directory,
+            WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO,
+        )
+        .map_err(|e| error(e.into()))?;
+        #[expect(
+            unsafe_code,
+            reason = "tokio leaves it to the caller that the descriptor stays open"
+        )]
+        // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped.
+        let watch = unsafe { AsyncFd::register(watch) }.map_err(|e| error(e.into()))?;
+        let reader = LogReader::open(&path, beginning)?;
+        Ok(Self { path, reader, watch })
+    }
+
+    /// What is there now, without waiting.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ready(&mut self) -> Result<Option<LogLine>, LogError> {
+        loop {
+            if let Some(line) = self.reader.read()? {
+                return Ok(Some(line));
+            }
+            if !self.reopen()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next line, waited for. Giving up waiting loses nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read or watched.
+    pub async fn line(&mut self) -> Result<LogLine, LogError> {
+        loop {
+            if let Some(line) = self.ready()? {
+                return Ok(line);
+            }
+            let path = self.path.clone();
+            let mut ready = self
+                .watch
+                .readable()
+                .await
+                .map_err(|source| LogError { path: path.clone(), source })?;
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            // What happened does not matter, only that something did.
+            while rustix::io::read(ready.get_inner(), &mut buffer)
+                .is_ok_and(|(read, _)| !read.is_empty())
+            {}
+            ready.clear_ready();
+        }
+    }
+
+    /// True when there is a newer file than the one that is read. More than one rotation between two reads loses
+    /// what was rotated away meanwhile, no more.
+    fn reopen(&mut self) -> Result<bool, LogError> {
+        let error = |source| LogError { path: self.path.clone(), source };
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(error(e)),
+        };
+        let identity = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
+        let new = identity(&file).map_err(error)?;
+        let same = match self.reader.current() {
+            Some(current) => identity(current).map_err(error)? == new,
+            None => false,
+        };
+        if !same {
+            self.reader.append(file);
+        }
+        Ok(!same)
+    }
+}

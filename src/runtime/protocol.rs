@@ -1,0 +1,136 @@
+//! What agent and shim say to each other: JSON lines over the task's unix socket, bounded in length.
+//!
+//! Any number of connections; every request has a number, its answer bears it. [`Message::Exited`] goes to every
+//! connection, unasked. What a container is started from is not in the request but in a file ([`super::launch`]), so
+//! that the shim never has to hold it.
+
+use super::record::Exit;
+use crate::model::{ContainerName, Generation, RuntimeId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Neither side takes longer lines.
+pub(crate) const MAX_LINE: usize = 1 << 20;
+
+/// Agent to shim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Request {
+    /// Start what the container's launch file says. Answered by `Started` or `Failed`.
+    Start { id: u64, container: ContainerName, runtime_id: RuntimeId },
+    /// Send the stop signal or SIGKILL. Answered by `Done`; somebody who is gone has been signalled.
+    Signal { id: u64, container: ContainerName, runtime_id: RuntimeId, kill: bool },
+    /// Run a command in the container. Answered by `Probed`.
+    Probe {
+        id: u64,
+        container: ContainerName,
+        runtime_id: RuntimeId,
+        command: Vec<String>,
+        timeout_millis: u64,
+    },
+    /// Answered by `Containers`.
+    List { id: u64 },
+    /// Kill everything, remove the control groups, end. Answered by `Done`.
+    Release { id: u64 },
+}
+
+/// Shim to agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub(crate) enum Message {
+    Started { id: u64, at: Timestamp },
+    Failed { id: u64, failure: Failure },
+    Done { id: u64 },
+    Probed { id: u64, exit_code: Option<i32> },
+    Containers { id: u64, generation: Generation, containers: Vec<Report> },
+    Exited { container: ContainerName, exit: Exit },
+}
+
+impl Message {
+    /// The request that this answers.
+    pub(crate) const fn answers(&self) -> Option<u64> {
+        match self {
+            Self::Started { id, .. }
+            | Self::Failed { id, .. }
+            | Self::Done { id }
+            | Self::Probed { id, .. }
+            | Self::Containers { id, .. } => Some(*id),
+            Self::Exited { .. } => None,
+        }
+    }
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) stage: Stage,
+    pub(crate) reason: String,
+}
+
+/// Where it failed; ECS words the error by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Stage {
+    Resources,
+    Create,
+    Start,
+    Request,
+}
+
+impl Failure {
+    pub(crate) fn new(stage: Stage, reason: impl ToString) -> Self {
+        Self { stage, reason: reason.to_string() }
+    }
+}
+
+/// A container as the shim knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    pub(crate) container: ContainerName,
+    pub(crate) runtime_id: RuntimeId,
+    pub(crate) state: RunState,
+}
+
+/// What a run of a container is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum RunState {
+    /// Its process runs.
+    Running {
+        /// The process's id on the box.
+        pid: i32,
+        /// Since when.
+        started_at: Timestamp,
+    },
+    /// Its process ended.
+    Exited(Exit),
+}
+
+/// What the creator tells the shim: one line.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Created {
+    Running { pid: i32 },
+    Failed(Failure),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_reads_as_documented() {
+        let request = Request::Signal {
+            id: 7,
+            container: ContainerName::new("web").unwrap(),
+            runtime_id: RuntimeId::new("t-1").unwrap(),
+            kill: true,
+        };
+        let text = serde_json::to_string(&request).unwrap();
+        assert_eq!(
+            text,
+            r#"{"op":"signal","id":7,"container":"web","runtimeId":"t-1","kill":true}"#
+        );
+        assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);
+    }
+}

@@ -1,0 +1,161 @@
+//! The creator: a copy of the shim that makes one container through libcontainer and ends.
+//!
+//! It works in a mount namespace of its own, so the root file system it mounts is seen by nobody else and goes when
+//! the container goes. Its changes to itself (directory, heap, dumpable, OOM score) go with it.
+
+use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::launch::LaunchFile;
+use crate::runtime::process::{ContainerExecutor, chain, default_signals};
+use crate::runtime::protocol::{Created, Failure, Stage};
+use crate::runtime::{layout, spec};
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::unistd::ForkResult;
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What the creator works from.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) launch: LaunchFile,
+    /// The task's control group.
+    pub(super) group: PathBuf,
+    pub(super) hierarchy: Hierarchy,
+    /// None is `/dev/null`.
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Takes one line: [`Created`].
+    pub(super) report: OwnedFd,
+}
+
+/// Starts a creator; in the shim, returns its process id.
+#[expect(unsafe_code, reason = "fork is how the shim keeps libcontainer out of itself")]
+pub(super) fn fork(order: Order) -> io::Result<i32> {
+    // SAFETY: the shim has one thread, so the copy may do whatever the original could.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child.as_raw()),
+        ForkResult::Child => {
+            let report = order.report.try_clone();
+            let created = match create(order) {
+                Ok(pid) => Created::Running { pid },
+                Err(failure) => Created::Failed(failure),
+            };
+            if let (Ok(report), Ok(mut line)) = (report, serde_json::to_vec(&created)) {
+                line.push(b'\n');
+                let _ = File::from(report).write_all(&line);
+            }
+            // SAFETY: ends this copy without running what the shim registered for its own end.
+            unsafe { libc::_exit(0) }
+        }
+    }
+}
+
+fn create(order: Order) -> Result<i32, Failure> {
+    let at = |stage: Stage, what: &'static str| {
+        move |error: io::Error| Failure::new(stage, format!("{what}: {error}"))
+    };
+    default_signals();
+    // A shim that is killed takes an unfinished container with it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .map_err(|e| at(Stage::Resources, "prctl")(e.into()))?;
+    private_mounts().map_err(at(Stage::Resources, "mount namespace"))?;
+    let launch = &order.launch;
+    let directory = launch.layout.container_run(&launch.task, &launch.container);
+    let rootfs = directory.join("rootfs");
+    let writable = launch.layout.container_state(&launch.task, &launch.container);
+    super::overlay::mount_overlay(&launch.layers, &writable, &rootfs)
+        .map_err(at(Stage::Create, "cannot mount the root file system"))?;
+    let group = order.group.join(launch.container.as_str());
+    let absolute_group = Path::new("/").join(&group);
+    let built = spec::build(launch, &rootfs, &directory, &absolute_group).map_err(|error| {
+        let stage = match error {
+            spec::SpecError::Volume { .. } => Stage::Resources,
+            _ => Stage::Create,
+        };
+        Failure::new(stage, chain(&error))
+    })?;
+    write_private(&directory.join("config.json"), &built.config)
+        .map_err(at(Stage::Resources, "config.json"))?;
+    order
+        .hierarchy
+        .create_task(&order.group, &built.task_limits)
+        .and_then(|()| order.hierarchy.create_container(&group, &built.limits, &built.devices))
+        .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
+
+    let (mut errors, error_end) = pipe_with(PipeFlags::CLOEXEC)
+        .map(|(read, write)| (File::from(read), write))
+        .map_err(|e| at(Stage::Resources, "pipe")(e.into()))?;
+    let executor = ContainerExecutor {
+        privileges: built.privileges,
+        program: built.program,
+        report: error_end.as_raw_fd(),
+    };
+    let stdin = match order.stdin {
+        Some(stdin) => stdin,
+        None => File::open("/dev/null").map_err(at(Stage::Resources, "/dev/null"))?.into(),
+    };
+    let id = launch.runtime_id.as_str().to_owned();
+    let state = directory.join("oci");
+    layout::remove_tree(&state).map_err(at(Stage::Resources, "container state"))?;
+    let container = ContainerBuilder::new(id, SyscallType::default())
+        .with_root_path(&state)
+        .map(|builder| {
+            builder
+                .with_executor(executor)
+                .with_stdin(stdin)
+                .with_stdout(order.stdout)
+                .with_stderr(order.stderr)
+                .as_init(&directory)
+                .with_systemd(false)
+                .with_detach(true)
+                .as_sibling(true)
+        })
+        .and_then(|builder| builder.build())
+        .and_then(|mut container| container.start().map(|()| container));
+    // Ours; the init process has its own, which closes when it executes the program.
+    drop(error_end);
+    let mut refusal = String::new();
+    let _ = (&mut errors).take(4096).read_to_string(&mut refusal);
+    let container = match container {
+        Ok(container) if refusal.is_empty() => container,
+        Err(error) if refusal.is_empty() => {
+            return Err(Failure::new(Stage::Create, chain(&error)));
+        }
+        _ => return Err(Failure::new(Stage::Start, refusal)),
+    };
+    let pid = container
+        .pid()
+        .map(nix::unistd::Pid::as_raw)
+        .ok_or_else(|| Failure::new(Stage::Create, "libcontainer names no process"))?;
+    // libcontainer's own state is not needed any more; exit and clean-up go by ours.
+    let _ = layout::remove_tree(&state);
+    Ok(pid)
+}
+
+/// Mounts made from here on are seen by nobody else; those made on the host still show.
+fn private_mounts() -> io::Result<()> {
+    #[expect(
+        unsafe_code,
+        reason = "unsharing is only defined for one thread, which this process has"
+    )]
+    // SAFETY: this process has one thread, and file descriptors are not unshared.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    Ok(())
+}
+
+/// The configuration holds the environment, which may hold secrets.
+fn write_private(path: &Path, value: &serde_json::Value) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&serde_json::to_vec(value)?)
+}

@@ -1,0 +1,275 @@
+//! From a container definition and an image to what the kernel is asked for.
+//!
+//! [`build`] makes the OCI specification for libcontainer, and what libcontainer is not given: limits and device
+//! rules ([`super::cgroup`]), capabilities and the seccomp filter ([`super::process`]). It runs in the creator, which
+//! sees the mounted root file system. What is not supported yet is refused by name, never ignored.
+
+mod devices;
+mod limits;
+mod mounts;
+pub(crate) mod program;
+pub(crate) mod rootfs;
+mod sysctl;
+mod user;
+
+use super::capability;
+use super::cgroup::{DeviceRule, Limits};
+use super::launch::LaunchFile;
+use super::process::{Privileges, Program};
+use super::seccomp;
+use devices::Devices;
+use rootfs::RootFs;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use user::{User, UserError};
+
+/// Why a definition cannot be run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpecError {
+    /// Not built yet.
+    #[error("{0} is not supported by this version of Coracle")]
+    Unsupported(String),
+    /// Wrong or beyond this box.
+    #[error("{0}")]
+    Invalid(String),
+    /// The user.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// A volume.
+    #[error("volume {volume}: {reason}")]
+    Volume { volume: String, reason: String },
+    /// A mount's target.
+    #[error("containerPath {0:?} must be absolute, below / and without ..")]
+    Target(PathBuf),
+    /// A file or directory.
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+}
+
+/// All that a container is made of.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// `config.json`.
+    pub(crate) config: Value,
+    pub(crate) task_limits: Limits,
+    pub(crate) limits: Limits,
+    pub(crate) devices: Vec<DeviceRule>,
+    pub(crate) privileges: Privileges,
+    pub(crate) program: Program,
+}
+
+/// How a container is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Host,
+    /// Its own namespace with nothing but the loopback.
+    None,
+}
+
+/// What `/proc` and `/sys` files a container cannot see, as in Docker.
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Builds everything; `rootfs` is mounted, generated files go to `directory`.
+pub(crate) fn build(
+    launch: &LaunchFile,
+    rootfs_path: &Path,
+    directory: &Path,
+    cgroup: &Path,
+) -> Result<Built, SpecError> {
+    let definition = &launch.definition;
+    refuse_unsupported(launch)?;
+    let network = network(launch)?;
+    let privileged = definition.privileged == Some(true);
+    let rootfs = RootFs::open(rootfs_path)
+        .map_err(|source| SpecError::File { path: rootfs_path.to_owned(), source })?;
+    let hostname = hostname(launch, network);
+    let wanted_user = definition
+        .user
+        .as_deref()
+        .filter(|u| !u.is_empty())
+        .or(launch.image.user.as_deref())
+        .unwrap_or_default();
+    let user = User::find(&rootfs, wanted_user)?;
+    let program = program::program(definition, &launch.image, &hostname, &user.home);
+    let cwd = program::working_directory(definition, &launch.image);
+    rootfs
+        .create_dir_all(Path::new(&cwd))
+        .map_err(|source| SpecError::File { path: PathBuf::from(&cwd), source })?;
+    let linux_parameters = definition.linux_parameters.as_ref();
+    let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
+        .map_err(SpecError::Invalid)?;
+    let privileges = privileges(launch, network == Network::None)?;
+
+    let mut all_mounts = mounts::standard(launch);
+    let shares_host = network == Network::Host;
+    all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
+    all_mounts.extend(mounts::of_definition(launch)?);
+
+    let mut namespaces =
+        vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
+    if network == Network::None {
+        namespaces.push(json!({"type": "network"}));
+    }
+    if launch.pid_mode.as_deref() != Some("host") {
+        namespaces.push(json!({"type": "pid"}));
+    }
+    if launch.ipc_mode.as_deref() != Some("host") {
+        namespaces.push(json!({"type": "ipc"}));
+    }
+    let rlimits = limits::rlimits(definition.ulimits.as_ref()).map_err(SpecError::Invalid)?;
+    let sysctl = sysctl::of(definition.system_controls.as_ref(), network == Network::None, launch)?;
+    let none: [&str; 0] = [];
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "hostname": hostname,
+        "root": {"path": rootfs_path, "readonly": definition.readonly_root_filesystem == Some(true)},
+        "process": {
+            "terminal": false,
+            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
+            "args": program.args,
+            "env": program.env,
+            "cwd": cwd,
+            "rlimits": rlimits,
+            "oomScoreAdj": 0,
+        },
+        "mounts": all_mounts,
+        "annotations": annotations(launch),
+        "linux": {
+            "namespaces": namespaces,
+            "devices": devices.nodes,
+            "cgroupsPath": cgroup,
+            "sysctl": sysctl,
+            "maskedPaths": if privileged { &none[..] } else { &MASKED[..] },
+            "readonlyPaths": if privileged { &none[..] } else { &READ_ONLY[..] },
+        },
+    });
+    Ok(Built {
+        config,
+        task_limits: limits::task(launch),
+        limits: limits::container(definition),
+        devices: devices.rules,
+        privileges,
+        program,
+    })
+}
+
+/// What a process in the container may do.
+pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileges, SpecError> {
+    let privileged = launch.definition.privileged == Some(true);
+    let linux = launch.definition.linux_parameters.as_ref();
+    let capabilities = capability::wanted(linux.and_then(|l| l.capabilities.as_ref()), privileged)
+        .map_err(SpecError::Invalid)?;
+    let options = security_options(launch)?;
+    let filter =
+        (!privileged && !options.unconfined).then(|| seccomp::default_filter(&capabilities));
+    let no_new_privileges = options.no_new_privileges;
+    Ok(Privileges { capabilities, no_new_privileges, filter, loopback })
+}
+
+fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
+    let definition = &launch.definition;
+    let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
+    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
+        return unsupported("volumesFrom");
+    }
+    if definition.links.as_ref().is_some_and(|l| !l.is_empty()) {
+        return unsupported("links");
+    }
+    if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
+        return unsupported("secrets");
+    }
+    if definition.environment_files.as_ref().is_some_and(|f| !f.is_empty()) {
+        return unsupported("environmentFiles");
+    }
+    if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
+        return unsupported("resourceRequirements");
+    }
+    if definition.credential_specs.as_ref().is_some_and(|c| !c.is_empty()) {
+        return unsupported("credentialSpecs");
+    }
+    if definition.pseudo_terminal == Some(true) {
+        return unsupported("pseudoTerminal");
+    }
+    if definition.linux_parameters.as_ref().is_some_and(|l| l.init_process_enabled == Some(true)) {
+        return unsupported("linuxParameters.initProcessEnabled");
+    }
+    for (name, mode, known) in [
+        ("pidMode", &launch.pid_mode, &["host"][..]),
+        ("ipcMode", &launch.ipc_mode, &["host", "none"][..]),
+    ] {
+        if let Some(mode) = mode.as_deref().filter(|m| !m.is_empty() && !known.contains(m)) {
+            return unsupported(&format!("{name} {mode}"));
+        }
+    }
+    Ok(())
+}
+
+fn network(launch: &LaunchFile) -> Result<Network, SpecError> {
+    if launch.definition.disable_networking == Some(true) {
+        return Ok(Network::None);
+    }
+    match launch.network_mode.as_str() {
+        "host" => Ok(Network::Host),
+        "none" => Ok(Network::None),
+        other => Err(SpecError::Unsupported(format!("networkMode {other}"))),
+    }
+}
+
+fn hostname(launch: &LaunchFile, network: Network) -> String {
+    if let Some(name) = launch.definition.hostname.as_deref().filter(|h| !h.is_empty()) {
+        return name.to_owned();
+    }
+    if network == Network::Host {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    // As Docker's: the first characters of the id.
+    launch.runtime_id.as_str().chars().take(12).collect()
+}
+
+#[derive(Debug, Default)]
+struct SecurityOptions {
+    no_new_privileges: bool,
+    unconfined: bool,
+}
+
+fn security_options(launch: &LaunchFile) -> Result<SecurityOptions, SpecError> {
+    let mut options = SecurityOptions::default();
+    for option in launch.definition.docker_security_options.iter().flatten() {
+        match option.as_str() {
+            "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => {
+                options.no_new_privileges = true;
+            }
+            "no-new-privileges:false" | "no-new-privileges=false" => {}
+            "seccomp:unconfined" | "seccomp=unconfined" => options.unconfined = true,
+            // Nothing confines by AppArmor here, so there is nothing to lift.
+            "apparmor:unconfined" | "apparmor=unconfined" => {}
+            other => {
+                return Err(SpecError::Unsupported(format!("dockerSecurityOptions {other:?}")));
+            }
+        }
+    }
+    Ok(options)
+}
+
+fn annotations(launch: &LaunchFile) -> BTreeMap<String, String> {
+    let mut all = launch.image.labels.clone();
+    all.extend(launch.definition.docker_labels.clone().unwrap_or_default());
+    all
+}

@@ -1,0 +1,106 @@
+//! What the process runs: arguments, environment, working directory.
+
+use crate::model::task_definition::ContainerDefinition;
+use crate::runtime::launch::ImageSettings;
+use crate::runtime::process::Program;
+
+/// `PATH` of images that set none.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Joins what the definition and the image say.
+///
+/// A definition's `entryPoint` drops the image's command, its `command` only replaces it. An empty list is none.
+pub(crate) fn program(
+    definition: &ContainerDefinition,
+    image: &ImageSettings,
+    hostname: &str,
+    home: &str,
+) -> Program {
+    let given = |list: &Option<Vec<String>>| list.clone().filter(|l| !l.is_empty());
+    let command = given(&definition.command);
+    let args = match given(&definition.entry_point) {
+        Some(entry_point) => [entry_point, command.unwrap_or_default()].concat(),
+        None => [image.entrypoint.clone(), command.unwrap_or_else(|| image.cmd.clone())].concat(),
+    };
+    let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    let definition_env = definition.environment.iter().flatten().filter_map(|pair| {
+        let name = pair.name.as_deref().filter(|n| !n.is_empty())?;
+        Some(format!("{name}={}", pair.value.as_deref().unwrap_or_default()))
+    });
+    for variable in image.env.iter().cloned().chain(definition_env) {
+        set(&mut env, variable);
+    }
+    if !env.iter().any(|e| e.starts_with("HOME=") && e.len() > "HOME=".len()) {
+        set(&mut env, format!("HOME={home}"));
+    }
+    Program { args, env }
+}
+
+/// Where the process starts.
+pub(crate) fn working_directory(definition: &ContainerDefinition, image: &ImageSettings) -> String {
+    let directory = definition
+        .working_directory
+        .as_deref()
+        .filter(|d| !d.is_empty())
+        .or(image.working_dir.as_deref().filter(|d| !d.is_empty()))
+        .unwrap_or("/");
+    if directory.starts_with('/') { directory.to_owned() } else { format!("/{directory}") }
+}
+
+/// Sets a variable, in the place of an earlier value if there is one.
+fn set(env: &mut Vec<String>, variable: String) {
+    let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+    let same = |e: &String| e.split_once('=').is_some_and(|(n, _)| n == name);
+    match env.iter_mut().find(|e| same(e)) {
+        Some(slot) => *slot = variable,
+        None => env.push(variable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::task_definition::KeyValuePair;
+
+    fn list(words: &[&str]) -> Vec<String> {
+        words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    fn args(entry_point: &[&str], command: &[&str]) -> Vec<String> {
+        let definition = ContainerDefinition {
+            entry_point: Some(list(entry_point)),
+            command: Some(list(command)),
+            ..ContainerDefinition::default()
+        };
+        let image = ImageSettings {
+            entrypoint: list(&["/init"]),
+            cmd: list(&["serve"]),
+            ..ImageSettings::default()
+        };
+        program(&definition, &image, "box", "/").args
+    }
+
+    #[test]
+    fn entry_point_and_command_combine_as_in_docker() {
+        assert_eq!(args(&[], &[]), ["/init", "serve"]);
+        assert_eq!(args(&[], &["check"]), ["/init", "check"]);
+        assert_eq!(args(&["sh"], &[]), ["sh"]);
+        assert_eq!(args(&["sh", "-c"], &["id"]), ["sh", "-c", "id"]);
+    }
+
+    #[test]
+    fn the_definition_overrides_the_image_and_defaults_fill_in() {
+        let definition = ContainerDefinition {
+            environment: Some(vec![KeyValuePair {
+                name: Some("MODE".into()),
+                value: Some("b=c".into()),
+                ..KeyValuePair::default()
+            }]),
+            ..ContainerDefinition::default()
+        };
+        let image =
+            ImageSettings { env: list(&["MODE=a", "PATH=/app"]), ..ImageSettings::default() };
+        let env = program(&definition, &image, "box", "/root").env;
+        assert_eq!(env, ["PATH=/app", "HOSTNAME=box", "MODE=b=c", "HOME=/root"]);
+    }
+}

@@ -1,0 +1,65 @@
+"""Holds answers against the output shapes of botocore's model: no member that is not modelled, no wrong type, no null."""
+
+import json
+import numbers
+
+SCALARS = {
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "double": numbers.Real,
+    "float": numbers.Real,
+    "timestamp": numbers.Real,
+}
+
+
+def problems(shape, value, path):
+    """What is wrong with `value`, a text each."""
+    if shape.type_name == "structure":
+        if not isinstance(value, dict):
+            return [f"{path} is {value!r}, not a structure"]
+        found = []
+        for name, inner in value.items():
+            if name not in shape.members:
+                found.append(f"{path}.{name} is not in the model")
+            else:
+                found += problems(shape.members[name], inner, f"{path}.{name}")
+        return found
+    if shape.type_name == "list":
+        if not isinstance(value, list):
+            return [f"{path} is {value!r}, not a list"]
+        return [p for i, inner in enumerate(value) for p in problems(shape.member, inner, f"{path}[{i}]")]
+    if shape.type_name == "map":
+        if not isinstance(value, dict):
+            return [f"{path} is {value!r}, not a map"]
+        return [p for key, inner in value.items() for p in problems(shape.value, inner, f"{path}[{key!r}]")]
+    expected = SCALARS[shape.type_name]
+    if not isinstance(value, expected) or (expected is not bool and isinstance(value, bool)):
+        return [f"{path} is {value!r}, not a {shape.type_name}"]
+    allowed = getattr(shape, "enum", None)
+    if allowed and value not in allowed:
+        return [f"{path} is {value!r}, not one of {allowed}"]
+    return []
+
+
+def check(http_response, parsed, model, **_):
+    """Handler of botocore's `after-call`: fails the test that gets an answer outside of the model."""
+    assert http_response.headers["x-amzn-RequestId"], "every answer has a request id"
+    content = json.loads(http_response.content)
+    if http_response.status_code < 300:
+        found = problems(model.output_shape, content, model.name)
+        assert not found, "\n".join(found)
+        return
+    exception = content["__type"]
+    assert http_response.headers["x-amzn-errortype"] == exception
+    assert isinstance(content["message"], str) and content["message"]
+    general = {
+        "SerializationException", "UnrecognizedClientException", "InvalidSignatureException",
+        "IncompleteSignatureException", "MissingAuthenticationTokenException", "UnknownOperationException",
+    }
+    modelled = {error.name: error for error in model.error_shapes}
+    assert exception in modelled or exception in general, f"{model.name} may not answer {exception}"
+    if exception in modelled:
+        members = set(content) - {"__type"}
+        assert members <= set(modelled[exception].members), members

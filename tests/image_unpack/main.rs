@@ -1,0 +1,14 @@
+//! Unpacks layers that are made here: ordinary ones, held against GNU tar and overlayfs, and hostile ones, which must
+//! change nothing outside their directory. Needs root, as unpacking does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod archive;
+mod content;
+mod evil;
+mod target;

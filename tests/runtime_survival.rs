@@ -1,0 +1,306 @@
+//! What happens when the agent or the shim dies, and when a container attacks its runtime.
+
+mod rootfs;
+
+use coracle::model::{Generation, TaskId};
+use coracle::runtime::logs::{Beginning, Stream};
+use coracle::runtime::{Event, LogDefaults, RunState, Signal, StartError};
+use rootfs::{connect, open, open_with, run_of, shell};
+use std::fs;
+use std::time::Duration;
+
+/// The process that parents the task's containers.
+fn shim_of(task: &str, directory: &std::path::Path) -> i32 {
+    let found = fs::read_dir("/proc").unwrap().filter_map(Result::ok).find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        let mine = args.get(1) == Some(&&b"shim"[..])
+            && args.get(2) == Some(&task.as_bytes())
+            && args.get(3).is_some_and(|d| d.starts_with(directory.to_str().unwrap().as_bytes()));
+        mine.then_some(pid)
+    });
+    found.expect("the task has a shim")
+}
+
+#[tokio::test]
+async fn containers_outlive_the_agent_and_their_exits_are_found() {
+    let Some(mut host) = open() else { return };
+    let go = host.dir.path().join("go");
+    let mut definition = shell(
+        "echo ready; while [ ! -e /host/go ]; do sleep 0.02; done; seq 1 20000; echo done; exit 9",
+    );
+    definition.mount_points = Some(vec![coracle::model::task_definition::MountPoint {
+        source_volume: Some("host".into()),
+        container_path: Some("/host".into()),
+        read_only: Some(true),
+    }]);
+    let run = run_of("t1", "main", "t1-1");
+    let mut launch = host.launch(&run, definition);
+    launch.start.volumes = vec![coracle::model::task_definition::Volume {
+        name: Some("host".into()),
+        host: Some(coracle::model::task_definition::HostVolumeProperties {
+            source_path: Some(host.dir.path().to_str().unwrap().into()),
+        }),
+        ..Default::default()
+    }];
+    let started = host.runtime.start(launch.clone()).await.unwrap();
+    host.wait_for(&run, "ready").await;
+
+    // Another agent finds it running, and starting it again starts nothing.
+    let (second, mut events) =
+        connect(host.dir.path(), &host.cgroup_parent, LogDefaults::default()).unwrap();
+    let found = second.scan().await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].shim_alive);
+    assert_eq!((found[0].task.as_str(), found[0].generation), ("t1", Generation(1)));
+    let container = &found[0].containers[0];
+    assert_eq!(container.runtime_id, run.runtime_id);
+    let RunState::Running { started_at, .. } = container.state else { panic!("{container:?}") };
+    assert_eq!(started_at, started);
+    assert_eq!(second.start(launch.clone()).await.unwrap(), started);
+    fs::write(&go, "").unwrap();
+    let event = tokio::time::timeout(Duration::from_secs(60), events.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Exited { exit_code: Some(9), .. })), "{event:?}");
+    let lines = host.output(&run, Stream::Stdout);
+    assert_eq!(lines.lines().count(), 20_002);
+    assert!(lines.ends_with("20000\ndone\n"));
+
+    // A third one, after the end: it learns the exit, from the shim or from the record.
+    let (third, _events) =
+        connect(host.dir.path(), &host.cgroup_parent, LogDefaults::default()).unwrap();
+    let found = third.scan().await.unwrap();
+    let RunState::Exited(exit) = &found[0].containers[0].state else { panic!("{found:?}") };
+    assert_eq!((exit.exit_code, &exit.runtime_id), (Some(9), &run.runtime_id));
+    third.release(&run.task).await.unwrap();
+    let found = third.scan().await.unwrap();
+    assert!(!found[0].shim_alive);
+    assert!(matches!(&found[0].containers[0].state, RunState::Exited(e) if e.exit_code == Some(9)));
+    drop((second, third));
+    host.exit(&run).await;
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn a_killed_shim_takes_its_containers_along_and_is_reported() {
+    let Some(mut host) = open() else { return };
+    let run = run_of("t1", "main", "t1-1");
+    host.runtime.start(host.launch(&run, shell("echo ready; sleep 1000"))).await.unwrap();
+    host.wait_for(&run, "ready").await;
+    let shim = shim_of("t1", host.dir.path());
+    let shim = nix::unistd::Pid::from_raw(shim);
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    match host.event().await {
+        Event::ShimLost { task, generation, .. } => {
+            assert_eq!((task.as_str(), generation), ("t1", Generation(1)));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(host.control_groups("t1"), Vec::<std::path::PathBuf>::new());
+    // The task can be started again, as a new run.
+    let again = run_of("t1", "main", "t1-2");
+    host.runtime.start(host.launch(&again, shell("exit 4"))).await.unwrap();
+    assert_eq!(host.exit(&again).await.0, Some(4));
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn a_scan_clears_what_a_killed_shim_left() {
+    let Some(host) = open() else { return };
+    let run = run_of("t1", "main", "t1-1");
+    host.runtime.start(host.launch(&run, shell("echo ready; sleep 1000"))).await.unwrap();
+    host.wait_for(&run, "ready").await;
+    let (dir, parent) = (host.dir.path().to_owned(), host.cgroup_parent.clone());
+    let shim = nix::unistd::Pid::from_raw(shim_of("t1", &dir));
+    // As if agent and shim had been killed at once, and the run directory been lost: only the group is left.
+    let fd = rustix::process::pidfd_open(
+        rustix::process::Pid::from_raw(shim.as_raw()).unwrap(),
+        rustix::process::PidfdFlags::empty(),
+    )
+    .unwrap();
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    rustix::event::poll(&mut [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)], None)
+        .unwrap();
+    let (second, _events) = connect(&dir, &parent, LogDefaults::default()).unwrap();
+    let found = second.scan().await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(!found[0].shim_alive && found[0].containers.is_empty(), "{found:?}");
+    assert_eq!(host.control_groups("t1"), Vec::<std::path::PathBuf>::new());
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn an_older_generation_is_refused_and_a_newer_one_replaces() {
+    let Some(mut host) = open() else { return };
+    let mut run = run_of("t1", "main", "t1-1");
+    run.generation = Generation(2);
+    host.runtime.start(host.launch(&run, shell("sleep 1000"))).await.unwrap();
+    let mut old = run_of("t1", "main", "t1-0");
+    old.generation = Generation(1);
+    let error = host.runtime.start(host.launch(&old, shell("true"))).await.unwrap_err();
+    assert!(matches!(error, StartError::ResourceInitialization(_)), "{error}");
+    let mut new = run_of("t1", "main", "t1-2");
+    new.generation = Generation(3);
+    host.runtime.start(host.launch(&new, shell("exit 6"))).await.unwrap();
+    assert_eq!(host.exit(&run).await.0, Some(137));
+    assert_eq!(host.exit(&new).await.0, Some(6));
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn probes_run_inside_and_time_out() {
+    let Some(mut host) = open() else { return };
+    let run = run_of("t1", "main", "t1-1");
+    let definition = shell("echo x >/only-here; echo ready; exec sleep 1000");
+    host.runtime.start(host.launch(&run, definition)).await.unwrap();
+    host.wait_for(&run, "ready").await;
+    let runtime = host.runtime.clone();
+    let probe = |script: &str, timeout: u64| {
+        let command = vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let (runtime, run) = (runtime.clone(), run.clone());
+        async move { runtime.probe(&run, command, Duration::from_millis(timeout)).await }
+    };
+    assert_eq!(probe("test -e /only-here", 30_000).await.unwrap(), Some(0));
+    assert_eq!(probe("exit 3", 30_000).await.unwrap(), Some(3));
+    // The same fences: filter, capabilities, process namespace, control group.
+    for inside in [
+        "grep -q 'Seccomp:.2' /proc/self/status",
+        "grep -q 'CapBnd:.00000000a80425fb' /proc/self/status",
+        "grep -q 'CapEff:.00000000a80425fb' /proc/self/status",
+        "[ $(cut -d' ' -f4 /proc/1/stat) = 0 ]",
+        "! unshare -m true",
+        "! grep -v ':/$' /proc/self/cgroup | grep -q coracle",
+        // `exec`: a shell keeps descriptors of its own.
+        "exec ls /proc/self/fd >/tmp/fds",
+        "[ \"$(tr '\\n' ' ' </tmp/fds)\" = '0 1 2 3 ' ]",
+        "[ $(hostname) = t1-1 ]",
+    ] {
+        assert_eq!(probe(inside, 30_000).await.unwrap(), Some(0), "{inside}");
+    }
+    assert_eq!(probe("sleep 1000 & sleep 1000", 100).await.unwrap(), None);
+    // What timed out was killed with all it started; a dead one may wait for the container's first process.
+    let sleepers = "[ $(cat /proc/[0-9]*/stat | grep -c '(sleep) [RSD]') = 1 ]";
+    assert_eq!(probe(sleepers, 30_000).await.unwrap(), Some(0));
+    let missing = host
+        .runtime
+        .probe(&run, vec!["nothing".into()], Duration::from_secs(30))
+        .await
+        .unwrap_err();
+    assert!(missing.to_string().contains("executable file not found"), "{missing}");
+    host.kill(&run).await;
+    assert!(probe("true", 1000).await.is_err());
+    host.close(&["t1"]).await;
+}
+
+/// What the program is linked with, so that it runs inside as well.
+fn libraries(program: &str) -> Vec<std::path::PathBuf> {
+    let output = std::process::Command::new("ldd").arg(program).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace().filter(|word| word.starts_with('/')).map(Into::into).collect()
+}
+
+/// CVE-2019-5736: the program that the container's runtime was executed from is written over from inside.
+#[tokio::test]
+async fn the_programs_file_cannot_be_written_from_inside() {
+    let Some(mut host) = open() else { return };
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let before = fs::metadata(program).unwrap();
+    // A program whose interpreter is the runtime itself, run as the container's first process, and by a probe.
+    for library in libraries(program) {
+        let inside = host.layer().join(library.strip_prefix("/").unwrap());
+        fs::create_dir_all(inside.parent().unwrap()).unwrap();
+        fs::copy(&library, inside).unwrap();
+    }
+    fs::write(host.layer().join("bin/evil"), "#!/proc/self/exe\n").unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(host.layer().join("bin/evil"), mode).unwrap();
+    let mut definition = shell("");
+    definition.entry_point = Some(vec!["/bin/evil".into()]);
+    definition.command = None;
+    let outcome = host.run("t1", definition).await;
+    assert_eq!(outcome.exit_code, Some(2), "the runtime itself ran: {outcome:?}");
+
+    let mut definition = shell(
+        "echo ready; for round in $(seq 1 2000); do for exe in /proc/[0-9]*/exe; do \
+           case $(readlink $exe) in */busybox|'') ;; *) echo seen; (: >>$exe) 2>/dev/null && echo overwritten;; esac; \
+         done; [ -e /stop ] && exit 0; done; exit 0",
+    );
+    definition.linux_parameters = Some(coracle::model::task_definition::LinuxParameters {
+        capabilities: Some(coracle::model::task_definition::KernelCapabilities {
+            add: Some(vec!["SYS_PTRACE".into(), "DAC_READ_SEARCH".into()]),
+            drop: None,
+        }),
+        ..Default::default()
+    });
+    let run = run_of("t2", "main", "t2-1");
+    host.runtime.start(host.launch(&run, definition)).await.unwrap();
+    host.wait_for(&run, "ready").await;
+    for _ in 0..40 {
+        let done = host.runtime.probe(&run, vec!["true".into()], Duration::from_secs(30)).await;
+        assert_eq!(done.unwrap(), Some(0));
+    }
+    let stop = vec!["touch".to_owned(), "/stop".to_owned()];
+    host.runtime.probe(&run, stop, Duration::from_secs(30)).await.unwrap();
+    host.exit(&run).await;
+    let output = host.output(&run, Stream::Stdout);
+    assert!(!output.contains("overwritten"), "{output}");
+    let after = fs::metadata(program).unwrap();
+    assert_eq!(
+        (before.len(), before.modified().unwrap()),
+        (after.len(), after.modified().unwrap())
+    );
+    host.close(&["t1", "t2"]).await;
+}
+
+#[tokio::test]
+async fn logs_rotate_and_are_followed_across_rotation() {
+    let Some(mut host) = open_with(LogDefaults { max_size: 20_000, max_file: 50 }) else { return };
+    let run = run_of("t1", "main", "t1-1");
+    let script = "echo first; for i in $(seq 1 2000); do echo line $i; done; echo last";
+    let logs = host.runtime.logs();
+    let mut follower = logs.follow(&run.task, &run.container, Beginning::Start).unwrap();
+    host.runtime.start(host.launch(&run, shell(script))).await.unwrap();
+    let follow = async {
+        let mut lines = Vec::new();
+        loop {
+            lines.push(follower.line().await.unwrap().log);
+            if lines.last().unwrap() == "last\n" {
+                return lines;
+            }
+        }
+    };
+    let lines = tokio::time::timeout(Duration::from_secs(60), follow).await.unwrap();
+    assert_eq!(host.exit(&run).await.0, Some(0));
+    assert_eq!(lines.first().unwrap(), "first\n");
+    assert!(host.dir.path().join("state/logs/t1/main.log.1").exists());
+    let all: Vec<String> = host.output(&run, Stream::Stdout).lines().map(str::to_owned).collect();
+    assert_eq!(all.len(), 2002);
+    let tail = logs.open(&run.task, &run.container, Beginning::Tail(500)).unwrap();
+    let tail: Vec<String> = tail.map(|l| l.unwrap().log.trim_end().to_owned()).collect();
+    assert_eq!(tail, all[all.len() - 500..]);
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn several_containers_share_a_task_and_one_can_run_again() {
+    let Some(mut host) = open() else { return };
+    let first = run_of("t1", "one", "t1-1");
+    let second = run_of("t1", "two", "t1-2");
+    let (a, b) = tokio::join!(
+        host.runtime.start(host.launch(&first, shell("echo one >/f; sleep 1000"))),
+        host.runtime.start(host.launch(&second, shell("echo two >>/f; cat /f; exit 1"))),
+    );
+    a.unwrap();
+    b.unwrap();
+    assert_eq!(host.exit(&second).await.0, Some(1));
+    // The same container again keeps its file system; its log goes on.
+    let again = run_of("t1", "two", "t1-3");
+    host.runtime.start(host.launch(&again, shell("echo two >>/f; cat /f; exit 0"))).await.unwrap();
+    assert_eq!(host.exit(&again).await.0, Some(0));
+    assert_eq!(host.output(&again, Stream::Stdout), "two\ntwo\ntwo\n");
+    // The old run is gone, so a signal for it reaches nobody.
+    host.runtime.signal(&second, Signal::Kill).await.unwrap();
+    host.runtime.release(&TaskId::new("t1").unwrap()).await.unwrap();
+    assert_eq!(host.exit(&first).await.0, Some(137));
+    host.close(&["t1"]).await;
+}
