@@ -10,6 +10,7 @@ pass() { echo "PASS $1"; }
 fail() {
     echo "FAIL $1: $(echo "$2" | tr '\n' ' ' | cut -c 1-600)"
     [ ! -e /tmp/agent.log ] || tail -n 20 /tmp/agent.log
+    touch /tmp/failed
 }
 
 # check NAME COMMAND...: passes when the command does; what it wrote says why it did not.
@@ -46,8 +47,10 @@ eventually() {
 
 # Starts the agent, waits until it answers, and gives it the test image, which it keeps.
 agent_start() {
-    coracle agent >>/tmp/agent.log 2>&1 &
+    coracle agent >/tmp/agent.log 2>&1 &
     agent=$!
+    # The next script starts its own, whatever becomes of this one.
+    trap 'kill -9 "$agent" 2>/dev/null' EXIT
     eventually coracle ps || { fail "the agent answers" "$(coracle ps 2>&1)"; exit 1; }
     [ -e /tests/loaded ] || { coracle image load /busybox >/tmp/load 2>&1 && touch /tests/loaded; } \
         || { fail "the test image loads" "$(cat /tmp/load)"; exit 1; }
