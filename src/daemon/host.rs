@@ -57,7 +57,7 @@ pub(super) fn image_options(config: &Config) -> image::Options {
         mirrors: mirrors.filter(|(_, mirrors)| !mirrors.is_empty()).collect(),
         certificate_authorities: registries
             .iter()
-            .filter_map(|(host, r)| Some((host.clone(), r.ca_file.clone()?)))
+            .filter_map(|(_, registry)| registry.ca_file.clone())
             .collect(),
         docker_configs: vec![config.docker_config.clone()],
     }
