@@ -194,7 +194,12 @@ impl Runtime {
         program: &Path,
     ) -> Result<Self, RuntimeError> {
         let hierarchy = preflight::check()?;
-        let layout = Layout { state_dir: config.state_dir, run_dir: config.run_dir };
+        // The shim works in `/`.
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).map_err(|source| RuntimeError::File { path, source })
+        };
+        let layout =
+            Layout { state_dir: absolute(config.state_dir)?, run_dir: absolute(config.run_dir)? };
         let empty = layout.run_dir.join("empty");
         for directory in [layout.state_tasks(), layout.logs(), layout.run_tasks(), empty.clone()] {
             create_private(&directory)?;
