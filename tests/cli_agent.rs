@@ -1,6 +1,7 @@
 //! The client verbs against a real agent, and `coracle run` with an engine of its own. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
+#![allow(clippy::print_stdout, reason = "a test that skips says why")]
 
 mod agent;
 
