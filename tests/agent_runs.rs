@@ -6,7 +6,7 @@ use agent::{Agent, Host};
 use serde_json::{Value, json};
 
 fn shell(name: &str, script: &str) -> Value {
-    json!({"name": name, "image": "busybox", "memory": 32, "stopTimeout": 2, "command": ["sh", "-c", script]})
+    json!({"name": name, "image": "coracle/busybox", "memory": 32, "stopTimeout": 2, "command": ["sh", "-c", script]})
 }
 
 fn with(mut container: Value, members: Value) -> Value {
@@ -61,8 +61,7 @@ fn ends_are_told_as_ecs_tells_them() {
     assert_eq!(main["exitCode"], 137, "{task:#}");
     assert!(main["reason"].as_str().unwrap().starts_with("OutOfMemoryError"), "{task:#}");
 
-    let missing =
-        json!([{"name": "main", "image": "busybox", "memory": 32, "command": ["/no/such/file"]}]);
+    let missing = json!([{"name": "main", "image": "coracle/busybox", "memory": 32, "command": ["/no/such/file"]}]);
     let (_, task) = to_the_end(&agent, "missing", missing);
     assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");
     assert!(
@@ -177,13 +176,11 @@ fn a_dependency_that_fails_stops_the_task() {
 fn what_is_not_supported_yet_is_refused_by_name() {
     let host = Host::new();
     let agent = host.start();
-    let definition = agent.register(
-        "secretive",
-        with(shell("main", "true"), json!({"secrets": [{"name": "A", "valueFrom": "b"}]})),
-    );
+    let container = with(shell("main", "true"), json!({"privileged": true}));
+    let definition = agent.register("mighty", container);
     let error = agent.call("RunTask", &json!({"taskDefinition": definition})).unwrap_err();
     assert_eq!(error.kind, "ClientException");
-    assert!(error.message.contains("secrets"), "{}", error.message);
+    assert!(error.message.contains("containerDefinitions[0].privileged"), "{}", error.message);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn noting(out: &Path, name: &str, seconds: &str, lines: u32, code: i32) -> (Valu
          sleep {seconds}; echo end $NAME >> /out/notes; exit {code}"
     );
     let container = json!({
-        "name": "main", "image": "busybox", "memory": 32, "stopTimeout": 1,
+        "name": "main", "image": "coracle/busybox", "memory": 32, "stopTimeout": 1,
         "command": ["sh", "-c", script],
         "environment": [{"name": "NAME", "value": name}],
         "mountPoints": [{"sourceVolume": "out", "containerPath": "/out"}]
@@ -54,7 +54,7 @@ fn a_killed_agent_leaves_containers_running_and_finds_them_again() {
     host.load_busybox(&agent);
     let arn = agent.run(&agent.register(
         "ticks",
-        json!({"name": "main", "image": "busybox", "memory": 32, "stopTimeout": 1,
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "stopTimeout": 1,
                "command": ["sh", "-c", "trap 'exit 7' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.02; done"]}),
     ));
     let before = agent.wait(&arn, "RUNNING");
@@ -87,7 +87,7 @@ fn an_exit_while_no_agent_is_there_is_reported_by_the_next() {
     host.load_busybox(&agent);
     let arn = agent.run(&agent.register(
         "gap",
-        json!({"name": "main", "image": "busybox", "memory": 32,
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32,
                "command": ["sh", "-c", "sleep 0.3; echo last words; exit 42"]}),
     ));
     agent.wait(&arn, "RUNNING");
@@ -107,7 +107,7 @@ fn a_term_signal_ends_the_agent_and_not_the_tasks() {
     host.load_busybox(&agent);
     let arn = agent.run(&agent.register(
         "stays",
-        json!({"name": "main", "image": "busybox", "memory": 32, "stopTimeout": 1, "command": ["sleep", "1000"]}),
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "stopTimeout": 1, "command": ["sleep", "1000"]}),
     ));
     agent.wait(&arn, "RUNNING");
     let pids = host.pids_in_cgroups();
@@ -129,7 +129,7 @@ fn a_killed_shim_ends_its_task_with_a_reason_and_no_process_stays() {
     host.load_busybox(&agent);
     let arn = agent.run(&agent.register(
         "shimless",
-        json!({"name": "main", "image": "busybox", "memory": 32, "command": ["sleep", "1000"]}),
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "command": ["sleep", "1000"]}),
     ));
     agent.wait(&arn, "RUNNING");
     let shims = host.shims();

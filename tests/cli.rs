@@ -71,7 +71,9 @@ fn without_an_agent_every_client_verb_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().to_str().unwrap();
     let definition = dir.path().join("web.json");
-    std::fs::write(&definition, r#"[{"name": "a", "image": "b", "memory": 8}]"#).unwrap();
+    let containers =
+        r#"{"family": "web", "containerDefinitions": [{"name": "a", "image": "b", "memory": 8}]}"#;
+    std::fs::write(&definition, containers).unwrap();
     let definition = definition.to_str().unwrap();
     for verb in [
         &["ps"] as &[&str],

@@ -70,10 +70,24 @@ fn shell(name: &str, script: &str) -> Value {
     })
 }
 
+/// Loads the image of `images/busybox` into the agent of `host`, under the name that the examples use.
+fn load_busybox(host: &Host) {
+    let folder = host.dir.path().join("busybox-recipe");
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images/busybox");
+    let copied = Command::new("cp").args(["-r", images]).arg(&folder).status();
+    assert!(copied.unwrap().success());
+    let recipe = folder.join("recipe.json");
+    let mut named: Value = serde_json::from_slice(&std::fs::read(&recipe).unwrap()).unwrap();
+    named["name"] = json!("busybox");
+    std::fs::write(&recipe, named.to_string()).unwrap();
+    let built = host.cli(&["image", "build", folder.to_str().unwrap()]);
+    assert!(built.contains("busybox") && built.contains("@sha256:"), "{built}");
+}
+
 /// Starts an agent, loads busybox and ends it again: the images stay on the host.
 fn with_busybox(host: &Host) {
     let agent = host.start();
-    host.load_busybox(&agent);
+    load_busybox(host);
     assert!(agent.terminate().success());
 }
 
@@ -219,7 +233,7 @@ fn a_signal_stops_the_task() {
 fn a_task_that_nobody_reads_is_stopped() {
     let Some(host) = host() else { return };
     let agent = host.start();
-    host.load_busybox(&agent);
+    load_busybox(&host);
     let talks = json!([shell("main", "while :; do echo again; sleep 0.05; done")]);
     let file = definition(&host, "talks", &talks);
     let mut child = coracle(&host, &["run", &file]).stdout(Stdio::piped()).spawn().unwrap();
@@ -258,7 +272,7 @@ fn a_missing_privilege_is_one_clear_line() {
 fn a_definition_that_did_not_change_is_registered_once() {
     let Some(host) = host() else { return };
     let agent = host.start();
-    host.load_busybox(&agent);
+    load_busybox(&host);
     let containers = |script| json!([shell("main", script)]);
     let first = definition(&host, "job", &containers("exit 0"));
     for _ in 0..2 {
@@ -289,7 +303,7 @@ fn revisions(agent: &Agent<'_>, family: &str) -> usize {
 fn a_task_is_seen_read_and_stopped() {
     let Some(host) = host() else { return };
     let agent = host.start();
-    host.load_busybox(&agent);
+    load_busybox(&host);
     let waits = json!([shell(
         "main",
         "echo up; echo err >&2; trap 'exit 0' TERM; while :; do sleep 0.05; done"
@@ -349,12 +363,10 @@ fn a_task_is_seen_read_and_stopped() {
 #[test]
 fn definitions_and_images_are_listed() {
     let Some(host) = host() else { return };
-    let agent = host.start();
-    host.load_busybox(&agent);
+    let _agent = host.start();
+    load_busybox(&host);
     let images = host.cli(&["image", "ls"]);
     assert!(images.lines().any(|line| line.contains("busybox") && line.contains("iB")), "{images}");
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/images/busybox");
-    assert!(host.cli(&["image", "build", built]).contains("@sha256:"));
     let refused = output(&host, &["image", "pull", "127.0.0.1:1/none"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr(&refused).contains("CannotPullContainerError"), "{refused:?}");

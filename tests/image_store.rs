@@ -148,6 +148,17 @@ async fn docker_archives_are_loaded() {
     assert_eq!(image.layers.len(), 2);
     assert_eq!(std::fs::read_to_string(image.layers[0].join("f")).unwrap(), "content");
 
+    // A damaged image is left out of the list; the others stay.
+    assert_eq!(store.list().unwrap().len(), 3);
+    let blob = work.path().join("images/blobs/sha256").join(loaded[0].1.hex());
+    let manifest = std::fs::read(&blob).unwrap();
+    std::fs::write(&blob, "damaged").unwrap();
+    assert_eq!(store.list().unwrap().len(), 1);
+    assert!(
+        store.unpacked(&loaded[0].1).await.unwrap_err().to_string().contains("digest mismatch")
+    );
+    std::fs::write(&blob, manifest).unwrap();
+
     // The same name again, for another image: the name moves on.
     let (layer, digest) = one_file("f", "newer");
     docker_archive(&archive, &host, &[digest, digest], &layer);

@@ -4,6 +4,8 @@
 //! that changes nothing, no action that is in flight already, rest after a bounded number of rounds. Its box refuses to
 //! run one container twice, or a run that was started before. Every crash puts all records through JSON.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod node;
 
 use coracle::model::task::TaskOverride;
@@ -382,7 +384,9 @@ proptest! {
     fn the_same_seed_gives_the_same_trace(seed in any::<u64>(), ops in ops()) {
         let told = |ops: &[Op]| {
             let mut node = begin(seed);
-            ops.iter().for_each(|op| play(&mut node, op));
+            for op in ops {
+                play(&mut node, op);
+            }
             (node.trace, node.world)
         };
         let (first, second) = (told(&ops), told(&ops));

@@ -3,6 +3,8 @@
 //! Regenerate with `UPDATE_GOLDEN=1 cargo test --test plan_scenarios`, then read the difference. The words of the
 //! scripts are explained in `tests/scenarios/README.md`.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 mod node;
 mod script;
 

@@ -1,5 +1,7 @@
 //! Containers on the real kernel: they run, log, exit, and leave nothing behind.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
 mod rootfs;
 
 use coracle::model::TaskId;

@@ -1,5 +1,7 @@
 //! What a container can and cannot do, read from inside of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+
 mod rootfs;
 
 use coracle::model::task_definition::{
@@ -80,7 +82,9 @@ async fn limits_stand_in_the_control_group() {
     let Some(mut host) = open() else { return };
     let mut definition = shell(
         "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes cpu/cpu.shares pids/pids.max \
-         || cat memory.max memory.low cpu.weight pids.max; cat /proc/self/cgroup; ulimit -n; ulimit -Hn",
+         || cat memory.max memory.low cpu.weight pids.max; \
+         for f in */memory.limit_in_bytes */pids.max memory.max pids.max; do [ -e $f ] && echo 99999999 >$f && echo raised; done; \
+         cat /proc/self/cgroup; ulimit -n; ulimit -Hn",
     );
     definition.memory = Some(64);
     definition.memory_reservation = Some(32);
@@ -100,6 +104,7 @@ async fn limits_stand_in_the_control_group() {
     assert_eq!(lines[..2], ["67108864", "33554432"], "{outcome:?}");
     assert!(lines[2] == "512" || lines[2] == "20", "{outcome:?}");
     assert_eq!(lines[3], "4096");
+    assert!(!outcome.stdout.contains("raised"), "{outcome:?}");
     // A control group namespace: the container sees itself at the root.
     assert!(lines.iter().any(|l| l.ends_with(":memory:/") || *l == "0::/"), "{outcome:?}");
     assert_eq!(lines[lines.len() - 2..], ["100", "200"], "{outcome:?}");

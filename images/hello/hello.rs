@@ -177,6 +177,14 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
     exit(0)
 }
 
+// What the tables of the core library's own code refer to on ARM; nothing unwinds here.
+#[cfg(target_arch = "arm")]
+#[unsafe(no_mangle)]
+pub extern "C" fn __aeabi_unwind_cpp_pr0() {}
+#[cfg(target_arch = "arm")]
+#[unsafe(no_mangle)]
+pub extern "C" fn __aeabi_unwind_cpp_pr1() {}
+
 // The compiler may call these even when the source does not.
 
 /// # Safety

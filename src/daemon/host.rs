@@ -55,6 +55,10 @@ pub(super) fn image_options(config: &Config) -> image::Options {
     image::Options {
         insecure: insecure.collect(),
         mirrors: mirrors.filter(|(_, mirrors)| !mirrors.is_empty()).collect(),
+        certificate_authorities: registries
+            .iter()
+            .filter_map(|(_, registry)| registry.ca_file.clone())
+            .collect(),
         docker_configs: vec![config.docker_config.clone()],
     }
 }

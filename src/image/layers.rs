@@ -4,9 +4,9 @@
 //! crash left is removed at the next start by whoever has the directory for itself. Several images share layers.
 
 use super::digest::Digest;
-use super::layout::{LayoutError, random_name, sync_directory};
+use super::layout::{LayoutError, hold, random_name, sync_directory};
 use super::unpack::{self, Limits, UnpackError, clear};
-use rustix::fs::{FlockOperation, flock, syncfs};
+use rustix::fs::syncfs;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -40,30 +40,24 @@ pub enum LayerError {
 pub struct Layers {
     directory: PathBuf,
     /// Held shared as long as the store is open.
-    lock: File,
+    _lock: File,
 }
 
 impl Layers {
     /// Opens it, and removes what crashed unpackings left.
     pub fn open(directory: &Path) -> Result<Self, LayerError> {
         fs::create_dir_all(directory).map_err(|e| LayoutError::io("create", directory, e))?;
-        let path = directory.join("store.lock");
-        let lock = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-        let layers = Self { directory: directory.to_owned(), lock };
-        if flock(&layers.lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            let entries =
-                fs::read_dir(directory).map_err(|e| LayoutError::io("read", directory, e))?;
-            for entry in entries {
-                let path = entry.map_err(|e| LayoutError::io("read", directory, e))?.path();
-                if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".new-"))
-                {
-                    remove_tree(&path)?;
+        let lock = hold(directory, || {
+            let failed = |e| LayoutError::io("read", directory, e);
+            for entry in fs::read_dir(directory).map_err(failed)? {
+                let entry = entry.map_err(failed)?;
+                if entry.file_name().to_string_lossy().starts_with(".new-") {
+                    remove_tree(&entry.path())?;
                 }
             }
-        }
-        flock(&layers.lock, FlockOperation::LockShared)
-            .map_err(|e| LayoutError::io("lock", &path, e))?;
-        Ok(layers)
+            Ok(())
+        })?;
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
     /// Where the layer with this chain id is, or will be.

@@ -92,7 +92,7 @@ impl Layout {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(|e| LayoutError::io("create", &path, e))?;
         }
-        let lock = hold(root)?;
+        let lock = hold(root, || clear_temporary(&root.join("tmp")))?;
         let layout = Self { root: root.to_owned(), index: Mutex::new(None), _lock: lock };
         let version = root.join("oci-layout");
         if !version.exists() {
@@ -244,21 +244,29 @@ impl Layout {
     }
 }
 
-/// Takes the store's lock shared; before that, clears `tmp/` if nobody else has the store open.
-fn hold(root: &Path) -> Result<File, LayoutError> {
-    let path = root.join("store.lock");
+/// Takes the lock of a directory of the store, shared; before that, calls `clear` if nobody else has it.
+pub fn hold(
+    directory: &Path,
+    clear: impl FnOnce() -> Result<(), LayoutError>,
+) -> Result<File, LayoutError> {
+    let path = directory.join("store.lock");
     let lock = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        let tmp = root.join("tmp");
-        for entry in fs::read_dir(&tmp).map_err(|e| LayoutError::io("read", &tmp, e))? {
-            let path = entry.map_err(|e| LayoutError::io("read", &tmp, e))?.path();
-            let removed =
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.map_err(|e| LayoutError::io("remove", &path, e))?;
-        }
+        clear()?;
     }
     flock(&lock, FlockOperation::LockShared).map_err(|e| LayoutError::io("lock", &path, e))?;
     Ok(lock)
+}
+
+/// Removes what is in `tmp/`.
+fn clear_temporary(tmp: &Path) -> Result<(), LayoutError> {
+    for entry in fs::read_dir(tmp).map_err(|e| LayoutError::io("read", tmp, e))? {
+        let path = entry.map_err(|e| LayoutError::io("read", tmp, e))?.path();
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|e| LayoutError::io("remove", &path, e))?;
+    }
+    Ok(())
 }
 
 /// Writes one blob: hashed and counted on the way, named only when both are right.

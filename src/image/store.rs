@@ -100,9 +100,17 @@ impl ImageStore {
     pub fn list(&self) -> Result<Vec<ImageSummary>, ImageError> {
         let mut list = Vec::new();
         for entry in self.entries()? {
-            let (manifest_size, config, layers) = self.0.describe(&entry)?;
+            let name = entry.annotations.get(NAME).cloned().unwrap_or_default();
+            // One damaged image must not hide the others.
+            let (manifest_size, config, layers) = match self.0.describe(&entry) {
+                Ok(described) => described,
+                Err(error) => {
+                    tracing::warn!(%name, %error, "the image is damaged and left out of the list");
+                    continue;
+                }
+            };
             list.push(ImageSummary {
-                name: entry.annotations.get(NAME).cloned().unwrap_or_default(),
+                name,
                 digest: entry.digest.into(),
                 size: manifest_size + layers,
                 platform: config.platform.to_string(),

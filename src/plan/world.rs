@@ -40,7 +40,7 @@ pub struct World {
     pub index: Index,
 }
 
-/// Found faster than by looking at every record. [`World::apply`] keeps it; [`World::reindex`] makes it anew.
+/// Found faster than by looking at every record. [`World::apply`] keeps it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Index {
     /// Stopped tasks, the one that stopped first in front.
@@ -182,11 +182,6 @@ impl Index {
 }
 
 impl World {
-    /// Makes [`Index`] anew from the records, after they were loaded by other means than [`World::apply`].
-    pub fn reindex(&mut self) {
-        self.index = Index::of(self);
-    }
-
     /// Carries out one change on the stored part.
     pub fn apply(&mut self, change: &Change) {
         match change.clone() {

@@ -88,7 +88,7 @@ mod tests {
 
     fn change(add: &[&str], drop: &[&str]) -> KernelCapabilities {
         let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
-        KernelCapabilities { add: list(add), drop: list(drop), ..KernelCapabilities::default() }
+        KernelCapabilities { add: list(add), drop: list(drop) }
     }
 
     #[test]

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 #[derive(Debug, Clone)]
 pub(crate) struct Privileges {
     pub(crate) capabilities: CapsHashSet,
-    pub(crate) no_new_privileges: bool,
+    /// `no_new_privs`: nothing it executes can give it more.
+    pub(crate) never_more: bool,
     /// None for a privileged container.
     pub(crate) filter: Option<seccomp::Filter>,
     /// The network namespace is new, and its loopback still down.
@@ -107,7 +108,7 @@ impl Program {
             CString::new(path.into_os_string().into_encoded_bytes()).map_err(|_| ExecError::Nul)?;
         let (args, env) = (strings(&self.args)?, strings(&self.env)?);
         let root = rustix::process::geteuid().is_root();
-        if privileges.no_new_privileges {
+        if privileges.never_more {
             rustix::thread::set_no_new_privs(true)
                 .map_err(|e| ExecError::NoNewPrivileges(e.into()))?;
         }
@@ -232,7 +233,8 @@ fn loopback_up() -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
         *to = from.cast_signed() as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
     // SAFETY: the request is valid for the call and holds a name and flags.
     let result =
         unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };

@@ -77,7 +77,7 @@ pub(crate) enum Stage {
 }
 
 impl Failure {
-    pub(crate) fn new(stage: Stage, reason: impl ToString) -> Self {
+    pub(crate) fn new(stage: Stage, reason: impl std::fmt::Display) -> Self {
         Self { stage, reason: reason.to_string() }
     }
 }

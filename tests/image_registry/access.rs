@@ -6,7 +6,8 @@ use crate::registry::{Registry, basic};
 use crate::token;
 use coracle::image::{ImageStore, Options};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A store with credentials for one registry.
 fn store(state: &Path, registry: &str, user: &str, password: &str) -> ImageStore {
@@ -118,4 +119,44 @@ async fn a_foreign_token_server_gets_no_credentials() {
     let asked = thief.asked("/token");
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].header("authorization"), None);
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_authority_of_our_own() {
+    let Some(mut plain) = Registry::start() else { return };
+    let (manifest, _) = push_simple(&plain, "a", b"x");
+    let state = tempfile::tempdir().unwrap();
+    let (key, certificate) = (state.path().join("key.pem"), state.path().join("cert.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]);
+    openssl.args(["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let Ok(made) = openssl.output() else {
+        println!("skipped: openssl is not installed");
+        return;
+    };
+    assert!(made.status.success(), "{made:?}");
+    let registry = plain.start_with_tls(&certificate, &key).unwrap();
+    // Loopback is spoken to without TLS unless a URL says otherwise.
+    let name = format!("{}/a", plain.address);
+    let url = format!("https://{}", registry.address);
+    let options = |authorities: &[PathBuf]| Options {
+        mirrors: [(plain.address.clone(), vec![url.clone()])].into(),
+        certificate_authorities: authorities.to_vec(),
+        ..Options::default()
+    };
+    let trusting = ImageStore::open(&state.path().join("1"), options(&[certificate])).unwrap();
+    let doubting = ImageStore::open(&state.path().join("2"), options(&[])).unwrap();
+    plain.stop();
+    assert_eq!(trusting.pull(&name, |_| {}).await.unwrap().as_str(), manifest.to_string());
+    assert!(doubting.pull(&name, |_| {}).await.is_err());
 }

@@ -3,7 +3,7 @@
 use coracle::image::digest::Digest;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A running registry with a directory of its own; gone when dropped.
@@ -60,12 +60,28 @@ impl Registry {
 
     /// With an `auth:` section of its configuration; pushes use `authorization`.
     pub(crate) fn start_with(auth: &str, authorization: Option<String>) -> Option<Self> {
+        Self::start_on("", auth, authorization, None)
+    }
+
+    /// With the data of another registry, which may go on, and TLS.
+    pub(crate) fn start_with_tls(&self, certificate: &Path, key: &Path) -> Option<Self> {
+        let tls =
+            format!(", tls: {{certificate: {}, key: {}}}", certificate.display(), key.display());
+        Self::start_on(&tls, "", None, Some(self.directories[0].path().join("data")))
+    }
+
+    fn start_on(
+        tls: &str,
+        auth: &str,
+        authorization: Option<String>,
+        data: Option<PathBuf>,
+    ) -> Option<Self> {
         let program = program()?;
         let directory = tempfile::tempdir().unwrap();
         let config = directory.path().join("config.yml");
         let text = format!(
-            "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:0\", secret: test}}\n{auth}",
-            directory.path().join("data").display()
+            "version: 0.1\nlog: {{level: info, formatter: text}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: \"127.0.0.1:0\", secret: test{tls}}}\n{auth}",
+            data.unwrap_or_else(|| directory.path().join("data")).display()
         );
         std::fs::write(&config, text).unwrap();
         let mut process = Command::new(program)
@@ -91,6 +107,12 @@ impl Registry {
         // Its log must be read on, or it blocks.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Self { process, address, authorization, directories: vec![directory] })
+    }
+
+    /// Ends the process; the data stays.
+    pub(crate) fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
     }
 
     /// Pushes a blob.

@@ -305,40 +305,100 @@ struct Step {
     link: String,
 }
 
+/// Few names, so that members meet, and links that lead out more often than not.
 fn step() -> impl Strategy<Value = Step> {
-    let component = prop_oneof![
-        Just("a"),
-        Just("b"),
-        Just("c"),
-        Just("."),
-        Just(""),
-        Just("canary"),
-        Just("secret"),
-        Just("inner"),
-        Just(".wh.a"),
-        Just(".wh.secret"),
-        Just(".wh..wh..opq"),
-    ];
-    let path = proptest::collection::vec(component, 1..4).prop_map(|parts| parts.join("/"));
-    let link = proptest::collection::vec(
-        prop_oneof![
-            Just("a"),
-            Just("b"),
-            Just("c"),
-            Just(".."),
-            Just("canary"),
-            Just("secret"),
-            Just("")
-        ],
-        1..5,
-    )
-    .prop_map(|parts| parts.join("/"));
-    (proptest::sample::select(b"00012225534 6".to_vec()), path, link)
+    let path = proptest::sample::select(vec![
+        "a",
+        "b",
+        "a",
+        "b",
+        "a/b",
+        "b/./a",
+        ".",
+        "a/secret",
+        "b/secret",
+        "a/new",
+        "a/inner",
+        "a/inner/more",
+        "a/b/secret",
+        "secret",
+        "a/.wh.secret",
+        "b/.wh.inner",
+        "a/.wh..wh..opq",
+        ".wh.a",
+        "a/link",
+    ])
+    .prop_map(str::to_owned);
+    let link = proptest::sample::select(vec![
+        "../canary",
+        "../canary",
+        "../canary/inner",
+        "../canary/secret",
+        "/../canary",
+        "a",
+        "b",
+        "b/..",
+        "a/secret",
+        "..",
+        "/",
+        "a/../../canary",
+    ])
+    .prop_map(str::to_owned);
+    (proptest::sample::select(b"0001222553".to_vec()), path, link)
         .prop_map(|(kind, path, link)| Step { kind, path, link })
+}
+
+/// Something of everything.
+fn rich() -> Vec<u8> {
+    Archive::default()
+        .directory("d")
+        .pax(&[("mtime", b"1.5"), ("SCHILY.xattr.user.a", b"b")])
+        .file("d/file", &[b'x'; 700])
+        .symlink("link", "d")
+        .hard_link("hard", "d/file")
+        .add(Member { device: (1, 3), ..member(b'3', "null") })
+        .gnu_sparse("sparse", 1000, b"data", 5000)
+        .add(Member { content: b"a long name\0", ..member(b'L', "l") })
+        .file("x", b"y")
+        .file("d/.wh.gone", b"")
+        .finish()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn damage_anywhere_is_survived(
+        hits in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
+        fix in any::<bool>(),
+        end in proptest::option::of(any::<proptest::sample::Index>()),
+        pack in 0..3,
+    ) {
+        let mut archive = rich();
+        for (at, value) in hits {
+            let at = at.index(archive.len());
+            archive[at] = value;
+            if fix {
+                // With the right checksum the damage gets further.
+                let start = at / 512 * 512;
+                archive[start + 148..start + 156].fill(b' ');
+                let sum: u32 = archive[start..start + 512].iter().map(|b| u32::from(*b)).sum();
+                archive[start + 148..start + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+        }
+        if pack == 1 {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(&archive).unwrap();
+            archive = gzip.finish().unwrap();
+        } else if pack == 2 {
+            archive = ruzstd::encoding::compress_to_vec(&*archive, ruzstd::encoding::CompressionLevel::Fastest);
+        }
+        if let Some(end) = end {
+            let end = end.index(archive.len());
+            archive.truncate(end);
+        }
+        let _ = Target::new().unpack(&archive);
+    }
 
     #[test]
     fn no_sequence_of_members_reaches_the_canary(steps in proptest::collection::vec(step(), 1..14)) {

@@ -79,16 +79,13 @@ impl Ground {
             Action::Start(start) => {
                 let name = start.run.container.as_str();
                 assert_eq!(start.image_digest, digest_of(start.definition.image.as_ref().unwrap()));
-                match faults.start_fails.get(name) {
-                    Some(reason) => {
-                        Observation::StartFailed { run: start.run.clone(), reason: reason.clone() }
+                if let Some(reason) = faults.start_fails.get(name).cloned() {
+                    Observation::StartFailed { run: start.run.clone(), reason }
+                } else {
+                    if let Some((after, code, oom)) = faults.exits.get(name) {
+                        exits.push((*after, start.run.clone(), *code, *oom));
                     }
-                    None => {
-                        if let Some((after, code, oom)) = faults.exits.get(name) {
-                            exits.push((*after, start.run.clone(), *code, *oom));
-                        }
-                        self.start(&start.run, now)
-                    }
+                    self.start(&start.run, now)
                 }
             }
             Action::Stop(run) => {

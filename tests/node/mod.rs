@@ -5,6 +5,7 @@
 //! happens is written to a trace in plain words.
 
 #![allow(dead_code, reason = "each test that uses the node uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 pub(crate) mod ground;
 pub(crate) mod names;
@@ -36,8 +37,6 @@ const ROUNDS: usize = 32;
 enum Event {
     /// An action reaches the box.
     Act(Action),
-    /// An observation reaches the agent; lost when the agent restarts before.
-    Tell(Observation),
     /// A process ends by itself.
     Exit(ContainerRun, i32, bool),
 }
@@ -152,7 +151,9 @@ impl Node {
                     self.world.apply(change);
                 }
                 if let Reply::Tasks { tasks, .. } = &outcome.reply {
-                    tasks.iter().for_each(|task| drop(self.names.task(task)));
+                    for task in tasks {
+                        self.names.task(task);
+                    }
                 }
                 for reason in &outcome.reasons {
                     let reason = self.names.rename(&reason.to_string());
@@ -268,7 +269,6 @@ impl Node {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Tell(observation) => self.observe(observation),
             Event::Exit(run, code, out_of_memory) => self.exit(&run, code, out_of_memory),
             Event::Act(action) => {
                 let follows = self.ground.act(&action, &self.faults, self.now());
@@ -304,8 +304,20 @@ impl Node {
         self.world = reloaded(&self.world);
         self.world.observed.images.clone_from(&self.faults.local_images);
         self.wake_at = None;
-        // What was on its way to the agent is lost; what had reached the box happens all the same.
-        self.events.retain(|_, event| matches!(event, Event::Exit(..)));
+        // Answers are lost. Of the actions, every other one had reached the box and happens all the same.
+        let events = std::mem::take(&mut self.events);
+        for ((at, sequence), event) in events {
+            match event {
+                Event::Exit(..) => drop(self.events.insert((at, sequence), event)),
+                Event::Act(action) if sequence % 2 == 0 => {
+                    let follows = self.ground.act(&action, &self.faults, self.now());
+                    for (after, run, code, out_of_memory) in follows.exits {
+                        self.later(after, Event::Exit(run, code, out_of_memory));
+                    }
+                }
+                Event::Act(_) => {}
+            }
+        }
     }
 
     /// The box loses its power; what was running is gone.
@@ -373,16 +385,23 @@ pub(crate) fn this_instance() -> ContainerInstanceId {
 
 /// A digest that goes with an image's name.
 pub(crate) fn digest_of(image: &str) -> ImageDigest {
-    let mut hex: String = image.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = image.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     hex.truncate(64);
     ImageDigest::new(format!("sha256:{hex:0<64}")).unwrap()
 }
 
 /// True when `change` is not the record as it is.
 fn changes_something(world: &World, change: &Change) -> bool {
-    let mut after = world.clone();
-    after.apply(change);
-    after != *world
+    match change {
+        Change::PutTask(task) => world.tasks.get(&task.id) != Some(task),
+        Change::PutAssignment(new) => world.assignments.get(&new.task) != Some(new),
+        Change::DeleteTask(id) => world.tasks.contains_key(id),
+        Change::DeleteAssignment(id) => world.assignments.contains_key(id),
+        Change::DeleteTaskDefinition(id) => world.task_definitions.contains_key(id),
+        Change::DeleteClientToken(token) => world.client_tokens.contains_key(token),
+        // The planner makes no others.
+        _ => false,
+    }
 }
 
 /// What a new process makes of the store: every record through JSON, nothing observed.

@@ -73,14 +73,12 @@ pub(crate) fn changes_of(name: &str, before: Option<&Task>, task: &Task, lines: 
     for (old, new) in before.containers.iter().zip(&task.containers) {
         let container = &new.name;
         if old.last_status != new.last_status {
-            let mut line = format!("{name}: {container} is {}", new.last_status.as_str());
-            if let (ContainerStatus::Stopped, Some(code)) = (new.last_status, new.exit_code) {
-                line += &format!(", exit code {code}");
-            }
-            if let Some(reason) = new.reason.as_ref().filter(|_| old.reason != new.reason) {
-                line += &format!(", {reason:?}");
-            }
-            lines.push(line);
+            let code = new.exit_code.filter(|_| new.last_status == ContainerStatus::Stopped);
+            let code = code.map(|code| format!(", exit code {code}")).unwrap_or_default();
+            let reason = new.reason.as_ref().filter(|_| old.reason != new.reason);
+            let reason = reason.map(|reason| format!(", {reason:?}")).unwrap_or_default();
+            let status = new.last_status.as_str();
+            lines.push(format!("{name}: {container} is {status}{code}{reason}"));
         }
         if old.health_status != new.health_status && new.health_status != HealthStatus::Unknown {
             lines.push(

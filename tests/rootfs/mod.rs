@@ -1,4 +1,8 @@
-//! A root file system of busybox, made in a temporary directory, and a runtime on it.
+//! A host to test on: a root file system of busybox in a temporary directory, and a runtime of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 use coracle::model::task_definition::ContainerDefinition;
 use coracle::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
@@ -13,10 +17,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Nothing here takes this long unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A runtime with directories and a control group of its own.
-pub struct Box {
+pub struct Host {
     pub dir: tempfile::TempDir,
     pub runtime: Runtime,
     pub events: UnboundedReceiver<Event>,
@@ -33,11 +37,16 @@ pub struct Outcome {
 }
 
 /// The box to test on; none, with the reason printed, where containers cannot run.
-pub fn open() -> Option<Box> {
+pub fn open() -> Option<Host> {
     open_with(LogDefaults::default())
 }
 
-pub fn open_with(log: LogDefaults) -> Option<Box> {
+pub fn open_with(log: LogDefaults) -> Option<Host> {
+    open_program(log, Path::new(env!("CARGO_BIN_EXE_coracle")))
+}
+
+/// With shims executed from `program`.
+pub fn open_program(log: LogDefaults, program: &Path) -> Option<Host> {
     let busybox = Path::new("/bin/busybox");
     if !busybox.exists() {
         println!("skipped: /bin/busybox is missing (Debian package busybox-static)");
@@ -47,14 +56,14 @@ pub fn open_with(log: LogDefaults) -> Option<Box> {
     build_rootfs(&dir.path().join("layer"), busybox);
     let name = dir.path().file_name().unwrap().to_str().unwrap();
     let cgroup_parent = format!("coracle-test-{}", name.trim_start_matches(".tmp"));
-    let (runtime, events) = match connect(dir.path(), &cgroup_parent, log) {
+    let (runtime, events) = match connect_program(dir.path(), &cgroup_parent, log, program) {
         Ok(open) => open,
         Err(error) => {
             println!("skipped: {error}");
             return None;
         }
     };
-    Some(Box { dir, runtime, events, cgroup_parent })
+    Some(Host { dir, runtime, events, cgroup_parent })
 }
 
 /// Another runtime on the same directories: an agent that has been restarted.
@@ -63,6 +72,15 @@ pub fn connect(
     cgroup_parent: &str,
     log: LogDefaults,
 ) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
+    connect_program(dir, cgroup_parent, log, Path::new(env!("CARGO_BIN_EXE_coracle")))
+}
+
+fn connect_program(
+    dir: &Path,
+    cgroup_parent: &str,
+    log: LogDefaults,
+    program: &Path,
+) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
     let config = RuntimeConfig {
         state_dir: dir.join("state"),
         run_dir: dir.join("run"),
@@ -70,7 +88,6 @@ pub fn connect(
         log,
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
-    let program = Path::new(env!("CARGO_BIN_EXE_coracle"));
     Ok((Runtime::open_with_program(config, sender, program)?, events))
 }
 
@@ -110,7 +127,7 @@ pub fn shell(script: &str) -> ContainerDefinition {
     }
 }
 
-impl Box {
+impl Host {
     pub fn layer(&self) -> PathBuf {
         self.dir.path().join("layer")
     }
@@ -152,13 +169,11 @@ impl Box {
 
     /// Waits for the end of a run.
     pub async fn exit(&mut self, run: &ContainerRun) -> (Option<i32>, bool) {
-        loop {
-            match self.event().await {
-                Event::Exited { run: ended, exit_code, out_of_memory, .. } if ended == *run => {
-                    return (exit_code, out_of_memory);
-                }
-                other => panic!("unexpected {other:?}"),
+        match self.event().await {
+            Event::Exited { run: ended, exit_code, out_of_memory, .. } if ended == *run => {
+                (exit_code, out_of_memory)
             }
+            other => panic!("unexpected {other:?}"),
         }
     }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Mirrors are asked before the registry. Every byte is verified against the digest that named it, whoever sent it.
-//! Not here yet: resuming after a restart, HTTP proxies, private CAs, credential helpers, a bandwidth limit.
+//! Not here yet: resuming after a restart, HTTP proxies, credential helpers, a bandwidth limit.
 
 mod address;
 mod auth;
@@ -39,6 +39,8 @@ pub struct Options {
     pub insecure: BTreeSet<String>,
     /// Registry (as [`Reference::registry`] names it) to mirrors that are asked first: `https://host/prefix` or `host:port`.
     pub mirrors: BTreeMap<String, Vec<String>>,
+    /// PEM files with certificate authorities to trust beside the system's.
+    pub certificate_authorities: Vec<PathBuf>,
     /// Files with credentials in the format of Docker's `config.json`; the first that knows a registry is used.
     pub docker_configs: Vec<PathBuf>,
 }

@@ -4,6 +4,7 @@ use super::address::Url;
 use super::auth;
 use super::error::PullError;
 use super::session::{Session, TRIES, pause};
+use super::transfer::Client;
 use super::{Progress, Shared};
 use crate::image::digest::Digest;
 use crate::image::layout::{BlobWriter, FROM_INDEX, Layout, LayoutError, NAME, read_manifest};
@@ -95,9 +96,10 @@ async fn from_endpoint(
             .map_err(|source| PullError::Auth { image: about.to_string(), source })
     })
     .await?;
+    let client = Client::new(shared.options.certificate_authorities.clone());
     let pull = Pull {
         shared: shared.clone(),
-        session: Arc::new(Session::new(endpoint, image.clone(), credentials)),
+        session: Arc::new(Session::new(client, endpoint, image.clone(), credentials)),
         report: report.clone(),
     };
     pull.run().await

@@ -30,8 +30,12 @@ pub(super) struct Session {
 
 impl Session {
     /// Nothing is sent yet.
-    pub(super) fn new(endpoint: Url, image: Reference, credentials: Option<Credentials>) -> Self {
-        let client = Client::default();
+    pub(super) fn new(
+        client: Client,
+        endpoint: Url,
+        image: Reference,
+        credentials: Option<Credentials>,
+    ) -> Self {
         Self { client, endpoint, image, credentials, authorization: Mutex::default() }
     }
 

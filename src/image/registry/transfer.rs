@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -94,6 +94,17 @@ pub enum TransferError {
     /// The request cannot be made.
     #[error("the request to {0} is not valid HTTP")]
     Request(Url),
+    /// A file of certificate authorities has none.
+    #[error("{} holds no certificate authority: {reason}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The program ends.
+    #[error("the program is ending")]
+    Ending,
     /// The TLS provider refuses to start.
     #[error("TLS cannot be used: {0}")]
     Tls(rustls::Error),
@@ -110,6 +121,8 @@ impl TransferError {
             | Self::Url(_)
             | Self::Large { .. }
             | Self::Request(_)
+            | Self::Authorities { .. }
+            | Self::Ending
             | Self::Tls(_) => false,
         }
     }
@@ -150,9 +163,10 @@ impl fmt::Debug for Answer {
 }
 
 /// Makes requests; belongs to one pull.
-#[derive(Default)]
 pub(super) struct Client {
     tls: OnceLock<Arc<ClientConfig>>,
+    /// PEM files with certificate authorities beside the system's.
+    authorities: Vec<PathBuf>,
     idle: Mutex<Vec<(Origin, SendRequest<Full<Bytes>>)>>,
 }
 
@@ -163,6 +177,11 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
+    /// No connection yet; trusts the certificate authorities of the system and of these PEM files.
+    pub(super) fn new(authorities: Vec<PathBuf>) -> Self {
+        Self { tls: OnceLock::new(), authorities, idle: Mutex::default() }
+    }
+
     /// Asks, following redirects.
     pub(super) async fn ask(&self, mut ask: Ask) -> Result<Answer, TransferError> {
         for _ in 0..=REDIRECTS {
@@ -280,7 +299,11 @@ impl Client {
         if let Some(tls) = self.tls.get() {
             return Ok(tls.clone());
         }
-        let roots = tokio::task::spawn_blocking(roots).await.unwrap_or_else(|_| built_in_roots());
+        let authorities = self.authorities.clone();
+        let roots = match tokio::task::spawn_blocking(move || roots(&authorities)).await {
+            Ok(roots) => roots?,
+            Err(_) => return Err(TransferError::Ending),
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -354,19 +377,27 @@ where
     Ok(sender)
 }
 
-/// The system's certificate authorities, or those built in when the system has none.
-fn roots() -> RootCertStore {
-    for bundle in BUNDLES {
-        let Ok(certificates) = CertificateDer::pem_file_iter(Path::new(bundle)) else { continue };
+/// The system's certificate authorities, or those built in when the system has none, and those of the files.
+fn roots(files: &[PathBuf]) -> Result<RootCertStore, TransferError> {
+    let system = BUNDLES.iter().find_map(|bundle| {
         let mut roots = RootCertStore::empty();
+        let certificates = CertificateDer::pem_file_iter(Path::new(bundle)).ok()?;
         let (added, _) = roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-        if added > 0 {
-            return roots;
+        (added > 0).then_some(roots)
+    });
+    let mut roots =
+        system.unwrap_or_else(|| RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
+    for path in files {
+        let failed = |reason: String| TransferError::Authorities { path: path.clone(), reason };
+        let certificates = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|error| failed(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(failed("the file has no certificate".to_owned()));
+        }
+        for certificate in certificates {
+            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
         }
     }
-    built_in_roots()
-}
-
-fn built_in_roots() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+    Ok(roots)
 }

@@ -1,8 +1,8 @@
 //! Unpacks one layer into a directory that overlayfs can use, treating the archive as hostile.
 //!
-//! The archive can make nothing outside the directory: every path is resolved by the kernel inside it ([`root`]), the
+//! The archive can make nothing outside the directory: every path is resolved by the kernel inside it (`root`), the
 //! last component is never followed, what exists is moved out of the way and not written through. Sizes, entry counts
-//! and metadata are bounded. Whiteouts take overlayfs's form ([`whiteout`]). Directories get their times last.
+//! and metadata are bounded. Whiteouts take overlayfs's form (`whiteout`). Directories get their times last.
 //!
 //! Must run as root, as the owners, devices and attributes of images ask. What it does not do: choose the directory,
 //! name it, or make it durable; [`super::layers`] does.

@@ -257,3 +257,6 @@ pub fn apply(
         Command::Observe(observation) => Ok(observe::observe(world, observation, now)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::plan::action::{ActionKey, ContainerRun};
 use crate::plan::instance::health;
-use crate::plan::world::{Health, Orphan};
+use crate::plan::world::Orphan;
 use crate::plan::{Change, Observation, Reply, World};
 
 /// What ECS says of a container that the kernel killed for want of memory.
@@ -60,13 +60,13 @@ fn change_waiting(world: &World, image: &str, edit: impl Fn(&mut Task, usize)) -
         if Some(&task.container_instance) != world.settings.this_instance.as_ref() {
             continue;
         }
-        let mut changed: Option<Task> = None;
+        let mut edited: Option<Task> = None;
         for (at, container) in task.containers.iter().enumerate() {
             if awaits_image(task, container, image) {
-                edit(changed.get_or_insert_with(|| task.clone()), at);
+                edit(edited.get_or_insert_with(|| task.clone()), at);
             }
         }
-        changes.extend(changed.into_iter().flat_map(put));
+        changes.extend(edited.into_iter().flat_map(put));
     }
     changes
 }
@@ -229,7 +229,7 @@ fn probed(
     let before = world.observed.health.get(&run.runtime_id).copied().unwrap_or_default();
     let (after, status) = health::judge(&check, container, before, exit_code == Some(0), at);
     let mut task = task.clone();
-    world.observed.health.insert(run.runtime_id.clone(), Health { last_at: Some(at), ..after });
+    world.observed.health.insert(run.runtime_id.clone(), after);
     if task.containers[index].health_status == status {
         return Vec::new();
     }
@@ -330,8 +330,8 @@ fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
     }
     let mut changes = Vec::new();
     for task in world.assignments.keys().filter_map(|id| world.tasks.get(id)) {
-        let mut changed = task.clone();
-        for container in &mut changed.containers {
+        let mut stepped = task.clone();
+        for container in &mut stepped.containers {
             if container.last_status == ContainerStatus::Running {
                 container.start_timeout_from =
                     container.start_timeout_from.or(container.started_at);
@@ -339,8 +339,8 @@ fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
                 step(&mut container.stop_requested_at);
             }
         }
-        if &changed != task {
-            changes.extend(put(changed));
+        if &stepped != task {
+            changes.extend(put(stepped));
         }
     }
     changes

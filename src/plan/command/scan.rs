@@ -13,7 +13,6 @@ use crate::plan::{Change, Reason, World};
 /// Settles every task of this box with the outcome of the scan.
 pub(super) fn scanned(world: &mut World, rebooted: bool, now: Timestamp) -> Outcome {
     world.observed.scanned = true;
-    world.reindex();
     let mut outcome = Outcome::nothing();
     for id in world.assignments.keys() {
         let Some(task) = world.tasks.get(id) else { continue };

@@ -52,7 +52,7 @@ pub(crate) fn check(definition: &ContainerDefinition) -> Option<Check> {
     })
 }
 
-/// What a check that ended at `at` makes of a container.
+/// What a check that ended at `at` makes of a container. Told the same once more, it counts once.
 pub(crate) fn judge(
     check: &Check,
     container: &Container,
@@ -60,14 +60,22 @@ pub(crate) fn judge(
     passed: bool,
     at: Timestamp,
 ) -> (Health, HealthStatus) {
-    if passed {
-        return (Health { last_at: Some(at), failures: 0 }, HealthStatus::Healthy);
-    }
     let age = container.started_at.map_or(Duration::ZERO, |started| at.since(started));
     let starting = container.health_status == HealthStatus::Unknown && age < check.start_period;
-    let failures = if starting { 0 } else { before.failures.saturating_add(1) };
-    let status =
-        if failures >= check.retries { HealthStatus::Unhealthy } else { container.health_status };
+    let failures = if passed || starting {
+        0
+    } else if before.last_at == Some(at) {
+        before.failures
+    } else {
+        before.failures.saturating_add(1)
+    };
+    let status = if passed {
+        HealthStatus::Healthy
+    } else if failures >= check.retries {
+        HealthStatus::Unhealthy
+    } else {
+        container.health_status
+    };
     (Health { last_at: Some(at), failures }, status)
 }
 

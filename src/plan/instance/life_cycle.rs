@@ -1,6 +1,7 @@
 //! The life of a task: what its containers and its assignment make of it.
 
 use super::{Round, health, start, stop};
+use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
     Assignment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation, HealthStatus,
     StopCode, Task, TaskDefinition, TaskStatus,
@@ -41,8 +42,17 @@ fn is_settled(task: &Task, assignment: &Assignment, definition: &TaskDefinition)
     task.last_status == TaskStatus::Running
         && task.desired_status == DesiredStatus::Running
         && assignment.desired_status == DesiredStatus::Running
-        && task.containers.iter().all(|c| c.last_status == ContainerStatus::Running)
+        && task.containers.iter().any(|c| c.last_status == ContainerStatus::Running)
+        && task.containers.iter().all(|c| match c.last_status {
+            ContainerStatus::Pending => false,
+            ContainerStatus::Running => true,
+            ContainerStatus::Stopped => !is_essential(c, definition),
+        })
         && definition.containers().iter().all(|c| c.health_check.is_none())
+}
+
+fn is_essential(container: &Container, definition: &TaskDefinition) -> bool {
+    definition.container(container.name.as_str()).is_none_or(ContainerDefinition::is_essential)
 }
 
 fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinition) -> Task {
@@ -149,9 +159,7 @@ fn why_stop(
         return Some((code, stop.map(|stop| stop.reason.clone()).unwrap_or_default()));
     }
     let ended = |c: &&Container| c.last_status == ContainerStatus::Stopped;
-    let essential = |c: &&Container| {
-        definition.container(c.name.as_str()).is_none_or(|definition| definition.is_essential())
-    };
+    let essential = |c: &&Container| is_essential(c, definition);
     let first = task
         .containers
         .iter()

@@ -225,4 +225,41 @@ mod tests {
         assert!(run(&program, 1, 7, 8, 0));
         assert!(!run(&DeviceProgram::new(&[]), 2, 2, 1, 3));
     }
+
+    /// On the real kernel, wherever a unified hierarchy is mounted.
+    #[test]
+    fn the_kernel_takes_the_program_and_obeys_it() {
+        use super::super::mountinfo::cgroup_mounts;
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: must run as root");
+            return;
+        }
+        let Some(mount) = cgroup_mounts().unwrap().into_iter().find(|m| m.unified) else {
+            println!("skipped: no unified hierarchy is mounted");
+            return;
+        };
+        let group = mount.mount_point.join(format!("coracle-device-test-{}", std::process::id()));
+        std::fs::create_dir(&group).unwrap();
+        let program = DeviceProgram::new(&[
+            DeviceRule::allow(Kind::Char, Some(1), Some(3), Access::ALL),
+            DeviceRule::allow(
+                Kind::Char,
+                Some(1),
+                Some(5),
+                Access { read: true, write: false, mknod: false },
+            ),
+        ]);
+        let attached = program.attach(&group);
+        let script = format!(
+            "echo $$ >{}/cgroup.procs; (: </dev/null) && echo null; (: </dev/zero) && echo zero; \
+             (: >/dev/zero) || echo no-write; (: </dev/random) || echo no-random",
+            group.display()
+        );
+        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        // The shell has been reaped, so the group is empty.
+        std::fs::remove_dir(&group).unwrap();
+        attached.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, "null\nzero\nno-write\nno-random\n");
+    }
 }

@@ -172,9 +172,13 @@ impl Hierarchy {
         }
     }
 
-    /// Moves a process into the group.
+    /// Moves a process into the group, for the sake of its limits: the hierarchies with controllers.
     pub(crate) fn join(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
-        for directory in self.directories(group) {
+        let directories = match self {
+            Self::V1(v1) => v1.controller_directories(group),
+            Self::V2(v2) => vec![v2.path(group)],
+        };
+        for directory in directories {
             write(&directory.join("cgroup.procs"), &pid.to_string())?;
         }
         Ok(())
@@ -210,8 +214,9 @@ impl Hierarchy {
 
     /// Kills every process in the group and below it, and waits until they are gone.
     pub(crate) fn kill(&self, group: &Path) -> Result<(), CgroupError> {
-        if let Self::V2(v2) = self {
-            v2.kill(group);
+        match self {
+            Self::V1(v1) => v1.kill(group),
+            Self::V2(v2) => v2.kill(group),
         }
         // A process that forks while it is being killed shows up in the next round.
         for _ in 0..1000 {

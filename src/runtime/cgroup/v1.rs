@@ -1,9 +1,13 @@
 //! The v1 hierarchies: one per controller, or per set of co-mounted controllers.
+//!
+//! Where the unified hierarchy is mounted beside them, without controllers, it holds the groups as well: killing a
+//! group is one write there.
 
 use super::mountinfo::CgroupMount;
 use super::{
     CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, number, write, write_if_present,
 };
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Controllers that Coracle or libcontainer put processes into.
@@ -22,15 +26,27 @@ const CONTROLLERS: [&str; 12] = [
     "net_prio",
 ];
 
+/// What a container sees of the hierarchies.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// The name of each hierarchy's directory, and the container's group there.
+    pub(crate) shown: Vec<(OsString, PathBuf)>,
+    /// Controllers that share a hierarchy: the link's name, and the directory's.
+    pub(crate) links: Vec<(String, OsString)>,
+}
+
 /// The mounted controllers.
 #[derive(Debug, Clone)]
 pub(crate) struct V1 {
     /// (controller, mount point); co-mounted controllers share one.
     mounts: Vec<(&'static str, PathBuf)>,
+    /// The mount point of the unified hierarchy.
+    unified: Option<PathBuf>,
 }
 
 impl V1 {
     pub(super) fn from_mounts(mounts: &[CgroupMount]) -> Self {
+        let unified = mounts.iter().find(|m| m.unified).map(|m| m.mount_point.clone());
         let mounts = CONTROLLERS
             .iter()
             .filter_map(|controller| {
@@ -40,7 +56,7 @@ impl V1 {
                     .map(|m| (*controller, m.mount_point.clone()))
             })
             .collect();
-        Self { mounts }
+        Self { mounts, unified }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -55,12 +71,47 @@ impl V1 {
         self.mounts.iter().find(|(c, _)| *c == controller).map(|(_, m)| below(m, group))
     }
 
-    /// One directory per hierarchy, without repetition.
-    pub(super) fn directories(&self, group: &Path) -> Vec<PathBuf> {
+    /// The mount point of the unified hierarchy.
+    pub(crate) fn unified(&self) -> Option<&Path> {
+        self.unified.as_deref()
+    }
+
+    /// One directory per hierarchy with controllers, without repetition.
+    pub(super) fn controller_directories(&self, group: &Path) -> Vec<PathBuf> {
         let mut all: Vec<PathBuf> = self.mounts.iter().map(|(_, m)| below(m, group)).collect();
         all.sort();
         all.dedup();
         all
+    }
+
+    /// One directory per hierarchy.
+    pub(super) fn directories(&self, group: &Path) -> Vec<PathBuf> {
+        let mut all = self.controller_directories(group);
+        all.extend(self.unified.iter().map(|u| below(u, group)));
+        all
+    }
+
+    /// What a container of the group sees in `/sys/fs/cgroup`.
+    pub(crate) fn seen_by(&self, group: &Path) -> Seen {
+        let mut shown: Vec<(OsString, PathBuf)> = Vec::new();
+        let mut links = Vec::new();
+        for (controller, mount) in &self.mounts {
+            let Some(name) = mount.file_name() else { continue };
+            if !shown.iter().any(|(n, _)| n == name) {
+                shown.push((name.to_owned(), below(mount, group)));
+            }
+            if name != *controller {
+                links.push(((*controller).to_owned(), name.to_owned()));
+            }
+        }
+        Seen { shown, links }
+    }
+
+    /// Kills all in the group at once where the kernel can (5.14) and the unified hierarchy is there.
+    pub(super) fn kill(&self, group: &Path) {
+        if let Some(unified) = &self.unified {
+            let _ = std::fs::write(below(unified, group).join("cgroup.kill"), "1");
+        }
     }
 
     pub(super) fn create(

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// More rotated files than this are not looked for.
-const MAX_FILES: u32 = 1000;
+pub(super) const MAX_FILES: u32 = 1000;
 /// A line of the file is at most this long: 16 KiB of text, each byte escaped.
 const MAX_LINE: u64 = 256 << 10;
 
@@ -168,13 +168,13 @@ impl LogReader {
 
 fn count_lines(file: &mut BufReader<File>) -> io::Result<usize> {
     let mut count = 0;
-    let mut buffer = [0; 32 << 10];
+    let mut buffer = [0; 16 << 10];
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
             break;
         }
-        count += buffer[..read].iter().filter(|b| **b == b'\n').count();
+        count += buffer[..read].split(|b| *b == b'\n').count() - 1;
     }
     file.seek(SeekFrom::Start(0))?;
     Ok(count)

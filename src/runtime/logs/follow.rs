@@ -1,7 +1,8 @@
 //! Following a log as it grows, across rotation.
 
-use super::directory::{Beginning, LogError, LogReader};
+use super::directory::{Beginning, LogError, LogReader, MAX_FILES};
 use super::line::LogLine;
+use super::writer::numbered;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::fs::{self, File};
 use std::io;
@@ -82,24 +83,34 @@ impl LogFollower {
         }
     }
 
-    /// True when there is a newer file than the one that is read. More than one rotation between two reads loses
-    /// what was rotated away meanwhile, no more.
+    /// True when there are newer files than the one that is read; they are read next.
     fn reopen(&mut self) -> Result<bool, LogError> {
         let error = |source| LogError { path: self.path.clone(), source };
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(error(e)),
-        };
         let identity = |file: &File| file.metadata().map(|m| (m.dev(), m.ino()));
-        let new = identity(&file).map_err(error)?;
-        let same = match self.reader.current() {
-            Some(current) => identity(current).map_err(error)? == new,
-            None => false,
-        };
-        if !same {
+        let current = self.reader.current().map(identity).transpose().map_err(error)?;
+        let mut newer = Vec::new();
+        let mut seen = Vec::new();
+        // From the newest to the one that is read now. A rotation meanwhile shows a file twice, but hides none.
+        for number in 0..MAX_FILES {
+            let file = match File::open(numbered(&self.path, number)) {
+                Ok(file) => file,
+                Err(e) if e.kind() == io::ErrorKind::NotFound && number == 0 => continue,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+                Err(e) => return Err(error(e)),
+            };
+            let this = identity(&file).map_err(error)?;
+            if Some(this) == current {
+                break;
+            }
+            if !seen.contains(&this) {
+                seen.push(this);
+                newer.push(file);
+            }
+        }
+        let found = !newer.is_empty();
+        for file in newer.into_iter().rev() {
             self.reader.append(file);
         }
-        Ok(!same)
+        Ok(found)
     }
 }

@@ -9,6 +9,7 @@ use crate::runtime::process::{ContainerExecutor, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
 use crate::runtime::{layout, spec};
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::container::init_builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::ForkResult;
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -73,7 +74,15 @@ fn create(order: Order) -> Result<i32, Failure> {
         .map_err(at(Stage::Create, "cannot mount the root file system"))?;
     let group = order.group.join(launch.container.as_str());
     let absolute_group = Path::new("/").join(&group);
-    let built = spec::build(launch, &rootfs, &directory, &absolute_group).map_err(|error| {
+    let view = directory.join("cgroup");
+    let built = spec::build(&spec::Input {
+        launch,
+        rootfs: &rootfs,
+        directory: &directory,
+        cgroup: &absolute_group,
+        cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
+    })
+    .map_err(|error| {
         let stage = match error {
             spec::SpecError::Volume { .. } => Stage::Resources,
             _ => Stage::Create,
@@ -87,6 +96,17 @@ fn create(order: Order) -> Result<i32, Failure> {
         .create_task(&order.group, &built.task_limits)
         .and_then(|()| order.hierarchy.create_container(&group, &built.limits, &built.devices))
         .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
+    if let Hierarchy::V1(_) = order.hierarchy {
+        let writable = launch.definition.privileged == Some(true);
+        super::cgroup_view::prepare(&order.hierarchy, &group, &view, writable)
+            .map_err(at(Stage::Resources, "cannot show the control groups"))?;
+        order
+            .hierarchy
+            .join(&group, std::process::id())
+            .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
+        super::cgroup_view::cover(&order.hierarchy)
+            .map_err(at(Stage::Resources, "cannot cover the control groups"))?;
+    }
 
     let (mut errors, error_end) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(read, write)| (File::from(read), write))
@@ -116,7 +136,7 @@ fn create(order: Order) -> Result<i32, Failure> {
                 .with_detach(true)
                 .as_sibling(true)
         })
-        .and_then(|builder| builder.build())
+        .and_then(InitContainerBuilder::build)
         .and_then(|mut container| container.start().map(|()| container));
     // Ours; the init process has its own, which closes when it executes the program.
     drop(error_end);

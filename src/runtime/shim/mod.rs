@@ -15,6 +15,7 @@
 //! The agent makes the socket and hands it over as standard input, so it can be connected to at once, and a refused
 //! connection means that there is no shim.
 
+mod cgroup_view;
 mod connection;
 mod creator;
 mod overlay;

@@ -21,7 +21,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 /// Read from a pipe at once.
-const CHUNK: usize = 32 << 10;
+const CHUNK: usize = 16 << 10;
 
 /// Who asked: connection and request.
 #[derive(Debug, Clone, Copy)]
@@ -247,7 +247,7 @@ impl Shim {
         }
     }
 
-    fn fail(&mut self, asker: Asker, stage: Stage, reason: impl ToString) {
+    fn fail(&mut self, asker: Asker, stage: Stage, reason: impl std::fmt::Display) {
         let failure = Failure::new(stage, reason);
         self.answer(asker, &Message::Failed { id: asker.id, failure });
     }
@@ -475,9 +475,10 @@ impl Shim {
             });
             if let Some(name) = running {
                 self.exited(&name, code);
-            } else if !self.probe_ended(pid, code)
-                && !(self.creations.is_empty() && self.probes.is_empty())
-            {
+                continue;
+            }
+            let expected = !self.creations.is_empty() || !self.probes.is_empty();
+            if !self.probe_ended(pid, code) && expected {
                 self.strays.push((pid, code));
             }
         }
@@ -598,10 +599,9 @@ impl Shim {
         let now = sys::now();
         for probe in self.probes.iter_mut().filter(|p| !p.timed_out && p.deadline <= now) {
             probe.timed_out = true;
-            match probe.command {
-                Some(pid) => kill_session(pid),
-                // Not there yet; it is killed when its number is known.
-                None => {}
+            // One that is not there yet is killed when its number is known.
+            if let Some(pid) = probe.command {
+                kill_session(pid);
             }
         }
     }

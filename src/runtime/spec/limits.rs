@@ -128,7 +128,6 @@ mod tests {
             name: Some(name.into()),
             soft_limit: Some(soft),
             hard_limit: Some(hard),
-            ..Ulimit::default()
         };
         let error = rlimit(&ulimit("nofile", 1, i64::MAX), false).unwrap_err();
         assert!(error.contains("nofile") && error.contains("CAP_SYS_RESOURCE"), "{error}");

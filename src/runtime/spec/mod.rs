@@ -86,13 +86,23 @@ const MASKED: [&str; 12] = [
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Builds everything; `rootfs` is mounted, generated files go to `directory`.
-pub(crate) fn build(
-    launch: &LaunchFile,
-    rootfs_path: &Path,
-    directory: &Path,
-    cgroup: &Path,
-) -> Result<Built, SpecError> {
+/// What [`build`] works from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Input<'a> {
+    pub(crate) launch: &'a LaunchFile,
+    /// The mounted root file system.
+    pub(crate) rootfs: &'a Path,
+    /// Takes generated files.
+    pub(crate) directory: &'a Path,
+    /// The container's control group.
+    pub(crate) cgroup: &'a Path,
+    /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
+    pub(crate) cgroup_view: Option<&'a Path>,
+}
+
+/// Builds everything.
+pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
+    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
     let network = network(launch)?;
@@ -115,9 +125,9 @@ pub(crate) fn build(
     let linux_parameters = definition.linux_parameters.as_ref();
     let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
         .map_err(SpecError::Invalid)?;
-    let privileges = privileges(launch, network == Network::None)?;
+    let allowed = privileges(launch, network == Network::None)?;
 
-    let mut all_mounts = mounts::standard(launch);
+    let mut all_mounts = mounts::standard(launch, cgroup_view);
     let shares_host = network == Network::Host;
     all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
     all_mounts.extend(mounts::of_definition(launch)?);
@@ -165,7 +175,7 @@ pub(crate) fn build(
         task_limits: limits::task(launch),
         limits: limits::container(definition),
         devices: devices.rules,
-        privileges,
+        privileges: allowed,
         program,
     })
 }
@@ -179,8 +189,8 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
     let options = security_options(launch)?;
     let filter =
         (!privileged && !options.unconfined).then(|| seccomp::default_filter(&capabilities));
-    let no_new_privileges = options.no_new_privileges;
-    Ok(Privileges { capabilities, no_new_privileges, filter, loopback })
+    let never_more = options.no_new_privileges;
+    Ok(Privileges { capabilities, never_more, filter, loopback })
 }
 
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
@@ -256,10 +266,12 @@ fn security_options(launch: &LaunchFile) -> Result<SecurityOptions, SpecError> {
             "no-new-privileges" | "no-new-privileges:true" | "no-new-privileges=true" => {
                 options.no_new_privileges = true;
             }
-            "no-new-privileges:false" | "no-new-privileges=false" => {}
             "seccomp:unconfined" | "seccomp=unconfined" => options.unconfined = true,
             // Nothing confines by AppArmor here, so there is nothing to lift.
-            "apparmor:unconfined" | "apparmor=unconfined" => {}
+            "no-new-privileges:false"
+            | "no-new-privileges=false"
+            | "apparmor:unconfined"
+            | "apparmor=unconfined" => {}
             other => {
                 return Err(SpecError::Unsupported(format!("dockerSecurityOptions {other:?}")));
             }

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 const SHM_MIB: i64 = 64;
 
 /// What every container gets.
-pub(crate) fn standard(launch: &LaunchFile) -> Vec<Value> {
+pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<Value> {
     let definition = &launch.definition;
     let privileged = definition.privileged == Some(true);
     let shm = definition
@@ -32,7 +32,13 @@ pub(crate) fn standard(launch: &LaunchFile) -> Vec<Value> {
             &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", access]),
-        mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", access]),
+        match cgroup_view {
+            // Its mounts are read-only or not already.
+            Some(view) => bind(view, Path::new("/sys/fs/cgroup"), &["rbind", "rprivate"]),
+            None => {
+                mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", access])
+            }
+        },
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     if launch.ipc_mode.as_deref() == Some("host") {
@@ -85,7 +91,7 @@ pub(crate) fn network_files(
         fs::write(&path, text).map_err(|source| SpecError::File { path: path.clone(), source })?;
         Ok(path)
     };
-    let extra: String = definition
+    let extra: Vec<String> = definition
         .extra_hosts
         .iter()
         .flatten()
@@ -94,6 +100,7 @@ pub(crate) fn network_files(
             format!("{}\t{}\n", address.unwrap_or_default(), name.unwrap_or_default())
         })
         .collect();
+    let extra = extra.concat();
     let of_host = |name: &str| fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
     let hosts = if shares_host && extra.is_empty() && Path::new("/etc/hosts").exists() {
         PathBuf::from("/etc/hosts")
@@ -124,17 +131,17 @@ pub(crate) fn network_files(
 }
 
 fn resolv_conf(host: &str, servers: &[String], domains: &[String]) -> String {
-    let replaced = |line: &&str| {
-        let keyword = line.split_whitespace().next().unwrap_or_default();
-        !(keyword == "nameserver" && !servers.is_empty()
-            || matches!(keyword, "search" | "domain") && !domains.is_empty())
+    let kept = |line: &&str| match line.split_whitespace().next().unwrap_or_default() {
+        "nameserver" => servers.is_empty(),
+        "search" | "domain" => domains.is_empty(),
+        _ => true,
     };
-    let mut text: String = host.lines().filter(replaced).map(|l| format!("{l}\n")).collect();
+    let mut text: String = host.lines().filter(kept).flat_map(|l| [l, "\n"]).collect();
     if !domains.is_empty() {
-        text.push_str(&format!("search {}\n", domains.join(" ")));
+        text = format!("{text}search {}\n", domains.join(" "));
     }
     for server in servers {
-        text.push_str(&format!("nameserver {server}\n"));
+        text = format!("{text}nameserver {server}\n");
     }
     text
 }

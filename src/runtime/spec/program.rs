@@ -94,7 +94,6 @@ mod tests {
             environment: Some(vec![KeyValuePair {
                 name: Some("MODE".into()),
                 value: Some("b=c".into()),
-                ..KeyValuePair::default()
             }]),
             ..ContainerDefinition::default()
         };
