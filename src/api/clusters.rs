@@ -86,7 +86,7 @@ fn one(engine: &Handle, reply: Reply) -> Result<Value, ApiError> {
     engine.read(|world| {
         let cluster = world.clusters.get(&name).ok_or_else(ApiError::cluster_not_found)?;
         let show = render::cluster::Include { settings: true, tags: true, ..Default::default() };
-        Ok(json!({ "cluster": render::cluster::cluster(world, cluster, &show) }))
+        Ok(json!({ "cluster": render::cluster::cluster(world, cluster, show) }))
     })
 }
 
@@ -116,7 +116,7 @@ pub(super) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError>
             }
             let name = identifiers::cluster(Some(text)).ok();
             match name.as_ref().and_then(|name| world.clusters.get(name)) {
-                Some(cluster) => clusters.push(render::cluster::cluster(world, cluster, &include)),
+                Some(cluster) => clusters.push(render::cluster::cluster(world, cluster, include)),
                 None => failures.push(Failure::missing(match &name {
                     Some(name) => world.settings.scope.cluster(name),
                     None => world.settings.scope.arn(format_args!("cluster/{text}")),

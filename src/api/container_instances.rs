@@ -30,14 +30,12 @@ pub(super) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError>
         for text in &input.container_instances {
             let (in_cluster, id) = identifiers::container_instance(text)?;
             let instance = world.container_instances.get(&id);
-            match instance
-                .filter(|i| i.cluster == cluster && in_cluster.is_none_or(|c| c == cluster))
-            {
-                Some(instance) => {
-                    found.push(render::container_instance::instance(world, instance, tags, health))
-                }
-                None => failures
-                    .push(Failure::missing(world.settings.scope.container_instance(&cluster, &id))),
+            let here = in_cluster.is_none_or(|c| c == cluster);
+            if let Some(instance) = instance.filter(|i| here && i.cluster == cluster) {
+                found.push(render::container_instance::instance(world, instance, tags, health));
+            } else {
+                let arn = world.settings.scope.container_instance(&cluster, &id);
+                failures.push(Failure::missing(arn));
             }
         }
         Ok(json!({ "containerInstances": found, "failures": failures }))

@@ -45,6 +45,6 @@ pub(super) async fn call(
         "PutAccountSettingDefault" => account_settings::put_default(engine, input).await,
         "DeleteAccountSetting" => account_settings::delete(engine, input).await,
 
-        _ => unavailable::answer(engine, operation, input),
+        _ => unavailable::answer(engine, operation, &input),
     }
 }

@@ -149,7 +149,7 @@ mod tests {
         assert!(
             next.page(
                 &"a",
-                vec!["1", "2"].iter().map(ToString::to_string).collect::<Vec<String>>(),
+                ["1", "2"].iter().map(ToString::to_string).collect::<Vec<String>>(),
                 Order::Ascending,
                 PAGE
             )

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// As many connections are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
 /// How long requests in progress may take once the server is to end.

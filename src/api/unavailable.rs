@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(super) fn answer(
     engine: &Handle,
     operation: &Operation,
-    input: Value,
+    input: &Value,
 ) -> Result<Value, ApiError> {
     let cluster = input["cluster"].as_str();
     let list = match operation.name {
@@ -23,7 +23,7 @@ pub(super) fn answer(
         "ListGatewayClusterAssociations" => "gatewayClusterAssociations",
         "ListDaemons" => "daemonSummariesList",
         "ListDaemonTaskDefinitions" => "daemonTaskDefinitions",
-        "DescribeServices" => return missing_services(engine, cluster, &input),
+        "DescribeServices" => return missing_services(engine, cluster, input),
         "UpdateService" | "DeleteService" => {
             engine.read(|w| identifiers::active_cluster(w, cluster))?;
             return Err(clusters::service_not_found());

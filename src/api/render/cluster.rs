@@ -28,7 +28,7 @@ impl Include {
 }
 
 /// A cluster as DescribeClusters shows it.
-pub(crate) fn cluster(world: &World, cluster: &Cluster, include: &Include) -> Value {
+pub(crate) fn cluster(world: &World, cluster: &Cluster, include: Include) -> Value {
     let count = |status: TaskStatus, launch_type: Option<&str>| {
         let matches = |t: &&crate::model::Task| {
             t.cluster == cluster.name

@@ -3,6 +3,7 @@
 use super::tags;
 use crate::model::{ContainerInstance, Task, TaskStatus};
 use crate::plan::World;
+use crate::plan::command::placement::Needs;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ pub(crate) fn instance(
         world.tasks.values().filter(|t| t.container_instance == instance.id).collect();
     let count = |status| tasks.iter().filter(|t| t.last_status == status).count();
     let capacity = &instance.capacity;
-    let used = used(world, &tasks);
+    let used = used(world, instance);
     let with = |reserved: &[u16], used: &BTreeSet<u16>| -> BTreeSet<u16> {
         reserved.iter().chain(used).copied().collect()
     };
@@ -33,8 +34,8 @@ pub(crate) fn instance(
     object.insert(
         "registeredResources".into(),
         resources(
-            i64::from(capacity.cpu),
-            i64::from(capacity.memory),
+            u64::from(capacity.cpu),
+            u64::from(capacity.memory),
             &with(&capacity.reserved_ports, &none),
             &with(&capacity.reserved_ports_udp, &none),
         ),
@@ -42,8 +43,8 @@ pub(crate) fn instance(
     object.insert(
         "remainingResources".into(),
         resources(
-            i64::from(capacity.cpu) - used.cpu,
-            i64::from(capacity.memory) - used.memory,
+            u64::from(capacity.cpu).saturating_sub(used.cpu),
+            u64::from(capacity.memory).saturating_sub(used.memory),
             &with(&capacity.reserved_ports, &used.ports),
             &with(&capacity.reserved_ports_udp, &used.ports_udp),
         ),
@@ -61,51 +62,38 @@ pub(crate) fn instance(
     Value::Object(object)
 }
 
-/// What the tasks on a box take of it.
+/// What is assigned to a box takes of it, as placement counts it.
 #[derive(Default)]
 struct Used {
-    cpu: i64,
-    memory: i64,
+    cpu: u64,
+    memory: u64,
     ports: BTreeSet<u16>,
     ports_udp: BTreeSet<u16>,
 }
 
-fn used(world: &World, tasks: &[&Task]) -> Used {
+fn used(world: &World, instance: &ContainerInstance) -> Used {
     let mut used = Used::default();
-    for task in tasks.iter().filter(|t| t.last_status != TaskStatus::Stopped) {
-        let Some(definition) = world.task_definitions.get(&task.task_definition) else { continue };
-        let of_task = |text: Option<&String>| text.and_then(|t| t.parse::<i64>().ok());
-        let (mut cpu, mut memory) = (0, 0);
-        for container in definition.containers() {
-            let given = task.overrides.container_overrides.iter().flatten();
-            let overridden = given.into_iter().find(|o| o.name == container.name);
-            let of_override = |get: fn(&crate::model::task::ContainerOverride) -> Option<i64>| {
-                overridden.and_then(get)
-            };
-            cpu += of_override(|o| o.cpu).or(container.cpu).unwrap_or(0);
-            memory += of_override(|o| o.memory_reservation)
-                .or(container.memory_reservation)
-                .or(of_override(|o| o.memory))
-                .or(container.memory)
-                .unwrap_or(0);
-            for mapping in container.port_mappings.iter().flatten() {
-                let port = mapping.host_port.filter(|p| *p != 0).or(mapping.container_port);
-                if let Some(port) = port.and_then(|p| u16::try_from(p).ok()) {
-                    match mapping.protocol.as_deref() {
-                        Some("udp") => used.ports_udp.insert(port),
-                        _ => used.ports.insert(port),
-                    };
-                }
+    let here = world.assignments.values().filter(|a| a.container_instance == instance.id);
+    for assignment in here {
+        let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
+            continue;
+        };
+        let needs = Needs::of(&definition.content, &assignment.overrides);
+        used.cpu += needs.cpu;
+        used.memory += needs.memory;
+        for (port, udp) in needs.ports {
+            if udp {
+                used.ports_udp.insert(port);
+            } else {
+                used.ports.insert(port);
             }
         }
-        used.cpu += of_task(task.cpu.as_ref()).unwrap_or(cpu);
-        used.memory += of_task(task.memory.as_ref()).unwrap_or(memory);
     }
     used
 }
 
-fn resources(cpu: i64, memory: i64, ports: &BTreeSet<u16>, ports_udp: &BTreeSet<u16>) -> Value {
-    let number = |name: &str, value: i64| json!({ "name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value });
+fn resources(cpu: u64, memory: u64, ports: &BTreeSet<u16>, ports_udp: &BTreeSet<u16>) -> Value {
+    let number = |name: &str, value: u64| json!({ "name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value });
     let set = |name: &str, ports: &BTreeSet<u16>| {
         let texts: Vec<String> = ports.iter().map(ToString::to_string).collect();
         json!({

@@ -64,13 +64,13 @@ impl Walk {
                     return Err(mismatch(shape, "NUMBER_VALUE", path));
                 };
                 *number = Number::from(whole);
-                self.bounds(whole < *low, whole > *high, number, (low, high), path)
+                Self::bounds(whole < *low, whole > *high, number, (low, high), path)
             }
             (Shape::Double(low, high), Value::Number(number)) => {
                 let Some(float) = number.as_f64() else {
                     return Err(mismatch(shape, "NUMBER_VALUE", path));
                 };
-                self.bounds(float < *low, float > *high, number, (low, high), path)
+                Self::bounds(float < *low, float > *high, number, (low, high), path)
             }
             (_, Value::Null) => {
                 Err(ApiError::invalid(format!("{path} cannot contain a null value.")))
@@ -119,7 +119,6 @@ impl Walk {
     }
 
     fn bounds<N: fmt::Display>(
-        &self,
         below: bool,
         above: bool,
         number: &Number,

@@ -68,12 +68,10 @@ pub(super) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError>
         for text in &input.tasks {
             let (in_cluster, id) = identifiers::task(text)?;
             let task = world.tasks.get(&id).filter(|task| task.cluster == cluster);
-            match task.filter(|_| in_cluster.as_ref().is_none_or(|c| *c == cluster)) {
+            let place = in_cluster.as_ref().unwrap_or(&cluster);
+            match task.filter(|_| *place == cluster) {
                 Some(task) => tasks.push(render::task::task(world, task, with_tags)),
-                None => {
-                    let cluster = in_cluster.as_ref().unwrap_or(&cluster);
-                    failures.push(Failure::missing(world.settings.scope.task(cluster, &id)));
-                }
+                None => failures.push(Failure::missing(world.settings.scope.task(place, &id))),
             }
         }
         Ok(json!({ "tasks": tasks, "failures": failures }))
