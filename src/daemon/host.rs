@@ -57,7 +57,7 @@ pub(super) fn image_options(config: &Config) -> image::Options {
         mirrors: mirrors.filter(|(_, mirrors)| !mirrors.is_empty()).collect(),
         certificate_authorities: registries
             .iter()
-            .filter_map(|(_, registry)| registry.ca_file.clone())
+            .filter_map(|(host, registry)| Some((host.clone(), registry.ca_file.clone()?)))
             .collect(),
         docker_configs: vec![config.docker_config.clone()],
     }

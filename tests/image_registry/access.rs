@@ -149,13 +149,16 @@ async fn tls_with_a_certificate_authority_of_our_own() {
     // Loopback is spoken to without TLS unless a URL says otherwise.
     let name = format!("{}/a", plain.address);
     let url = format!("https://{}", registry.address);
-    let options = |authorities: &[PathBuf]| Options {
+    let options = |authority: Option<PathBuf>| Options {
         mirrors: [(plain.address.clone(), vec![url.clone()])].into(),
-        certificate_authorities: authorities.to_vec(),
+        certificate_authorities: authority
+            .map(|file| (plain.address.clone(), file))
+            .into_iter()
+            .collect(),
         ..Options::default()
     };
-    let trusting = ImageStore::open(&state.path().join("1"), options(&[certificate])).unwrap();
-    let doubting = ImageStore::open(&state.path().join("2"), options(&[])).unwrap();
+    let trusting = ImageStore::open(&state.path().join("1"), options(Some(certificate))).unwrap();
+    let doubting = ImageStore::open(&state.path().join("2"), options(None)).unwrap();
     plain.stop();
     assert_eq!(trusting.pull(&name, |_| {}).await.unwrap().as_str(), manifest.to_string());
     assert!(doubting.pull(&name, |_| {}).await.is_err());

@@ -39,8 +39,9 @@ pub struct Options {
     pub insecure: BTreeSet<String>,
     /// Registry (as [`Reference::registry`] names it) to mirrors that are asked first: `https://host/prefix` or `host:port`.
     pub mirrors: BTreeMap<String, Vec<String>>,
-    /// PEM files with certificate authorities to trust beside the system's.
-    pub certificate_authorities: Vec<PathBuf>,
+    /// Registry (as [`Reference::registry`] names it) to a PEM file with the certificate authorities that are trusted
+    /// beside the system's when images of this registry are pulled, from it or a mirror.
+    pub certificate_authorities: BTreeMap<String, PathBuf>,
     /// Files with credentials in the format of Docker's `config.json`; the first that knows a registry is used.
     pub docker_configs: Vec<PathBuf>,
 }

@@ -102,7 +102,8 @@ async fn from_endpoint(
             .map_err(|source| PullError::Auth { image: about.to_string(), source })
     })
     .await?;
-    let client = Client::new(shared.options.certificate_authorities.clone());
+    let authorities = shared.options.certificate_authorities.get(image.registry());
+    let client = Client::new(authorities.cloned().into_iter().collect());
     let pull = Pull {
         shared: shared.clone(),
         session: Arc::new(Session::new(client, endpoint, image.clone(), credentials)),
