@@ -19,6 +19,7 @@ mod cgroup;
 mod error;
 mod event;
 mod handle;
+mod init;
 mod launch;
 mod layout;
 mod link;
