@@ -307,3 +307,71 @@ async fn several_containers_share_a_task_and_one_can_run_again() {
     assert_eq!(host.exit(&first).await.0, Some(137));
     host.close(&["t1"]).await;
 }
+
+/// The agent dies at some point of a start; the next one starts the same run again, and it runs once.
+#[tokio::test]
+async fn a_start_that_is_cut_off_can_be_repeated() {
+    let Some(mut host) = open() else { return };
+    for round in 0..20_u64 {
+        let task = format!("t{round}");
+        let run = run_of(&task, "main", &format!("{task}-1"));
+        let mut definition = shell("echo ran >>/host/count; exit 0");
+        definition.mount_points = Some(vec![coracle::model::task_definition::MountPoint {
+            source_volume: Some("host".into()),
+            container_path: Some("/host".into()),
+            read_only: Some(false),
+        }]);
+        let shared = host.dir.path().join(&task);
+        let mut launch = host.launch(&run, definition);
+        launch.start.volumes = vec![coracle::model::task_definition::Volume {
+            name: Some("host".into()),
+            host: Some(coracle::model::task_definition::HostVolumeProperties {
+                source_path: Some(shared.to_str().unwrap().into()),
+            }),
+            ..Default::default()
+        }];
+        let (first, first_events) =
+            connect(host.dir.path(), &host.cgroup_parent, LogDefaults::default()).unwrap();
+        // Somewhere between nothing done and all done.
+        let cut = Duration::from_micros(round * 1500);
+        let _ = tokio::time::timeout(cut, first.start(launch.clone())).await;
+        drop((first, first_events));
+        host.runtime.scan().await.unwrap();
+        host.runtime.start(launch).await.unwrap();
+        let ran = shared.join("count");
+        let exited = host.dir.path().join(format!("state/tasks/{task}/main.exit"));
+        // It may have ended before this agent could see it; then the record says so.
+        while !exited.exists() {
+            host.event().await;
+        }
+        assert_eq!(fs::read_to_string(&ran).unwrap(), "ran\n", "round {round}");
+        host.runtime.release(&run.task).await.unwrap();
+        assert_eq!(host.control_groups(&task), Vec::<std::path::PathBuf>::new());
+    }
+    host.close(&[]).await;
+}
+
+#[tokio::test]
+async fn many_tasks_at_once_leave_nothing_behind() {
+    let Some(host) = open() else { return };
+    let starts = (0..12).map(|number| {
+        let run = run_of(&format!("t{number}"), "main", &format!("t{number}-1"));
+        let launch = host.launch(&run, shell("sleep 1000"));
+        let runtime = host.runtime.clone();
+        tokio::spawn(async move { runtime.start(launch).await })
+    });
+    for start in starts.collect::<Vec<_>>() {
+        start.await.unwrap().unwrap();
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ours = host.dir.path().to_str().unwrap();
+    assert!(!mounts.contains(ours), "no mount of a container shows on the host");
+    let tasks: Vec<String> = (0..12).map(|number| format!("t{number}")).collect();
+    let directory = host.dir.path().to_owned();
+    let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
+    for task in &tasks {
+        host.runtime.release(&TaskId::new(*task).unwrap()).await.unwrap();
+    }
+    assert_eq!(fs::read_dir(directory.join("run/tasks")).unwrap().count(), 0);
+    host.close(&tasks).await;
+}

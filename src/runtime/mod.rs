@@ -5,12 +5,12 @@
 //!
 //! | part | what it is for |
 //! | --- | --- |
-//! | [`handle`], [`link`], [`resources`] | the agent's side: start, signal, probe, scan, release |
+//! | `handle`, `link`, `resources` | the agent's side: start, signal, probe, scan, release |
 //! | [`shim`] | the task's parent process, its creator and its probes |
-//! | [`spec`] | from a container definition to limits, mounts, user, privileges |
-//! | [`cgroup`], [`seccomp`], [`capability`] | the kernel's fences, which libcontainer leaves to us |
+//! | `spec` | from a container definition to limits, mounts, user, privileges |
+//! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
 //! | [`logs`] | output on disk, and reading it |
-//! | [`seal`] | the handle that shims are executed from (CVE-2019-5736) |
+//! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
 //!
 //! It does not pull images, plan or restart; it knows nothing of the store.
 
@@ -19,6 +19,7 @@ mod cgroup;
 mod error;
 mod event;
 mod handle;
+mod init;
 mod launch;
 mod layout;
 mod link;

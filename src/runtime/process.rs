@@ -27,6 +27,8 @@ pub(crate) struct Privileges {
     pub(crate) never_more: bool,
     /// None for a privileged container.
     pub(crate) filter: Option<seccomp::Filter>,
+    /// A small init stays as the first process.
+    pub(crate) init: bool,
     /// The network namespace is new, and its loopback still down.
     pub(crate) loopback: bool,
 }
@@ -56,6 +58,8 @@ pub(crate) enum ExecError {
     Capabilities(#[from] caps::errors::CapsError),
     #[error("cannot load the seccomp filter: {0}")]
     Seccomp(io::Error),
+    #[error("cannot start the init process: {0}")]
+    Init(io::Error),
     #[error("cannot forbid new privileges: {0}")]
     NoNewPrivileges(io::Error),
 }
@@ -118,6 +122,9 @@ impl Program {
             filter.load().map_err(ExecError::Seccomp)?;
         }
         capability::keep_only(&privileges.capabilities, root)?;
+        if privileges.init {
+            super::init::fork_program().map_err(ExecError::Init)?;
+        }
         match nix::unistd::execve(&file, &args, &env) {
             Ok(never) => Ok(never),
             Err(errno) => Err(ExecError::Exec { program, source: errno.into() }),

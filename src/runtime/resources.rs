@@ -113,7 +113,8 @@ impl Resources {
         create_private(&state)?;
         create_private(&run)?;
         let path = self.layout.task_file(task);
-        record::write(&path, &TaskRecord { generation })
+        // Not worth waiting for the disk: after a power cut there is no shim that it could tell of.
+        record::write_volatile(&path, &TaskRecord { generation })
             .map_err(|source| RuntimeError::File { path, source })?;
         socket::listen(&run, layout::SOCKET)
             .map(OwnedFd::from)

@@ -2,7 +2,7 @@
 //!
 //! Lines are those of Docker's `json-file` driver, `{"log":…,"stream":…,"time":…}`, so that the tools for those read
 //! ours. Every log driver but `none` ends here: a box keeps its own logs whatever forwards them. Files rotate by size
-//! to `.1`, `.2`, … The shim writes ([`writer`]); the agent and the command line read ([`LogDirectory`]).
+//! to `.1`, `.2`, … The shim writes (`writer`); the agent and the command line read ([`LogDirectory`]).
 
 mod directory;
 mod follow;

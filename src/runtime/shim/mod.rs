@@ -2,7 +2,7 @@
 //!
 //! One thread, no async runtime, a few tens of kilobytes of its own. It outlives the agent: it pumps output into the
 //! log files, reaps, and writes each exit down durably before it tells anybody. It never calls libcontainer, which
-//! changes its caller for good; a short-lived forked [`creator`] does, in a mount namespace of its own. So no mount
+//! changes its caller for good; a short-lived forked `creator` does, in a mount namespace of its own. So no mount
 //! ever shows on the host, and none is left behind: the root file system lives as long as the container.
 //!
 //! ```text

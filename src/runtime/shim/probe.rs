@@ -100,8 +100,9 @@ fn enter(order: Order) -> Result<i32, Failure> {
     let launch: LaunchFile =
         record::read(&order.launch).map_err(resources("launch.json"))?.ok_or_else(missing)?;
     let own_network = config.linux.namespaces.iter().any(|n| n.r#type == "network");
-    let privileges = spec::privileges(&launch, own_network)
+    let mut privileges = spec::privileges(&launch, own_network)
         .map_err(|e| Failure::new(Stage::Create, chain(&e)))?;
+    privileges.init = false;
     let program = Program { args: order.command, env: config.process.env };
     order
         .hierarchy

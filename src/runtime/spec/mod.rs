@@ -190,7 +190,8 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
     let filter =
         (!privileged && !options.unconfined).then(|| seccomp::default_filter(&capabilities));
     let never_more = options.no_new_privileges;
-    Ok(Privileges { capabilities, never_more, filter, loopback })
+    let init = linux.and_then(|l| l.init_process_enabled) == Some(true);
+    Ok(Privileges { capabilities, never_more, filter, init, loopback })
 }
 
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
@@ -216,9 +217,6 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     }
     if definition.pseudo_terminal == Some(true) {
         return unsupported("pseudoTerminal");
-    }
-    if definition.linux_parameters.as_ref().is_some_and(|l| l.init_process_enabled == Some(true)) {
-        return unsupported("linuxParameters.initProcessEnabled");
     }
     for (name, mode, known) in [
         ("pidMode", &launch.pid_mode, &["host"][..]),
