@@ -41,7 +41,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     }
     worker_threads()?.block_on(async {
         let started = start(&config, &config.state_dir, Some(config.listen)).await?;
-        let Started { handle, listeners, keys } = started;
+        let Started { handle, listeners, keys, .. } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
@@ -59,6 +59,7 @@ struct Started {
     handle: Handle,
     listeners: Listeners,
     keys: Arc<Keys>,
+    runtime: Runtime,
 }
 
 /// The multi-threaded runtime of the agent: two workers, whatever the number of cores.
@@ -100,11 +101,12 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
-    let handle = engine::start(Parts { store, runtime, events, images, settings, boot })?;
+    let handle =
+        engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
     handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
     let listeners = Listeners::bind(listen, &config.socket()).await?;
-    Ok(Started { handle, listeners, keys })
+    Ok(Started { handle, listeners, keys, runtime })
 }
 
 /// Makes `dir` if it is missing; only its owner may look inside.

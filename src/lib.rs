@@ -6,8 +6,8 @@
 //!
 //! | layer | module | what it is for |
 //! | --- | --- | --- |
-//! | L8 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
-//! | L7 | [`cli`] | the commands, one file per verb |
+//! | L8 | [`cli`] | the commands, one file per verb |
+//! | L7 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
@@ -18,8 +18,8 @@
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
 //! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random and signals |
 //!
-//! `runtime` and `image` do not know each other: `engine` joins them. `api` and `cli` see the engine only
-//! through its handle. Nothing below `cli` prints. `plan` has no I/O, no clock, no randomness, no async.
+//! `runtime` and `image` do not know each other: `engine` joins them. `api` sees the engine only through its
+//! handle, and `cli` is a client of the API's socket. Nothing below `cli` prints. `plan` has no I/O, no clock, no randomness, no async.
 //!
 //! The flow of one request: `api` turns bytes into a [`plan::Command`]; the engine applies it to the
 //! [`plan::World`] (pure), plans (pure), commits the changes in one LMDB transaction, answers, and only then

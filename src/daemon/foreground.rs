@@ -26,7 +26,8 @@ impl Foreground {
     /// # Errors
     /// When the kernel or a privilege is missing, as for the agent.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let directories = Directories::make(config)?;
+        let directories = Directories::of(config);
+        // The directories are removed whenever they go out of scope, also when starting fails.
         let mut own = config.clone();
         let image_dir = if config.state_dir.join("images").is_dir() {
             config.state_dir.clone()
@@ -39,12 +40,13 @@ impl Foreground {
 
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
-        let Started { handle, listeners, keys } =
+        let Started { handle, listeners, keys, runtime: containers } =
             runtime.block_on(start(&own, &image_dir, None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
             api::serve(handle.clone(), listeners, keys, stop).await?;
-            stop_all_tasks(&handle).await
+            stop_all_tasks(&handle).await?;
+            containers.remove_cgroup_parent().await.context("cannot remove the cgroup")
         });
         Ok(Self { runtime, directories, finish, server })
     }
@@ -74,7 +76,7 @@ impl Foreground {
     }
 }
 
-/// The directories of one foreground run.
+/// The directories of one foreground run; removed when dropped.
 #[derive(Debug)]
 struct Directories {
     state: PathBuf,
@@ -82,17 +84,28 @@ struct Directories {
 }
 
 impl Directories {
-    fn make(config: &Config) -> anyhow::Result<Self> {
+    fn of(config: &Config) -> Self {
         let name = format!("coracle-run-{}", std::process::id());
         let run_parent = config.run_dir.parent().unwrap_or(Path::new("/run"));
-        Ok(Self { state: Path::new("/var/tmp").join(&name), run: run_parent.join(&name) })
+        Self { state: Path::new("/var/tmp").join(&name), run: run_parent.join(&name) }
     }
 
     fn remove(&self) -> anyhow::Result<()> {
         for dir in [&self.state, &self.run] {
-            std::fs::remove_dir_all(dir)
-                .with_context(|| format!("cannot remove {}", dir.display()))?;
+            match std::fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", dir.display()));
+                }
+                _ => {}
+            }
         }
         Ok(())
+    }
+}
+
+impl Drop for Directories {
+    fn drop(&mut self) {
+        // `finish` reports what cannot be removed; here an error is on its way already.
+        let _ = self.remove();
     }
 }

@@ -127,7 +127,7 @@ impl Writer {
     async fn round(&mut self, round: Round) -> Option<Timestamp> {
         let now = sys::now();
         let mut ids = Ids::from_seed(sys::seed());
-        let mut changes = Vec::new();
+        let (mut changes, mut reasons) = (Vec::new(), Vec::new());
         let mut answers: Vec<(Answer, Result<Reply, SubmitError>)> = Vec::new();
 
         let stepped = self.clock.stepped().map(|by| {
@@ -137,7 +137,10 @@ impl Writer {
         let observed = round.facts.iter().map(|fact| fact.observation.clone());
         for observation in stepped.into_iter().chain(observed) {
             match self.apply(Command::Observe(observation), now, &mut ids) {
-                Ok((more, _)) => changes.extend(more),
+                Ok(outcome) => {
+                    changes.extend(outcome.changes);
+                    reasons.extend(outcome.reasons);
+                }
                 Err(error) => tracing::error!(%error, "an observation was refused"),
             }
         }
@@ -146,15 +149,17 @@ impl Writer {
                 self.world.observed.images = self.images.names();
             }
             match self.apply(command, now, &mut ids) {
-                Ok((more, reply)) => {
-                    changes.extend(more);
-                    answers.push((answer, Ok(reply)));
+                Ok(outcome) => {
+                    changes.extend(outcome.changes);
+                    reasons.extend(outcome.reasons);
+                    answers.push((answer, Ok(outcome.reply)));
                 }
                 Err(error) => answers.push((answer, Err(error.into()))),
             }
         }
         let plan = self.plan(now, &mut ids);
         changes.extend(plan.changes);
+        reasons.extend(plan.reasons);
 
         if let Err(error) = self.commit(&changes).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
@@ -166,7 +171,7 @@ impl Writer {
             }
             return Some(now.plus(RETRY));
         }
-        for reason in &plan.reasons {
+        for reason in &reasons {
             tracing::info!("{reason}");
         }
         for (answer, result) in answers {
@@ -188,10 +193,10 @@ impl Writer {
         command: Command,
         now: Timestamp,
         ids: &mut Ids,
-    ) -> Result<(Vec<Change>, Reply), plan::CommandError> {
+    ) -> Result<command::Outcome, plan::CommandError> {
         let outcome = command::apply(&mut self.world, command, now, ids)?;
         outcome.changes.iter().for_each(|change| self.world.apply(change));
-        Ok((outcome.changes, outcome.reply))
+        Ok(outcome)
     }
 
     /// Plans until there is nothing left to decide.
