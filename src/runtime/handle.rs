@@ -289,6 +289,16 @@ impl Runtime {
         .await?
     }
 
+    /// Removes the control group that holds those of the tasks, if no task is left in it. For programs that end together
+    /// with their tasks; nothing may be started at the same time.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn close(&self) -> Result<(), RuntimeError> {
+        let inner = Arc::clone(&self.inner.resources);
+        blocking(move || inner.hierarchy.remove_empty(Path::new(&inner.cgroup_parent))).await
+    }
+
     fn slot(&self, task: &TaskId) -> Slot {
         let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(tasks.entry(task.clone()).or_default())

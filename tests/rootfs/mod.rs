@@ -224,9 +224,15 @@ impl Host {
             self.runtime.release(&TaskId::new(*task).unwrap()).await.unwrap();
             assert_eq!(self.control_groups(task), Vec::<PathBuf>::new());
         }
-        for mount in fs::read_dir("/sys/fs/cgroup").unwrap().filter_map(Result::ok) {
-            let _ = fs::remove_dir(mount.path().join(&self.cgroup_parent));
-        }
-        let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(&self.cgroup_parent));
+        self.runtime.close().await.unwrap();
+        let parent = &self.cgroup_parent;
+        let left: Vec<PathBuf> = fs::read_dir("/sys/fs/cgroup")
+            .unwrap()
+            .filter_map(Result::ok)
+            .map(|mount| mount.path().join(parent))
+            .chain([Path::new("/sys/fs/cgroup").join(parent)])
+            .filter(|group| group.exists())
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new());
     }
 }

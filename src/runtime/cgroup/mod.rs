@@ -242,6 +242,14 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// Removes the group if nothing is in it.
+    pub(crate) fn remove_empty(&self, group: &Path) {
+        for directory in self.directories(group) {
+            // The kernel refuses while there is a group or a process in it.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+
     fn processes(&self, group: &Path) -> BTreeSet<i32> {
         let mut pids = BTreeSet::new();
         for directory in self.directories(group) {
