@@ -1,6 +1,7 @@
 //! The client verbs against a real agent, and `coracle run` with an engine of its own. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
+#![allow(clippy::print_stdout, reason = "a test that skips says why")]
 
 mod agent;
 
@@ -262,7 +263,12 @@ fn a_missing_privilege_is_one_clear_line() {
     std::fs::copy(example("hello"), &file).unwrap();
     let mut command = Command::new(&binary);
     command.arg("run").arg(&file).env("CORACLE_RUN_DIR", folder.join("run"));
-    let ran = std::os::unix::process::CommandExt::uid(&mut command, 65_534).output().unwrap();
+    std::os::unix::process::CommandExt::uid(&mut command, 65_534);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let ran = child.wait_with_output().unwrap();
+    let own = PathBuf::from(format!("/var/tmp/coracle-run-{pid}"));
+    assert!(!own.exists(), "{} was left behind", own.display());
     assert_eq!(ran.status.code(), Some(125), "{ran:?}");
     assert_eq!(stderr(&ran).lines().count(), 1, "{ran:?}");
     assert!(stderr(&ran).contains("root"), "{ran:?}");

@@ -324,3 +324,40 @@ async fn what_cannot_start_says_why() {
     assert_eq!(outcome.exit_code, Some(0));
     host.close(&["t1"]).await;
 }
+
+#[tokio::test]
+async fn a_privileged_container_has_what_we_have() {
+    let Some(mut host) = open() else { return };
+    let mut definition = shell(
+        "cat /proc/self/status; unshare -m true && echo unshared; mount -t tmpfs t /tmp && echo mounted; \
+         [ -c /dev/kmsg ] && head -c1 /dev/zero >/dev/null && echo device; readlink /proc/self/ns/pid",
+    );
+    definition.privileged = Some(true);
+    let run = run_of("t1", "main", "t1-1");
+    let mut launch = host.launch(&run, definition);
+    launch.start.pid_mode = Some("host".into());
+    launch.start.ipc_mode = Some("host".into());
+    let outcome = host.run_launch(launch).await;
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    assert_eq!(status(&outcome.stdout, "CapEff"), status(&own, "CapBnd"));
+    assert_eq!(status(&outcome.stdout, "Seccomp"), "0");
+    let pid_namespace = fs::read_link("/proc/self/ns/pid").unwrap().display().to_string();
+    let expected = format!("unshared\nmounted\ndevice\n{pid_namespace}\n");
+    assert!(outcome.stdout.ends_with(&expected), "{outcome:?}");
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn what_is_not_supported_is_refused_by_name() {
+    let Some(host) = open() else { return };
+    let run = run_of("t1", "main", "t1-1");
+    let mut launch = host.launch(&run, shell("true"));
+    launch.start.network_mode = "bridge".into();
+    let error = host.runtime.start(launch).await.unwrap_err().to_string();
+    assert!(error.starts_with("CannotCreateContainerError: networkMode bridge"), "{error}");
+    let mut launch = host.launch(&run, shell("true"));
+    launch.start.definition.pseudo_terminal = Some(true);
+    let error = host.runtime.start(launch).await.unwrap_err().to_string();
+    assert!(error.contains("pseudoTerminal"), "{error}");
+    host.close(&["t1"]).await;
+}

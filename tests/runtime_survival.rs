@@ -61,6 +61,7 @@ async fn containers_outlive_the_agent_and_their_exits_are_found() {
     let RunState::Running { started_at, .. } = container.state else { panic!("{container:?}") };
     assert_eq!(started_at, started);
     assert_eq!(second.start(launch.clone()).await.unwrap(), started);
+    assert_eq!(second.scan().await.unwrap(), found);
     fs::write(&go, "").unwrap();
     let event = tokio::time::timeout(Duration::from_mins(1), events.recv()).await.unwrap();
     assert!(matches!(event, Some(Event::Exited { exit_code: Some(9), .. })), "{event:?}");

@@ -9,7 +9,7 @@
 //! Every process that has the store open holds `store.lock` shared; who gets it exclusively may clear `tmp/`.
 //! Nothing is collected here.
 
-use super::digest::{Digest, Hasher};
+use super::digest::{Digest, Hashed, Hasher};
 use super::manifest::{Descriptor, Index, MANIFEST_LIMIT};
 use crate::sys;
 use rustix::fs::{FlockOperation, flock};
@@ -129,10 +129,24 @@ impl Layout {
         Ok(bytes)
     }
 
+    /// Reads a whole blob again and removes it when it is damaged, so that it can be brought anew.
+    pub fn verify(&self, digest: &Digest) -> Result<(), LayoutError> {
+        let path = self.path(digest);
+        let mut blob = Hashed::new(self.blob(digest)?);
+        io::copy(&mut blob, &mut io::sink()).map_err(|e| LayoutError::io("read", &path, e))?;
+        let (_, actual, _) = blob.finish();
+        if actual == *digest {
+            return Ok(());
+        }
+        fs::remove_file(&path).map_err(|e| LayoutError::io("remove", &path, e))?;
+        Err(LayoutError::Digest { expected: *digest, actual })
+    }
+
     /// Stores a small blob.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, LayoutError> {
         let digest = Digest::of(bytes);
-        if fs::metadata(self.path(&digest)).is_ok_and(|found| found.len() == bytes.len() as u64) {
+        // What is there may be damaged: it is replaced then.
+        if self.read(&digest, bytes.len() as u64).is_ok() {
             return Ok(digest);
         }
         let mut writer = self.writer(digest, bytes.len() as u64)?;

@@ -276,7 +276,11 @@ impl Inner {
                 let turn = self.turn(chain_id);
                 let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
                 let blob = self.layout.blob(&layer.digest)?;
-                self.layers.add(chain_id, diff_id, blob, &layers)?;
+                if let Err(error) = self.layers.add(chain_id, diff_id, blob, &layers) {
+                    // Storage that forgets is the likelier reason than an image that lies.
+                    self.layout.verify(&layer.digest)?;
+                    return Err(error.into());
+                }
             }
             layers.insert(0, path);
         }

@@ -1,7 +1,32 @@
 //! A definition with the overrides of one task merged in.
 
-use crate::model::task::TaskOverride;
+use crate::model::task::{ContainerOverride, TaskOverride};
 use crate::model::task_definition::{ContainerDefinition, KeyValuePair, TaskDefinitionContent};
+
+/// The override of a container, if it has one.
+fn change_of<'a>(
+    definition: &ContainerDefinition,
+    overrides: &'a TaskOverride,
+) -> Option<&'a ContainerOverride> {
+    let changes = overrides.container_overrides.as_deref().unwrap_or_default();
+    changes.iter().find(|change| change.name == definition.name)
+}
+
+/// CPU units of the container.
+pub(crate) fn cpu(definition: &ContainerDefinition, overrides: &TaskOverride) -> Option<i64> {
+    change_of(definition, overrides).and_then(|change| change.cpu).or(definition.cpu)
+}
+
+/// MiB that are kept free for the container: its soft limit, else its hard one.
+pub(crate) fn reserved_memory(
+    definition: &ContainerDefinition,
+    overrides: &TaskOverride,
+) -> Option<i64> {
+    let change = change_of(definition, overrides);
+    let soft = change.and_then(|change| change.memory_reservation);
+    let hard = change.and_then(|change| change.memory);
+    soft.or(definition.memory_reservation).or(hard).or(definition.memory)
+}
 
 /// The container as this task runs it.
 pub(crate) fn container(
@@ -9,15 +34,7 @@ pub(crate) fn container(
     overrides: &TaskOverride,
 ) -> ContainerDefinition {
     let mut effective = definition.clone();
-    let Some(change) = overrides
-        .container_overrides
-        .as_deref()
-        .unwrap_or_default()
-        .iter()
-        .find(|change| change.name == definition.name)
-    else {
-        return effective;
-    };
+    let Some(change) = change_of(definition, overrides) else { return effective };
     let environment = change.environment.as_deref().unwrap_or_default();
     if !environment.is_empty() {
         let variables = effective.environment.get_or_insert_default();
@@ -74,8 +91,69 @@ pub(crate) fn task_cpu_shares(content: &TaskDefinitionContent, overrides: &TaskO
     let definitions = content.container_definitions.as_deref().unwrap_or_default();
     definitions
         .iter()
-        .map(|definition| container(definition, overrides).cpu.unwrap_or(0))
+        .map(|definition| cpu(definition, overrides).unwrap_or(0))
         .map(|cpu| u32::try_from(cpu).unwrap_or(0).clamp(2, 262_144))
         .fold(0_u32, u32::saturating_add)
         .max(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str, value: &str) -> KeyValuePair {
+        KeyValuePair { name: Some(name.to_owned()), value: Some(value.to_owned()) }
+    }
+
+    #[test]
+    fn an_override_changes_its_container_and_no_other() {
+        let definition = ContainerDefinition {
+            name: Some("app".to_owned()),
+            cpu: Some(10),
+            memory: Some(64),
+            command: Some(vec!["serve".to_owned()]),
+            environment: Some(vec![pair("A", "1"), pair("B", "2")]),
+            ..ContainerDefinition::default()
+        };
+        let change = ContainerOverride {
+            name: Some("app".to_owned()),
+            memory: Some(128),
+            command: Some(vec!["check".to_owned()]),
+            environment: Some(vec![pair("B", "3"), pair("C", "4")]),
+            ..ContainerOverride::default()
+        };
+        let overrides =
+            TaskOverride { container_overrides: Some(vec![change]), ..TaskOverride::default() };
+
+        let effective = container(&definition, &overrides);
+        assert_eq!(
+            effective.environment,
+            Some(vec![pair("A", "1"), pair("B", "3"), pair("C", "4")])
+        );
+        assert_eq!(effective.command, Some(vec!["check".to_owned()]));
+        assert_eq!((effective.cpu, effective.memory), (Some(10), Some(128)));
+        assert_eq!(cpu(&definition, &overrides), effective.cpu);
+        assert_eq!(reserved_memory(&definition, &overrides), Some(128));
+
+        let other = ContainerDefinition { name: Some("other".to_owned()), ..definition.clone() };
+        assert_eq!(container(&other, &overrides), other);
+    }
+
+    #[test]
+    fn shares_are_those_of_the_task_or_the_sum_of_its_containers() {
+        let container = |cpu| ContainerDefinition { cpu, ..ContainerDefinition::default() };
+        let mut content = TaskDefinitionContent {
+            container_definitions: Some(vec![container(Some(100)), container(None)]),
+            ..TaskDefinitionContent::default()
+        };
+        let none = TaskOverride::default();
+        assert_eq!(task_cpu_shares(&content, &none), 102);
+        content.cpu = Some("512".to_owned());
+        assert_eq!(task_cpu_shares(&content, &none), 512);
+        let more = TaskOverride { cpu: Some("1024".to_owned()), ..TaskOverride::default() };
+        assert_eq!(
+            (task_cpu(&content, &more), task_cpu_shares(&content, &more)),
+            (Some(1024), 1024)
+        );
+    }
 }

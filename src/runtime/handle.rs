@@ -1,22 +1,22 @@
 //! The agent's side of the runtime.
 
-use super::cgroup::{Hierarchy, Usage};
-use super::launch::{Launch, LaunchFile};
+use super::cgroup::Usage;
+use super::error::{RuntimeError, StartError};
+use super::event::{Event, Found, FoundContainer};
+use super::launch::Launch;
 use super::layout::{self, Layout};
 use super::link::{Link, LinkError};
 use super::logs::{LogDefaults, LogDirectory};
-use super::preflight::{self, PreflightError};
-use super::protocol::{Message, Report, Request, RunState, Stage};
-use super::record::{self, Exit, TaskRecord};
+use super::preflight;
+use super::protocol::{Message, Report, Request, Stage};
+use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
 use super::socket;
-use crate::model::{ContainerName, Generation, RuntimeId, TaskId, Timestamp};
+use crate::model::{Generation, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
@@ -37,31 +37,6 @@ pub struct RuntimeConfig {
     pub log: LogDefaults,
 }
 
-/// What the runtime reports unasked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A container's process ended.
-    Exited {
-        /// Which run.
-        run: ContainerRun,
-        /// How; 128 + n for signal n. None when nobody could tell.
-        exit_code: Option<i32>,
-        /// Whether the kernel killed something in it for want of memory.
-        out_of_memory: bool,
-        /// When.
-        at: Timestamp,
-    },
-    /// The task's shim is gone though it should not be; its containers have been killed.
-    ShimLost {
-        /// The task.
-        task: TaskId,
-        /// Of the task.
-        generation: Generation,
-        /// What is known.
-        reason: String,
-    },
-}
-
 /// Which signal to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -69,82 +44,6 @@ pub enum Signal {
     Stop,
     /// SIGKILL.
     Kill,
-}
-
-/// A task that a scan found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// The task.
-    pub task: TaskId,
-    /// The generation it was started with.
-    pub generation: Generation,
-    /// Without a shim nothing of it runs any more.
-    pub shim_alive: bool,
-    /// Its containers, as far as something is known of them.
-    pub containers: Vec<FoundContainer>,
-}
-
-/// A container that a scan found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundContainer {
-    /// The container.
-    pub container: ContainerName,
-    /// Its latest run.
-    pub runtime_id: RuntimeId,
-    /// What the run is at.
-    pub state: RunState,
-}
-
-/// Why the runtime could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The box lacks something.
-    #[error(transparent)]
-    Preflight(#[from] PreflightError),
-    /// A file or directory.
-    #[error("{path}: {source}")]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// A control group.
-    #[error(transparent)]
-    Cgroup(#[from] super::cgroup::CgroupError),
-    /// The program cannot be protected from what runs in containers.
-    #[error("cannot seal the program {path}: {source}")]
-    Seal {
-        /// The program.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The shim.
-    #[error("task {task}: {reason}")]
-    Shim {
-        /// The task.
-        task: TaskId,
-        /// What it said, or what became of it.
-        reason: String,
-    },
-    /// The runtime of the program is going down.
-    #[error("the program is shutting down")]
-    ShuttingDown,
-}
-
-/// Why a container was not started, in ECS's words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// It could not be made.
-    #[error("CannotCreateContainerError: {0}")]
-    CannotCreate(String),
-    /// It was made, its process could not be run.
-    #[error("CannotStartContainerError: {0}")]
-    CannotStart(String),
-    /// What it needs of the box could not be set up.
-    #[error("ResourceInitializationError: {0}")]
-    ResourceInitialization(String),
 }
 
 /// How long a shim may take to end after it was asked to.
@@ -158,10 +57,7 @@ pub struct Runtime {
 
 #[derive(Debug)]
 struct Inner {
-    layout: Layout,
-    cgroup_parent: String,
-    log: LogDefaults,
-    hierarchy: Hierarchy,
+    resources: Arc<Resources>,
     program: SealedProgram,
     events: mpsc::UnboundedSender<Event>,
     tasks: Mutex<BTreeMap<TaskId, Slot>>,
@@ -194,7 +90,12 @@ impl Runtime {
         program: &Path,
     ) -> Result<Self, RuntimeError> {
         let hierarchy = preflight::check()?;
-        let layout = Layout { state_dir: config.state_dir, run_dir: config.run_dir };
+        // The shim works in `/`.
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).map_err(|source| RuntimeError::File { path, source })
+        };
+        let layout =
+            Layout { state_dir: absolute(config.state_dir)?, run_dir: absolute(config.run_dir)? };
         let empty = layout.run_dir.join("empty");
         for directory in [layout.state_tasks(), layout.logs(), layout.run_tasks(), empty.clone()] {
             create_private(&directory)?;
@@ -203,10 +104,12 @@ impl Runtime {
             .map_err(|source| RuntimeError::Seal { path: program.to_owned(), source })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                layout,
-                cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
-                log: config.log,
-                hierarchy,
+                resources: Arc::new(Resources {
+                    layout,
+                    cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
+                    log: config.log,
+                    hierarchy,
+                }),
                 program,
                 events,
                 tasks: Mutex::new(BTreeMap::new()),
@@ -217,7 +120,7 @@ impl Runtime {
     /// Where the logs of all tasks are.
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
-        LogDirectory::new(&self.inner.layout.state_dir)
+        LogDirectory::new(&self.inner.resources.layout.state_dir)
     }
 
     /// Connects to the shims that live, reads what is recorded of the others, and kills and removes what they left.
@@ -225,13 +128,13 @@ impl Runtime {
     /// # Errors
     /// When the directories cannot be read. What goes wrong with one task does not hide the others.
     pub async fn scan(&self) -> Result<Vec<Found>, RuntimeError> {
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.inner.resources);
         let tasks = blocking(move || inner.known_tasks()).await??;
         let mut found = Vec::new();
         for task in &tasks {
             found.extend(self.scan_task(task).await?);
         }
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.inner.resources);
         blocking(move || inner.remove_orphans(&tasks)).await?;
         Ok(found)
     }
@@ -239,8 +142,11 @@ impl Runtime {
     async fn scan_task(&self, task: &TaskId) -> Result<Option<Found>, RuntimeError> {
         let slot = self.slot(task);
         let mut slot = slot.lock().await;
-        let alive = self.connect(task).await.unwrap_or_default();
-        let inner = Arc::clone(&self.inner);
+        let alive = match slot.take().filter(|l| l.is_open()) {
+            Some(link) => link.list().await.ok().map(|reports| (link, reports)),
+            None => self.connect(task).await.unwrap_or_default(),
+        };
+        let inner = Arc::clone(&self.inner.resources);
         let id = task.clone();
         let Some((link, reports)) = alive else {
             let (generation, containers) = blocking(move || inner.recorded(&id)).await??;
@@ -261,7 +167,7 @@ impl Runtime {
         let run = launch.start.run.clone();
         let resources = |e: RuntimeError| StartError::ResourceInitialization(e.to_string());
         let link = self.shim_for(&run).await.map_err(resources)?;
-        let inner = Arc::clone(&self.inner);
+        let inner = Arc::clone(&self.inner.resources);
         blocking(move || inner.write_launch(launch)).await.and_then(|r| r).map_err(resources)?;
         let answer = link
             .ask(|id| Request::Start { id, container: run.container, runtime_id: run.runtime_id })
@@ -328,7 +234,7 @@ impl Runtime {
 
     /// What a container uses now.
     pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
-        let (inner, run) = (Arc::clone(&self.inner), run.clone());
+        let (inner, run) = (Arc::clone(&self.inner.resources), run.clone());
         blocking(move || {
             let group = inner.group(&run.task).join(run.container.as_str());
             inner.hierarchy.usage(&group)
@@ -350,7 +256,7 @@ impl Runtime {
         if let Some(link) = link {
             self.end_shim(task, &link).await?;
         }
-        let (inner, id) = (Arc::clone(&self.inner), task.clone());
+        let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
         blocking(move || inner.clean(&id)).await??;
         drop(slot);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
@@ -362,7 +268,7 @@ impl Runtime {
     /// # Errors
     /// When something could not be removed; doing it again is safe.
     pub async fn forget(&self, task: &TaskId) -> Result<(), RuntimeError> {
-        let (inner, id) = (Arc::clone(&self.inner), task.clone());
+        let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
         blocking(move || {
             for directory in [inner.layout.task_logs(&id), inner.layout.task_state(&id)] {
                 layout::remove_tree(&directory)
@@ -411,7 +317,8 @@ impl Runtime {
             }
             self.end_shim(&run.task, &link).await?;
         }
-        let (inner, id, generation) = (Arc::clone(&self.inner), run.task.clone(), run.generation);
+        let (inner, id, generation) =
+            (Arc::clone(&self.inner.resources), run.task.clone(), run.generation);
         let listener = blocking(move || inner.prepare(&id, generation)).await??;
         self.spawn(&run.task, listener)?;
         let (link, _) = self.connect(&run.task).await?.ok_or_else(|| RuntimeError::Shim {
@@ -429,9 +336,9 @@ impl Runtime {
             .arg0("coracle")
             .arg("shim")
             .arg(task.as_str())
-            .arg(&inner.layout.state_dir)
-            .arg(&inner.layout.run_dir)
-            .arg(&inner.cgroup_parent)
+            .arg(&inner.resources.layout.state_dir)
+            .arg(&inner.resources.layout.run_dir)
+            .arg(&inner.resources.cgroup_parent)
             .env_clear()
             .stdin(Stdio::from(listener))
             .stdout(Stdio::null())
@@ -449,7 +356,7 @@ impl Runtime {
         &self,
         task: &TaskId,
     ) -> Result<Option<(Arc<Link>, Vec<Report>)>, RuntimeError> {
-        let directory = self.inner.layout.task_run(task);
+        let directory = self.inner.resources.layout.task_run(task);
         let stream = {
             let directory = directory.clone();
             blocking(move || socket::connect(&directory, layout::SOCKET)).await?
@@ -486,118 +393,9 @@ impl Runtime {
 }
 
 impl Inner {
-    fn group(&self, task: &TaskId) -> PathBuf {
-        PathBuf::from(&self.cgroup_parent).join(task.as_str())
-    }
-
-    /// Tasks that left something in the run or the state directory.
-    fn known_tasks(&self) -> Result<BTreeSet<TaskId>, RuntimeError> {
-        let mut tasks = BTreeSet::new();
-        for directory in [self.layout.run_tasks(), self.layout.state_tasks()] {
-            let entries = fs::read_dir(&directory)
-                .map_err(|source| RuntimeError::File { path: directory, source })?;
-            tasks.extend(
-                entries
-                    .filter_map(Result::ok)
-                    .filter_map(|e| e.file_name().into_string().ok())
-                    .filter_map(|name| TaskId::new(name).ok()),
-            );
-        }
-        Ok(tasks)
-    }
-
-    /// What the records say of a task without a shim; kills and removes what is left of it.
-    fn recorded(&self, task: &TaskId) -> Result<(Generation, Vec<FoundContainer>), RuntimeError> {
-        self.remove_group(task)?;
-        let file = |path: &Path| {
-            let path = path.to_owned();
-            move |source| RuntimeError::File { path, source }
-        };
-        let path = self.layout.task_file(task);
-        // A record that a power cut left half written is none.
-        let record: TaskRecord = record::read(&path).unwrap_or_default().unwrap_or_default();
-        let mut containers = Vec::new();
-        let directory = self.layout.task_state(task);
-        for entry in fs::read_dir(&directory).into_iter().flatten() {
-            let path = entry.map_err(file(&directory))?.path();
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-            let Some(container) =
-                name.strip_suffix(".exit").and_then(|n| ContainerName::new(n).ok())
-            else {
-                continue;
-            };
-            if let Ok(Some(exit)) = record::read::<Exit>(&path) {
-                containers.push(FoundContainer {
-                    container,
-                    runtime_id: exit.runtime_id.clone(),
-                    state: RunState::Exited(exit),
-                });
-            }
-        }
-        Ok((record.generation, containers))
-    }
-
-    /// Kills and removes control groups of tasks that nothing else is known of.
-    fn remove_orphans(&self, known: &BTreeSet<TaskId>) {
-        let parent = PathBuf::from(&self.cgroup_parent);
-        for name in self.hierarchy.children(&parent) {
-            if let Ok(task) = TaskId::new(name)
-                && !known.contains(&task)
-                && let Err(error) = self.remove_group(&task)
-            {
-                tracing::warn!(%task, %error, "a control group that belongs to no task stays");
-            }
-        }
-    }
-
-    fn remove_group(&self, task: &TaskId) -> Result<(), RuntimeError> {
-        let group = self.group(task);
-        self.hierarchy.kill(&group)?;
-        Ok(self.hierarchy.remove(&group)?)
-    }
-
-    /// Makes a task's directories and listens where its shim will.
-    fn prepare(&self, task: &TaskId, generation: Generation) -> Result<OwnedFd, RuntimeError> {
-        // What an earlier generation wrote into its containers' file systems is not this one's.
-        self.clean(task)?;
-        let (state, run) = (self.layout.task_state(task), self.layout.task_run(task));
-        create_private(&state)?;
-        create_private(&run)?;
-        let path = self.layout.task_file(task);
-        record::write(&path, &TaskRecord { generation })
-            .map_err(|source| RuntimeError::File { path, source })?;
-        socket::listen(&run, layout::SOCKET)
-            .map(OwnedFd::from)
-            .map_err(|source| RuntimeError::File { path: run.join(layout::SOCKET), source })
-    }
-
-    fn write_launch(&self, launch: Launch) -> Result<(), RuntimeError> {
-        let file =
-            LaunchFile::new(launch, self.layout.clone(), self.cgroup_parent.clone(), self.log);
-        let path = self.layout.launch_file(&file.task, &file.container);
-        create_private(path.parent().unwrap_or(Path::new("/")))?;
-        record::write_volatile(&path, &file).map_err(|source| RuntimeError::File { path, source })
-    }
-
-    /// Removes what a task without a shim has, but for logs and exit records.
-    fn clean(&self, task: &TaskId) -> Result<(), RuntimeError> {
-        self.remove_group(task)?;
-        let remove = |path: PathBuf| {
-            layout::remove_tree(&path).map_err(|source| RuntimeError::File { path, source })
-        };
-        remove(self.layout.task_run(task))?;
-        let state = self.layout.task_state(task);
-        for entry in fs::read_dir(&state).into_iter().flatten().filter_map(Result::ok) {
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                remove(entry.path())?;
-            }
-        }
-        Ok(())
-    }
-
     /// A shim's connection ended though nobody asked it to.
     async fn lost(self: Arc<Self>, task: TaskId, generation: Generation) {
-        let (inner, id) = (Arc::clone(&self), task.clone());
+        let (inner, id) = (Arc::clone(&self.resources), task.clone());
         let removed = blocking(move || inner.remove_group(&id)).await.and_then(|r| r);
         let mut reason =
             "the task's shim ended unexpectedly; its containers were killed".to_owned();
@@ -609,23 +407,8 @@ impl Inner {
     }
 }
 
-impl From<Report> for FoundContainer {
-    fn from(report: Report) -> Self {
-        let Report { container, runtime_id, state } = report;
-        Self { container, runtime_id, state }
-    }
-}
-
 fn shim_error(task: &TaskId, error: &LinkError) -> RuntimeError {
     RuntimeError::Shim { task: task.clone(), reason: error.to_string() }
-}
-
-fn create_private(path: &Path) -> Result<(), RuntimeError> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| RuntimeError::File { path: path.to_owned(), source })
 }
 
 async fn blocking<T: Send + 'static>(

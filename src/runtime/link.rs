@@ -1,6 +1,6 @@
 //! The agent's connection to one shim: requests out, answers and exits in.
 
-use super::handle::Event;
+use super::event::Event;
 use super::protocol::{Failure, MAX_LINE, Message, Report, Request};
 use crate::model::{Generation, TaskId};
 use crate::plan::action::ContainerRun;
@@ -84,6 +84,14 @@ impl Link {
 
     pub(super) fn is_open(&self) -> bool {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Asks what runs.
+    pub(super) async fn list(self: &Arc<Self>) -> Result<Vec<Report>, LinkError> {
+        match self.ask(|id| Request::List { id }).await? {
+            Message::Containers { containers, .. } => Ok(containers),
+            _ => Err(LinkError::Unexpected),
+        }
     }
 
     /// Sends a request made with its number, and waits for the answer.

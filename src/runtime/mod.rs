@@ -5,7 +5,7 @@
 //!
 //! | part | what it is for |
 //! | --- | --- |
-//! | [`handle`], [`link`] | the agent's side: start, signal, probe, scan, release |
+//! | [`handle`], [`link`], [`resources`] | the agent's side: start, signal, probe, scan, release |
 //! | [`shim`] | the task's parent process, its creator and its probes |
 //! | [`spec`] | from a container definition to limits, mounts, user, privileges |
 //! | [`cgroup`], [`seccomp`], [`capability`] | the kernel's fences, which libcontainer leaves to us |
@@ -16,6 +16,8 @@
 
 mod capability;
 mod cgroup;
+mod error;
+mod event;
 mod handle;
 mod launch;
 mod layout;
@@ -25,6 +27,7 @@ mod preflight;
 mod process;
 mod protocol;
 mod record;
+mod resources;
 mod seal;
 mod seccomp;
 pub mod shim;
@@ -32,9 +35,9 @@ mod socket;
 mod spec;
 
 pub use cgroup::{CgroupError, Usage};
-pub use handle::{
-    Event, Found, FoundContainer, Runtime, RuntimeConfig, RuntimeError, Signal, StartError,
-};
+pub use error::{RuntimeError, StartError};
+pub use event::{Event, Found, FoundContainer};
+pub use handle::{Runtime, RuntimeConfig, Signal};
 pub use launch::{ImageSettings, Launch};
 pub use logs::LogDefaults;
 pub use preflight::PreflightError;

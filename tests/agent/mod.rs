@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
 
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -178,10 +178,10 @@ impl Agent<'_> {
     }
 
     fn wait_until_it_answers(&mut self) {
-        let socket = self.host.run_dir().join("api.sock");
         let deadline = Deadline::new();
-        // A process's socket cannot be awaited from outside; this is the one place that polls for it.
-        while UnixStream::connect(&socket).is_err() {
+        // Another process's socket cannot be awaited; this is the one place that polls for it. An answer counts, not a
+        // connection: a shim about to be executed still holds the socket of the agent that was killed.
+        while self.try_call("ListClusters", &json!({})).is_err() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the agent ended at its start: {status}\n{}", self.host.log());
             }
@@ -204,6 +204,10 @@ impl Agent<'_> {
 
     /// Calls an ECS operation over the socket.
     pub fn call(&self, operation: &str, input: &Value) -> Result<Value, ApiError> {
+        self.try_call(operation, input).unwrap_or_else(|error| panic!("{operation}: {error}"))
+    }
+
+    fn try_call(&self, operation: &str, input: &Value) -> io::Result<Result<Value, ApiError>> {
         let body = input.to_string();
         let head = format!(
             "POST / HTTP/1.0\r\nHost: coracle\r\nContent-Type: application/x-amz-json-1.1\r\n\
@@ -211,16 +215,16 @@ impl Agent<'_> {
             body.len()
         );
         let mut answer = String::new();
-        self.exchange(&(head + &body)).read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let value: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+        self.exchange(&(head + &body))?.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        let value: Value = serde_json::from_str(body)?;
         if head.split(' ').nth(1) == Some("200") {
-            return Ok(value);
+            return Ok(Ok(value));
         }
-        Err(ApiError {
+        Ok(Err(ApiError {
             kind: value["__type"].as_str().unwrap_or_default().to_owned(),
             message: value["message"].as_str().unwrap_or_default().to_owned(),
-        })
+        }))
     }
 
     /// As [`Agent::call`], which must succeed.
@@ -231,7 +235,7 @@ impl Agent<'_> {
     /// A GET of the local interface, line by line.
     pub fn lines(&self, path: &str) -> impl Iterator<Item = Value> + use<> {
         let request = format!("GET {path} HTTP/1.0\r\nHost: coracle\r\n\r\n");
-        let mut reader = BufReader::new(self.exchange(&request));
+        let mut reader = BufReader::new(self.exchange(&request).unwrap());
         let mut status = String::new();
         reader.read_line(&mut status).unwrap();
         assert!(status.contains(" 200 "), "{path}: {status}");
@@ -243,11 +247,11 @@ impl Agent<'_> {
         reader.lines().map_while(Result::ok).map(|l| serde_json::from_str(&l).unwrap())
     }
 
-    fn exchange(&self, request: &str) -> UnixStream {
-        let mut stream = UnixStream::connect(self.host.run_dir().join("api.sock")).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        stream
+    fn exchange(&self, request: &str) -> io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.host.run_dir().join("api.sock"))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(request.as_bytes())?;
+        Ok(stream)
     }
 
     /// Registers a definition with one container and returns `family:revision`.

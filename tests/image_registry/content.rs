@@ -126,3 +126,37 @@ async fn many_waiters_are_one_download() {
     }
     assert_eq!(front.asked(&blob.to_string()).len(), 1);
 }
+
+#[tokio::test]
+async fn what_the_disk_damaged_is_brought_again() {
+    let Some(registry) = Registry::start() else { return };
+    let (manifest, layer) = push_simple(&registry, "a", b"content");
+    let state = tempfile::tempdir().unwrap();
+    let images = store(&state);
+    let pinned = format!("{}/a@{manifest}", registry.address);
+    let digest = images.pull(&pinned, |_| {}).await.unwrap();
+    let blobs = state.path().join("images/blobs/sha256");
+    let damage = |name: &str| {
+        let path = blobs.join(name);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    // A layer's damage shows when it is unpacked; the next pull mends it.
+    damage(&layer.hex());
+    let error = images.unpacked(&digest).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("digest mismatch: expected {layer}")), "{error}");
+    assert_eq!(images.pull(&pinned, |_| {}).await.unwrap(), digest);
+    assert!(images.unpacked(&digest).await.is_ok());
+    // Manifest and configuration are read each time.
+    for entry in std::fs::read_dir(&blobs).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name != layer.hex() {
+            damage(&name);
+            assert!(images.unpacked(&digest).await.is_err());
+            assert_eq!(images.pull(&pinned, |_| {}).await.unwrap(), digest);
+            assert!(images.unpacked(&digest).await.is_ok());
+        }
+    }
+}

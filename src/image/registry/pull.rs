@@ -58,24 +58,30 @@ pub(super) async fn pull(
     from_endpoint(shared, endpoint, registry, image, &report).await
 }
 
-/// A name with a digest means the same for ever: what is here need not be asked for.
+/// A name with a digest means the same for ever: when all of it is here, nobody need be asked.
 async fn pinned_and_here(
     shared: &Arc<Shared>,
     image: &Reference,
 ) -> Result<Option<Digest>, PullError> {
     let Some(digest) = image.digest().copied() else { return Ok(None) };
-    let (shared, image) = (shared.clone(), image.clone());
+    let (shared, name) = (shared.clone(), image.to_string());
     blocking(move || {
-        let entries = shared.layout.entries()?;
-        let name = image.to_string();
-        let here = entries.into_iter().find(|entry| {
+        let here = shared.layout.entries()?.into_iter().find(|entry| {
             let index = entry.annotations.get(FROM_INDEX).and_then(|index| index.parse().ok());
             entry.annotations.get(NAME) == Some(&name)
                 && (entry.digest == digest || index == Some(digest))
         });
-        Ok(here.map(|entry| entry.digest))
+        Ok(here.map(|entry| entry.digest).filter(|digest| is_whole(&shared.layout, digest)))
     })
     .await
+}
+
+/// True when manifest, configuration and layers are there.
+fn is_whole(layout: &Layout, manifest: &Digest) -> bool {
+    let document = read_manifest(layout, manifest).map(|bytes| Document::parse(&bytes));
+    let Ok(Ok(Document::Manifest(manifest))) = document else { return false };
+    layout.read(&manifest.config.digest, CONFIG_LIMIT).is_ok()
+        && manifest.layers.iter().all(|layer| layout.has(layer))
 }
 
 fn is_plain(shared: &Shared, host: &str) -> Result<bool, PullError> {
@@ -192,13 +198,8 @@ impl Pull {
     /// A manifest that may be here already.
     async fn manifest_by_digest(&self, digest: Digest) -> Result<Vec<u8>, PullError> {
         let shared = self.shared.clone();
-        let here = blocking(move || {
-            if !shared.layout.path(&digest).exists() {
-                return Ok(None);
-            }
-            Ok(Some(read_manifest(&shared.layout, &digest)?))
-        })
-        .await?;
+        // One that is damaged is brought anew.
+        let here = blocking(move || Ok(read_manifest(&shared.layout, &digest).ok())).await?;
         match here {
             Some(bytes) => Ok(bytes),
             None => self.manifest(&digest.to_string(), Some(digest)).await,
@@ -271,7 +272,12 @@ impl Pull {
         };
         let (shared, wanted) = (self.shared.clone(), blob.clone());
         let writer = blocking(move || {
-            let here = shared.layout.has(&wanted);
+            // The configuration is small enough to be read again.
+            let here = if reported {
+                shared.layout.has(&wanted)
+            } else {
+                shared.layout.read(&wanted.digest, CONFIG_LIMIT).is_ok()
+            };
             Ok(if here { None } else { Some(shared.layout.writer(wanted.digest, wanted.size)?) })
         })
         .await?;

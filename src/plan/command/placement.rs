@@ -24,18 +24,17 @@ pub(crate) struct Needs {
 impl Needs {
     /// Of a definition with its overrides; what the task states goes before the sum over its containers.
     pub(crate) fn of(content: &TaskDefinitionContent, overrides: &TaskOverride) -> Self {
-        let definitions = content.container_definitions.as_deref().unwrap_or_default();
-        let containers: Vec<_> =
-            definitions.iter().map(|c| effective::container(c, overrides)).collect();
-        let sum = |of: fn(&ContainerDefinition) -> i64| {
-            containers.iter().map(|c| u64::try_from(of(c)).unwrap_or(0)).sum()
+        let containers = content.container_definitions.as_deref().unwrap_or_default();
+        let sum = |of: fn(&ContainerDefinition, &TaskOverride) -> Option<i64>| {
+            let each = containers.iter().filter_map(|c| of(c, overrides));
+            each.map(|value| u64::try_from(value).unwrap_or(0)).sum()
         };
         Self {
             cpu: effective::task_cpu(content, overrides)
-                .map_or_else(|| sum(|c| c.cpu.unwrap_or(0)), u64::from),
+                .map_or_else(|| sum(effective::cpu), u64::from),
             memory: effective::task_memory(content, overrides)
-                .map_or_else(|| sum(|c| c.memory_reservation.or(c.memory).unwrap_or(0)), u64::from),
-            ports: host_ports(content, &containers),
+                .map_or_else(|| sum(effective::reserved_memory), u64::from),
+            ports: host_ports(content, containers),
         }
     }
 }

@@ -10,9 +10,9 @@
 //! so that with the image at hand the first plan after RunTask holds its Start. Until the scan is done
 //! (`observed.scanned`) tasks are recorded but nothing is started or stopped: who knows what runs.
 //!
-//! * [`life_cycle`]: what becomes of a task;
-//! * [`start`], [`stop`]: its containers; [`dependencies`]: their order; [`health`]: their checks;
-//! * [`retention`]: what is forgotten, and when.
+//! * `life_cycle`: what becomes of a task;
+//! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks;
+//! * `retention`: what is forgotten, and when.
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
 

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 
 /// Longer lines are split, as Docker does.
 const MAX_LINE: usize = 16 << 10;
+/// Follows where something is missing.
+const LOST: &[u8] = b"{\"log\":\"coracle: output was lost, the log could not be written\\n\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:00Z\"}\n";
 
 /// Writes the log file of one container.
 ///
-/// An error of the disk must not stop the container, so output that cannot be written is dropped, and counted.
+/// An error of the disk, a full one above all, must not stop the container: output that cannot be written is dropped,
+/// and a line says so as soon as one can be written again.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     path: PathBuf,
@@ -24,7 +27,8 @@ pub(crate) struct LogWriter {
     pending: [Vec<u8>; 2],
     /// Lines ready to be written.
     out: Vec<u8>,
-    dropped: u64,
+    /// Something could not be written.
+    lost: bool,
 }
 
 impl LogWriter {
@@ -42,7 +46,7 @@ impl LogWriter {
             size,
             pending: Default::default(),
             out: Vec::new(),
-            dropped: 0,
+            lost: false,
         })
     }
 
@@ -95,17 +99,28 @@ impl LogWriter {
         {
             let line = self.out.split_off(before);
             self.flush();
-            if self.rotate().is_err() {
-                self.dropped += 1;
-            }
+            // When that fails the old file goes on growing, which is better than losing lines.
+            let _ = self.rotate();
             self.out = line;
         }
         self.size += written;
     }
 
     fn flush(&mut self) {
-        if !self.out.is_empty() && self.file.write_all(&self.out).is_err() {
-            self.dropped += 1;
+        if !self.out.is_empty() {
+            let before = self.size - self.out.len() as u64;
+            if self.lost {
+                self.out.splice(..0, LOST.iter().copied());
+            }
+            if self.file.write_all(&self.out).is_ok() {
+                self.lost = false;
+                self.size = before + self.out.len() as u64;
+            } else {
+                // Half a line would spoil the next one as well.
+                let _ = self.file.set_len(before);
+                self.lost = true;
+                self.size = before;
+            }
         }
         self.out.clear();
         // One huge burst should not keep its buffer for the life of the shim.
@@ -178,6 +193,35 @@ mod tests {
         assert_eq!(found[3].len(), MAX_LINE);
         assert_eq!(found[4], format!("{}\n", "x".repeat(10)));
         assert_eq!(found[5], "last");
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_but_spoils_none() {
+        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: must run as root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), c"size=64k").unwrap();
+        let path = dir.path().join("web.log");
+        let mut log =
+            LogWriter::open(path.clone(), LogOptions { max_size: 0, max_file: 1 }).unwrap();
+        for _ in 0..20 {
+            log.push(Stream::Stdout, format!("{}\n", "x".repeat(5000)).as_bytes(), Timestamp(0));
+        }
+        // Room again.
+        let text = fs::read_to_string(&path).unwrap();
+        let kept = text.lines().take(5).map(|l| l.len() as u64 + 1).sum();
+        log.file.set_len(kept).unwrap();
+        log.size = kept;
+        log.push(Stream::Stdout, b"after\n", Timestamp(0));
+        let found = lines(&path);
+        unmount(dir.path(), UnmountFlags::DETACH).unwrap();
+        assert_eq!(found.len(), 7);
+        assert!(found[..5].iter().all(|l| l.len() == 5001));
+        assert!(found[5].contains("output was lost"));
+        assert_eq!(found[6], "after\n");
     }
 
     #[test]

@@ -1,0 +1,337 @@
+//! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
+
+mod output;
+mod probing;
+mod signal;
+mod starting;
+
+use super::Arguments;
+use super::connection::Connection;
+use crate::model::{ContainerName, RuntimeId};
+use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
+use crate::runtime::record::{self, Exit, TaskRecord};
+use crate::sys;
+use nix::sys::signalfd::SignalFd;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use output::Output;
+use probing::Probe;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal::send_signal;
+use starting::Creation;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+/// Who asked: connection and request.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    connection: u64,
+    id: u64,
+}
+
+/// One run of a container.
+#[derive(Debug)]
+struct Run {
+    runtime_id: RuntimeId,
+    state: RunState,
+    stop_signal: i32,
+    output: Option<Output>,
+    /// The end of an `interactive` container's standard input that nobody writes to.
+    _stdin: Option<OwnedFd>,
+}
+
+/// The shim.
+#[derive(Debug)]
+pub(super) struct Shim {
+    arguments: Arguments,
+    record: TaskRecord,
+    hierarchy: Hierarchy,
+    group: PathBuf,
+    listener: UnixListener,
+    signals: SignalFd,
+    connections: Vec<Connection>,
+    next_connection: u64,
+    runs: BTreeMap<ContainerName, Run>,
+    creations: Vec<Creation>,
+    probes: Vec<Probe>,
+    /// Children that ended before it was known whose they are.
+    strays: Vec<(i32, i32)>,
+    releasing: Vec<Asker>,
+}
+
+/// What a descriptor in the poll set belongs to.
+enum Source {
+    Signals,
+    Listener,
+    Connection(u64),
+    Output(ContainerName, usize),
+    Creation(i32),
+    Probe(i32),
+}
+
+impl Shim {
+    pub(super) fn new(
+        arguments: Arguments,
+        listener: UnixListener,
+        signals: SignalFd,
+    ) -> io::Result<Self> {
+        let record =
+            record::read(&arguments.layout.task_file(&arguments.task))?.unwrap_or_default();
+        let hierarchy = Hierarchy::detect().map_err(io::Error::other)?;
+        let group = PathBuf::from(&arguments.cgroup_parent).join(arguments.task.as_str());
+        Ok(Self {
+            arguments,
+            record,
+            hierarchy,
+            group,
+            listener,
+            signals,
+            connections: Vec::new(),
+            next_connection: 0,
+            runs: BTreeMap::new(),
+            creations: Vec::new(),
+            probes: Vec::new(),
+            strays: Vec::new(),
+            releasing: Vec::new(),
+        })
+    }
+
+    pub(super) fn serve(mut self) -> io::Result<()> {
+        loop {
+            for (source, flags) in self.wait()? {
+                self.handle(source, flags)?;
+            }
+            self.expire_probes();
+            self.connections.retain(|c| !c.closed);
+            if !self.releasing.is_empty() && self.is_idle() {
+                break;
+            }
+        }
+        // Everything is dead, so the groups are empty; what cannot be removed the agent tries again.
+        let _ = self.hierarchy.remove(&self.group);
+        for asker in std::mem::take(&mut self.releasing) {
+            self.answer(asker, &Message::Done { id: asker.id });
+        }
+        for connection in self.connections {
+            connection.flush();
+        }
+        Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.creations.is_empty()
+            && self.probes.is_empty()
+            && self.runs.values().all(|r| matches!(r.state, RunState::Exited(_)))
+    }
+
+    /// Waits until something happens; says to what.
+    fn wait(&self) -> io::Result<Vec<(Source, PollFlags)>> {
+        let mut sources = vec![Source::Signals, Source::Listener];
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.listener.as_fd(), PollFlags::IN),
+        ];
+        for connection in &self.connections {
+            let write =
+                if connection.wants_to_write() { PollFlags::OUT } else { PollFlags::empty() };
+            sources.push(Source::Connection(connection.number));
+            fds.push(PollFd::from_borrowed_fd(connection.fd(), PollFlags::IN | write));
+        }
+        for (name, run) in &self.runs {
+            for (at, (_, fd)) in run.output.iter().flat_map(|o| o.streams.iter().enumerate()) {
+                if let Some(fd) = fd {
+                    sources.push(Source::Output(name.clone(), at));
+                    fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
+                }
+            }
+        }
+        for creation in &self.creations {
+            sources.push(Source::Creation(creation.pid));
+            fds.push(PollFd::from_borrowed_fd(creation.report.as_fd(), PollFlags::IN));
+        }
+        for probe in &self.probes {
+            if let Some(report) = &probe.report {
+                sources.push(Source::Probe(probe.pid));
+                fds.push(PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN));
+            }
+        }
+        let now = sys::now();
+        let timeout = self
+            .probes
+            .iter()
+            .filter(|p| !p.timed_out)
+            .map(|p| p.deadline.since(now))
+            .min()
+            .and_then(|left| Timespec::try_from(left).ok());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = fds.iter().map(PollFd::revents);
+        Ok(sources.into_iter().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    fn handle(&mut self, source: Source, flags: PollFlags) -> io::Result<()> {
+        match source {
+            Source::Signals => {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap();
+            }
+            Source::Listener => {
+                while let Ok((stream, _)) = self.listener.accept() {
+                    self.next_connection += 1;
+                    self.connections.push(Connection::new(self.next_connection, stream)?);
+                }
+            }
+            Source::Connection(number) => {
+                let Some(connection) = self.connections.iter_mut().find(|c| c.number == number)
+                else {
+                    return Ok(());
+                };
+                if flags.contains(PollFlags::OUT) {
+                    connection.write();
+                }
+                for request in connection.read() {
+                    self.request(number, request);
+                }
+            }
+            Source::Output(name, at) => {
+                if let Some(output) = self.runs.get_mut(&name).and_then(|r| r.output.as_mut()) {
+                    output.read_once(at);
+                }
+            }
+            Source::Creation(pid) => self.creation_report(pid),
+            Source::Probe(pid) => self.probe_report(pid),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, asker: Asker, message: &Message) {
+        if let Some(c) = self.connections.iter_mut().find(|c| c.number == asker.connection) {
+            c.send(message);
+        }
+    }
+
+    fn fail(&mut self, asker: Asker, stage: Stage, reason: impl std::fmt::Display) {
+        let failure = Failure::new(stage, reason);
+        self.answer(asker, &Message::Failed { id: asker.id, failure });
+    }
+
+    fn request(&mut self, connection: u64, request: Request) {
+        match request {
+            Request::Start { id, container, runtime_id } => {
+                let asker = Asker { connection, id };
+                if let Err(failure) = self.start(asker, container, runtime_id) {
+                    self.answer(asker, &Message::Failed { id, failure });
+                }
+            }
+            Request::Signal { id, container, runtime_id, kill } => {
+                if let Some((pid, stop)) = self.running(&container, &runtime_id) {
+                    let signal = if kill { libc::SIGKILL } else { stop };
+                    send_signal(pid, signal);
+                }
+                self.answer(Asker { connection, id }, &Message::Done { id });
+            }
+            Request::Probe { id, container, runtime_id, command, timeout_millis } => {
+                self.probe(
+                    Asker { connection, id },
+                    &container,
+                    &runtime_id,
+                    command,
+                    timeout_millis,
+                );
+            }
+            Request::List { id } => {
+                let containers = self
+                    .runs
+                    .iter()
+                    .map(|(container, run)| Report {
+                        container: container.clone(),
+                        runtime_id: run.runtime_id.clone(),
+                        state: run.state.clone(),
+                    })
+                    .collect();
+                let generation = self.record.generation;
+                let message = Message::Containers { id, generation, containers };
+                self.answer(Asker { connection, id }, &message);
+            }
+            Request::Release { id } => {
+                self.releasing.push(Asker { connection, id });
+                for run in self.runs.values() {
+                    if let RunState::Running { pid, .. } = run.state {
+                        send_signal(pid, libc::SIGKILL);
+                    }
+                }
+                // One that hangs, on a dead file server for example, must not hold the release up.
+                for creation in &self.creations {
+                    send_signal(creation.pid, libc::SIGKILL);
+                    let _ = self.hierarchy.kill(&self.group.join(creation.container.as_str()));
+                }
+            }
+        }
+    }
+
+    /// The process of a run and its stop signal; none when it does not run.
+    fn running(&self, container: &ContainerName, runtime_id: &RuntimeId) -> Option<(i32, i32)> {
+        let run = self.runs.get(container).filter(|r| r.runtime_id == *runtime_id)?;
+        match run.state {
+            RunState::Running { pid, .. } => Some((pid, run.stop_signal)),
+            RunState::Exited(_) => None,
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let (pid, code) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(_) => continue,
+            };
+            let running = self.runs.iter().find_map(|(name, run)| match run.state {
+                RunState::Running { pid: own, .. } if own == pid => Some(name.clone()),
+                _ => None,
+            });
+            if let Some(name) = running {
+                self.exited(&name, code);
+                continue;
+            }
+            let expected = !self.creations.is_empty() || !self.probes.is_empty();
+            if !self.probe_ended(pid, code) && expected {
+                self.strays.push((pid, code));
+            }
+        }
+    }
+
+    /// Writes the end of a run down, then tells everybody.
+    fn exited(&mut self, container: &ContainerName, code: i32) {
+        let finished_at = sys::now();
+        let group = self.group.join(container.as_str());
+        let out_of_memory = self.hierarchy.oom_kills(&group) > 0;
+        let Some(run) = self.runs.get_mut(container) else { return };
+        // With a process namespace of its own nothing is left; without, this is what ends the rest.
+        let _ = self.hierarchy.kill(&group);
+        if let Some(mut output) = run.output.take() {
+            output.drain(finished_at);
+        }
+        let _ = self.hierarchy.remove(&group);
+        let exit = Exit {
+            runtime_id: run.runtime_id.clone(),
+            exit_code: Some(code),
+            out_of_memory,
+            finished_at,
+        };
+        run.state = RunState::Exited(exit.clone());
+        let path = self.arguments.layout.exit_record(&self.arguments.task, container);
+        // A full disk must not keep the exit from those who listen; they have it in their own store.
+        let _ = record::write(&path, &exit);
+        let message = Message::Exited { container: container.clone(), exit };
+        for connection in &mut self.connections {
+            connection.send(&message);
+        }
+    }
+}

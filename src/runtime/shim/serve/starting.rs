@@ -1,0 +1,182 @@
+//! Starting containers: from the request over the creator's report to a run.
+
+use super::output::{Output, read_some};
+use super::signal::{send_signal, stop_signal};
+use super::{Asker, Run, Shim};
+use crate::model::{ContainerName, RuntimeId};
+use crate::runtime::launch::LaunchFile;
+use crate::runtime::logs::{LogOptions, LogWriter, Stream};
+use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
+use crate::runtime::record;
+use crate::runtime::shim::creator;
+use crate::sys;
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// A creator at work.
+#[derive(Debug)]
+pub(super) struct Creation {
+    pub(super) pid: i32,
+    pub(super) report: OwnedFd,
+    pub(super) text: Vec<u8>,
+    pub(super) container: ContainerName,
+    pub(super) runtime_id: RuntimeId,
+    pub(super) stop_signal: i32,
+    pub(super) output: Output,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) askers: Vec<Asker>,
+}
+
+impl Shim {
+    pub(super) fn start(
+        &mut self,
+        asker: Asker,
+        container: ContainerName,
+        runtime_id: RuntimeId,
+    ) -> Result<(), Failure> {
+        if !self.releasing.is_empty() {
+            return Err(Failure::new(Stage::Request, "the task is being released"));
+        }
+        if let Some(creation) = self.creations.iter_mut().find(|c| c.container == container) {
+            if creation.runtime_id != runtime_id {
+                return Err(Failure::new(Stage::Request, "another run of it is being started"));
+            }
+            creation.askers.push(asker);
+            return Ok(());
+        }
+        if let Some(run) = self.runs.get(&container) {
+            match run.state {
+                _ if run.runtime_id == runtime_id => {
+                    let at = match &run.state {
+                        RunState::Running { started_at, .. } => *started_at,
+                        RunState::Exited(exit) => exit.finished_at,
+                    };
+                    self.answer(asker, &Message::Started { id: asker.id, at });
+                    return Ok(());
+                }
+                RunState::Running { .. } => {
+                    return Err(Failure::new(Stage::Request, "an earlier run of it still runs"));
+                }
+                RunState::Exited(_) => {}
+            }
+        }
+        let creation = self.create(asker, container, runtime_id)?;
+        self.creations.push(creation);
+        Ok(())
+    }
+
+    pub(super) fn create(
+        &self,
+        asker: Asker,
+        container: ContainerName,
+        runtime_id: RuntimeId,
+    ) -> Result<Creation, Failure> {
+        let layout = &self.arguments.layout;
+        let task = &self.arguments.task;
+        let resources = |what: &str| {
+            let what = what.to_owned();
+            move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
+        };
+        let path = layout.launch_file(task, &container);
+        let launch: LaunchFile = record::read(&path)
+            .map_err(resources("launch file"))?
+            .filter(|l: &LaunchFile| l.runtime_id == runtime_id)
+            .ok_or_else(|| Failure::new(Stage::Request, "its launch file is missing"))?;
+        let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
+            .map_err(|e| Failure::new(Stage::Create, e))?;
+        let log = LogOptions::of(launch.definition.log_configuration.as_ref(), launch.log)
+            .map_err(|e| Failure::new(Stage::Create, e))?
+            .map(|options| LogWriter::open(layout.log_file(task, &container), options))
+            .transpose()
+            .map_err(resources("log file"))?;
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
+        let (stdout, child_stdout) = pipe()?;
+        let (stderr, child_stderr) = pipe()?;
+        let (report, child_report) = pipe()?;
+        let stdin = if launch.definition.interactive == Some(true) { Some(pipe()?) } else { None };
+        for fd in [&stdout, &stderr, &report] {
+            rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))?;
+        }
+        let (child_stdin, stdin) = match stdin {
+            Some((read, write)) => (Some(read), Some(write)),
+            None => (None, None),
+        };
+        let order = creator::Order {
+            launch,
+            group: self.group.clone(),
+            hierarchy: self.hierarchy.clone(),
+            stdin: child_stdin,
+            stdout: child_stdout,
+            stderr: child_stderr,
+            report: child_report,
+        };
+        let pid = creator::fork(order).map_err(resources("fork"))?;
+        Ok(Creation {
+            pid,
+            report,
+            text: Vec::new(),
+            container,
+            runtime_id,
+            stop_signal,
+            output: Output {
+                streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
+                log,
+            },
+            stdin,
+            askers: vec![asker],
+        })
+    }
+
+    /// The creator has said something, or ended.
+    pub(super) fn creation_report(&mut self, pid: i32) {
+        let Some(at) = self.creations.iter().position(|c| c.pid == pid) else { return };
+        let creation = &mut self.creations[at];
+        let ended = read_some(&creation.report, &mut creation.text);
+        if !ended && !creation.text.contains(&b'\n') {
+            return;
+        }
+        let creation = self.creations.swap_remove(at);
+        let created = serde_json::from_slice(&creation.text).unwrap_or_else(|_| {
+            let reason = "the process that creates the container ended unexpectedly";
+            Created::Failed(Failure::new(Stage::Create, reason))
+        });
+        match created {
+            Created::Running { pid } => self.started(creation, pid),
+            Created::Failed(failure) => {
+                let group = self.group.join(creation.container.as_str());
+                let _ = self.hierarchy.kill(&group);
+                let _ = self.hierarchy.remove(&group);
+                for asker in creation.askers {
+                    let failure = failure.clone();
+                    self.answer(asker, &Message::Failed { id: asker.id, failure });
+                }
+            }
+        }
+        if self.creations.is_empty() && self.probes.is_empty() {
+            self.strays.clear();
+        }
+    }
+
+    pub(super) fn started(&mut self, creation: Creation, pid: i32) {
+        let started_at = sys::now();
+        let run = Run {
+            runtime_id: creation.runtime_id,
+            state: RunState::Running { pid, started_at },
+            stop_signal: creation.stop_signal,
+            output: Some(creation.output),
+            _stdin: creation.stdin,
+        };
+        let container = creation.container;
+        self.runs.insert(container.clone(), run);
+        for asker in creation.askers {
+            self.answer(asker, &Message::Started { id: asker.id, at: started_at });
+        }
+        if let Some(at) = self.strays.iter().position(|(stray, _)| *stray == pid) {
+            let (_, code) = self.strays.swap_remove(at);
+            self.exited(&container, code);
+        } else if !self.releasing.is_empty() {
+            send_signal(pid, libc::SIGKILL);
+        }
+    }
+}
