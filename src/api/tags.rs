@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// As many tags may be on one resource, and in one request.
 const LIMIT: usize = 50;
 
-/// Checks tags that a caller gives.
+/// Checks the tags of a new cluster; those of other resources are checked where they are applied.
 pub(super) fn validate(tags: &[Tag]) -> Result<(), ApiError> {
     if tags.len() > LIMIT {
         return Err(ApiError::invalid(format!("Tags cannot have more than {LIMIT} elements.")));
@@ -62,7 +62,6 @@ struct TagResource {
 /// `TagResource`.
 pub(super) async fn tag(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: TagResource = input::read(input)?;
-    validate(&input.tags)?;
     let resource = resource(&input.resource_arn)?;
     engine.submit(Command::TagResource { resource, tags: input.tags }).await?;
     Ok(json!({}))

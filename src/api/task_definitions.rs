@@ -26,7 +26,6 @@ struct RegisterTaskDefinition {
 /// `RegisterTaskDefinition`.
 pub(super) async fn register(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: RegisterTaskDefinition = input::read(input)?;
-    super::tags::validate(&input.tags)?;
     let tagged = !input.tags.is_empty();
     let command = Command::RegisterTaskDefinition {
         content: Box::new(input.content),

@@ -1,5 +1,6 @@
 """HTTP and JSON as they come over the wire."""
 
+import concurrent.futures
 import json
 import re
 import socket
@@ -124,3 +125,15 @@ def test_one_connection_carries_many_requests(agent):
             while b"AWS_ENDPOINT_URL_ECS" not in answer:
                 answer += raw.recv(4096)
             assert answer.startswith(b"HTTP/1.1 200")
+
+
+def test_many_clients_at_once(agent, name):
+    def create_and_look(i):
+        created = agent.call("CreateCluster", {"clusterName": f"{name}-{i % 8}"})
+        found = agent.call("DescribeClusters", {"clusters": [f"{name}-{i % 8}"]})
+        return created[0], found[0], found[2]["failures"]
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        assert set(map(str, pool.map(create_and_look, range(160)))) == {str((200, 200, []))}
+    listed = agent.call("ListClusters", {"maxResults": 100})[2]["clusterArns"]
+    assert len([arn for arn in listed if f"/{name}-" in arn]) == 8

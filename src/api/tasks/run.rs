@@ -1,7 +1,7 @@
 //! RunTask and StartTask.
 
 use crate::api::error::{ApiError, Exception};
-use crate::api::{identifiers, input, render, tags};
+use crate::api::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::Tag;
 use crate::model::task::TaskOverride;
@@ -119,7 +119,6 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
     let cluster = engine.read(|w| identifiers::active_cluster(w, input.cluster.as_deref()))?;
     let (family, revision) = identifiers::task_definition(&input.task_definition)
         .ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
-    tags::validate(&input.tags)?;
     if input.network_configuration.as_ref().is_some_and(|n| n.get("awsvpcConfiguration").is_some())
     {
         return Err(ApiError::invalid(
