@@ -46,7 +46,7 @@ impl Foreground {
             let stop = async { drop(finished.await) };
             api::serve(handle.clone(), listeners, keys, stop).await?;
             stop_all_tasks(&handle).await?;
-            containers.remove_cgroup_parent().await.context("cannot remove the cgroup")
+            containers.close().await.context("cannot remove the cgroup")
         });
         Ok(Self { runtime, directories, finish, server })
     }

@@ -123,16 +123,6 @@ impl Runtime {
         LogDirectory::new(&self.inner.resources.layout.state_dir)
     }
 
-    /// Removes the cgroup that all tasks are under; for an engine that ends for good, with every task released.
-    ///
-    /// # Errors
-    /// When something is in it still.
-    pub async fn remove_cgroup_parent(&self) -> Result<(), RuntimeError> {
-        let inner = Arc::clone(&self.inner.resources);
-        blocking(move || inner.hierarchy.remove(Path::new(&inner.cgroup_parent))).await??;
-        Ok(())
-    }
-
     /// Connects to the shims that live, reads what is recorded of the others, and kills and removes what they left.
     ///
     /// # Errors
