@@ -13,6 +13,10 @@ EOS
 id=$(start "$(told memory '"memoryReservation": 16')" sh /told/fill.sh)
 is "memory.max is the container's memory" $((32 << 20)) "$(cat "$cgroups/$id/main/memory.max")"
 is "memory.low is its memoryReservation" $((16 << 20)) "$(cat "$cgroups/$id/main/memory.low")"
+# What the kernel protects is bounded by each cgroup above.
+above() { sed 's/^max$/9223372036854775807/' "$1/memory.low"; }
+at_least "the task's cgroup lets memory.low through" $((16 << 20)) "$(above "$cgroups/$id")"
+at_least "so does the cgroup of all tasks" $((16 << 20)) "$(above "$cgroups")"
 logs() { coracle logs "$id" 2>&1; }
 going_on() { logs | grep -q "going on"; }
 check "a container outlives a child that is killed for memory" eventually going_on
