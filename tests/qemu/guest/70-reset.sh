@@ -1,7 +1,7 @@
 # The machine is reset while tasks run. What is on its disk is what the agent made durable.
 . /tests/lib.sh
 
-file=$(definition reset '"memory": 32')
+file=$(definition reset '"memory": 16')
 if [ ! -e /tests/reset ]; then
     { echo 70-reset; cat /tests/queue; } >/tests/queue.new
     mv /tests/queue.new /tests/queue

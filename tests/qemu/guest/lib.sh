@@ -1,8 +1,9 @@
 # What the scripts share. Sourced.
 
-# How long anything may take, in tenths of a second.
-patience=300
+# How long anything may take, in seconds.
+patience=30
 cgroups=/sys/fs/cgroup/coracle
+mkdir -p /tmp/told
 
 pass() { echo "PASS $1"; }
 
@@ -35,13 +36,14 @@ at_least() {
     if [ "$3" -ge "$2" ]; then pass "$1"; else fail "$1" "wanted $2 or more, found '$3'"; fi
 }
 
-# eventually COMMAND...: true as soon as the command is, false when it never is.
+now() { cut -d . -f 1 /proc/uptime; }
+
+# eventually COMMAND...: true as soon as the command is, false when it is not in time.
 eventually() {
-    eventually_left=$patience
+    eventually_until=$(($(now) + patience))
     until "$@" >/dev/null 2>&1; do
-        eventually_left=$((eventually_left - 1))
-        [ $eventually_left -gt 0 ] || return 1
-        usleep 100000
+        [ "$(now)" -lt $eventually_until ] || return 1
+        usleep 200000
     done
 }
 
@@ -69,6 +71,13 @@ definition() {
   { "name": "main", "image": "coracle/busybox", "essential": true, "stopTimeout": 2${2:+, $2} } ] }
 JSON
     echo "/tmp/$1.json"
+}
+
+# told FAMILY [CONTAINER-MEMBERS]: a definition with 32 MiB that sees /tmp/told as /told.
+told() {
+    definition "$1" \
+        '"memory": 32, "mountPoints": [{ "sourceVolume": "told", "containerPath": "/told" }]'"${2:+, $2}" \
+        '"volumes": [{ "name": "told", "host": { "sourcePath": "/tmp/told" } }]'
 }
 
 # start FILE COMMAND...: leaves the task to the agent and prints its id once its cgroup holds a process.
