@@ -20,6 +20,7 @@ mod error;
 mod event;
 mod handle;
 mod init;
+mod kernel;
 mod launch;
 mod layout;
 mod link;

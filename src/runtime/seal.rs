@@ -43,9 +43,10 @@ fn overlay(path: &Path, empty: &Path) -> io::Result<SealedProgram> {
     };
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     // Without a writable layer the kernel wants at least two.
-    let stacked = fsconfig_set_string(&fs, "lowerdir+", directory)
-        .and_then(|()| fsconfig_set_string(&fs, "lowerdir+", empty));
-    if stacked.is_err() {
+    if super::kernel::takes_layers_one_by_one() {
+        fsconfig_set_string(&fs, "lowerdir+", directory)?;
+        fsconfig_set_string(&fs, "lowerdir+", empty)?;
+    } else {
         let separators =
             |p: &Path| p.as_os_str().as_encoded_bytes().iter().any(|b| b":,\\".contains(b));
         if separators(directory) || separators(empty) {

@@ -44,6 +44,14 @@ impl DeviceRule {
     ) -> Self {
         Self { allow: true, kind, major, minor, access }
     }
+
+    /// True when it matches every access to every device.
+    pub(crate) fn decides_all(&self) -> bool {
+        self.kind == Kind::All
+            && self.major.is_none()
+            && self.minor.is_none()
+            && self.access == Access::ALL
+    }
 }
 
 /// The form that v1's `devices.allow` takes.

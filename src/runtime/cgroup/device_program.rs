@@ -57,6 +57,10 @@ impl DeviceProgram {
         ];
         for rule in rules.iter().rev() {
             program.extend(block(rule));
+            if rule.decides_all() {
+                // The kernel takes no instructions that cannot be reached.
+                return Self(program);
+            }
         }
         program.push(instruction(MOVE32_IMM, RESULT, 0, 0, 0));
         program.push(instruction(EXIT, 0, 0, 0, 0));
@@ -199,6 +203,17 @@ mod tests {
                 other => panic!("unknown instruction {other:#x}"),
             }
         }
+    }
+
+    #[test]
+    fn nothing_stands_behind_a_rule_that_decides_all() {
+        let program = DeviceProgram::new(&[
+            DeviceRule::allow(Kind::Char, Some(1), Some(3), Access::ALL),
+            DeviceRule::allow(Kind::All, None, None, Access::ALL),
+        ]);
+        assert!(run(&program, 1, 7, 8, 0));
+        let exits = program.0.iter().filter(|step| step.code == EXIT).count();
+        assert_eq!(exits, 1, "the kernel refuses what cannot be reached");
     }
 
     #[test]

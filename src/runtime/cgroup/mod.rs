@@ -239,7 +239,10 @@ impl Hierarchy {
         for directory in self.directories(group) {
             remove_group(&directory)?;
         }
-        Ok(())
+        match self {
+            Self::V1(_) => Ok(()),
+            Self::V2(v2) => v2.protect_above(group),
+        }
     }
 
     /// Removes the group if nothing is in it.
@@ -316,12 +319,7 @@ fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
 
 /// Writes a setting that this kernel may not have; everything else is an error.
 fn write_if_present(path: &Path, value: &str) -> Result<(), CgroupError> {
-    match write(path, value) {
-        Err(CgroupError::Write { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        other => other,
-    }
+    if path.exists() { write(path, value) } else { Ok(()) }
 }
 
 fn number(path: &Path) -> Option<u64> {

@@ -61,10 +61,26 @@ impl V2 {
         let directory = self.path(group);
         create_dir(&directory)?;
         write_limits(&directory, limits)?;
-        // One container's processes die together, so that no half of it lives on.
+        if limits.memory_reservation.is_some() {
+            self.protect_above(group)?;
+        }
         DeviceProgram::new(devices)
             .attach(&directory)
             .map_err(|source| CgroupError::DeviceProgram { path: directory, source })
+    }
+
+    /// Protects what the groups below each ancestor of `group` have reserved: the kernel keeps no more for a group than
+    /// for those above it (`memory.low` in the documentation of cgroup v2).
+    pub(super) fn protect_above(&self, group: &Path) -> Result<(), CgroupError> {
+        let relative = group.strip_prefix("/").unwrap_or(group);
+        for ancestor in relative.ancestors().skip(1).filter(|a| !a.as_os_str().is_empty()) {
+            let directory = self.root.join(ancestor);
+            let children = fs::read_dir(&directory).into_iter().flatten().filter_map(Result::ok);
+            let reserved = children.filter_map(|child| number(&child.path().join("memory.low")));
+            let sum = reserved.fold(0_u64, u64::saturating_add).to_string();
+            write_if_present(&directory.join("memory.low"), &sum)?;
+        }
+        Ok(())
     }
 
     /// Kills all at once where the kernel can (5.14).
@@ -123,6 +139,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_reserved_below_is_protected_above() {
+        let root = tempfile::tempdir().unwrap();
+        for (group, low) in
+            [("a", "0"), ("a/t1", "0"), ("a/t1/x", "100"), ("a/t1/y", "20"), ("a/t2", "7")]
+        {
+            fs::create_dir(root.path().join(group)).unwrap();
+            fs::write(root.path().join(group).join("memory.low"), low).unwrap();
+        }
+        V2::new(root.path().into()).protect_above(Path::new("a/t1/x")).unwrap();
+        let read = |group: &str| fs::read_to_string(root.path().join(group).join("memory.low"));
+        assert_eq!((read("a/t1").unwrap(), read("a").unwrap()), ("120".into(), "127".into()));
+    }
+
+    #[test]
     fn limits_are_written_in_the_unified_form() {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits {
@@ -134,6 +164,10 @@ mod tests {
             swappiness: None,
             pids: Some(100),
         };
+        // Without accounting of swap there is no file for it.
+        write_limits(dir.path(), &limits).unwrap();
+        assert!(!dir.path().join("memory.swap.max").exists());
+        fs::write(dir.path().join("memory.swap.max"), "max").unwrap();
         write_limits(dir.path(), &limits).unwrap();
         let read = |f: &str| fs::read_to_string(dir.path().join(f)).unwrap();
         assert_eq!(read("cpu.weight"), "39");

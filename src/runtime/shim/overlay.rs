@@ -24,12 +24,10 @@ pub(super) fn mount_overlay(layers: &[PathBuf], writable: &Path, target: &Path) 
     if layers.is_empty() {
         return Err(io::Error::other("the image has no layers"));
     }
-    match mount_new(&layers, &upper, &work, target) {
-        // Before Linux 6.5 layers cannot be given one by one, before 5.2 there is no fsopen(2).
-        Err(Errno::INVAL | Errno::NOSYS | Errno::NAMETOOLONG | Errno::PERM) => {
-            mount_old(&layers, &upper, &work, target)
-        }
-        other => other.map_err(io::Error::from),
+    if crate::runtime::kernel::takes_layers_one_by_one() {
+        Ok(mount_new(&layers, &upper, &work, target)?)
+    } else {
+        mount_old(&layers, &upper, &work, target)
     }
 }
 
