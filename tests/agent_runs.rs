@@ -1,5 +1,8 @@
 //! A task's life through the real agent: order, ends, limits and what is said of them.
 
+#![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
+#![allow(clippy::needless_pass_by_value, reason = "definitions are written in place")]
+
 mod agent;
 
 use agent::{Agent, Host};

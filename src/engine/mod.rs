@@ -13,7 +13,7 @@
 //! nobody is ever shown what a crash could take back. A commit that fails (a full disk) changes nothing: commands are
 //! answered as unavailable, observations are kept and tried again, no action runs.
 //!
-//! At start nothing remembered is trusted: [`runtime`](crate::runtime) looks for running shims, what it finds comes in
+//! At start nothing remembered is trusted: [`runtime`] looks for running shims, what it finds comes in
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;

@@ -19,7 +19,7 @@ const PLANS: usize = 32;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A deadline is looked at again after this long, in case the wall clock was set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// The wall clock counts as set when it moved this much more or less than time did.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
@@ -234,7 +234,9 @@ impl Writer {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        changes.iter().for_each(|change| published.apply(change));
+        for change in changes {
+            published.apply(change);
+        }
         drop(published);
         self.commits.send_replace(sequence);
         Ok(())

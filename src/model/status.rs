@@ -141,12 +141,12 @@ mod tests {
 
     /// The name on the wire is the name in the store.
     fn one_name<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
-        status: T,
+        status: &T,
         name: &str,
     ) {
-        let json = serde_json::to_value(&status).unwrap();
+        let json = serde_json::to_value(status).unwrap();
         assert_eq!(json, name);
-        assert_eq!(serde_json::from_value::<T>(json).unwrap(), status);
+        assert_eq!(serde_json::from_value::<T>(json).unwrap(), *status);
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             TaskStatus::Stopped,
         ];
         for (from, status) in all.iter().enumerate() {
-            one_name(*status, status.as_str());
+            one_name(status, status.as_str());
             for (to, next) in all.iter().enumerate() {
                 assert_eq!(status.may_become(*next), to >= from, "{status:?} {next:?}");
             }

@@ -1,6 +1,12 @@
 //! A real agent under test: started as users start it, spoken to over its socket, killed by pid.
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test binary uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and shows the agent's log"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "requests are written in place")]
 
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up; generous, since machines are shared.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The directories of a box; agents come and go on it.
 pub struct Host {
