@@ -186,6 +186,25 @@ fn after_a_reboot_what_should_run_runs_and_what_had_ended_stays_ended() {
 }
 
 #[test]
+fn a_run_after_a_reboot_begins_with_the_image() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let script = "if [ -e /left ]; then echo stale; else echo clean; fi; touch /left; sleep 1000";
+    let arn = agent.run(&agent.register(
+        "clean",
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "command": ["sh", "-c", script]}),
+    ));
+    let id = arn.rsplit('/').next().unwrap().to_owned();
+    let path = format!("/coracle/v1/logs?task={id}&follow=true");
+    assert_eq!(agent.lines(&path).next().unwrap()["log"], "clean\n");
+    agent.kill();
+    host.cut_the_power();
+    let agent = host.start();
+    assert_eq!(agent.lines(&path).nth(1).unwrap()["log"], "clean\n");
+}
+
+#[test]
 fn a_storm_of_kills_loses_nothing_and_runs_nothing_twice() {
     let kills = std::env::var("CORACLE_STORM").ok().map_or(KILLS, |n| n.parse().unwrap());
     let host = Host::new();
