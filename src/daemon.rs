@@ -3,6 +3,7 @@
 //! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
+mod copies;
 mod foreground;
 mod host;
 
@@ -45,11 +46,14 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
+        let copies = tokio::spawn(copies::keep(handle.clone()));
         api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
+        copies.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
         }
+        copies::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -1,6 +1,7 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
 use super::connection::Connection;
+use super::unwritten::Unwritten;
 use super::{Arguments, creator, probe};
 use crate::model::{ContainerName, RuntimeId, Timestamp};
 use crate::runtime::cgroup::Hierarchy;
@@ -92,6 +93,7 @@ pub(super) struct Shim {
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
+    unwritten: Unwritten,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -128,6 +130,7 @@ impl Shim {
             probes: Vec::new(),
             strays: Vec::new(),
             releasing: Vec::new(),
+            unwritten: Unwritten::default(),
         })
     }
 
@@ -137,6 +140,7 @@ impl Shim {
                 self.handle(source, flags)?;
             }
             self.expire_probes();
+            self.unwritten.retry();
             self.connections.retain(|c| !c.closed);
             if !self.releasing.is_empty() && self.is_idle() {
                 break;
@@ -196,6 +200,7 @@ impl Shim {
             .iter()
             .filter(|p| !p.timed_out)
             .map(|p| p.deadline.since(now))
+            .chain(self.unwritten.wait())
             .min()
             .and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -503,8 +508,8 @@ impl Shim {
         };
         run.state = RunState::Exited(exit.clone());
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);
-        // A full disk must not keep the exit from those who listen; they have it in their own store.
-        let _ = record::write(&path, &exit);
+        // A full disk must not keep the exit from those who listen.
+        self.unwritten.write(&path, &exit);
         let message = Message::Exited { container: container.clone(), exit };
         for connection in &mut self.connections {
             connection.send(&message);
