@@ -6,6 +6,7 @@
 mod copies;
 mod foreground;
 mod host;
+mod memory;
 
 pub use foreground::Foreground;
 
@@ -16,7 +17,7 @@ use crate::engine::{self, BootMark, Handle, Parts};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
-use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
+use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
@@ -35,6 +36,7 @@ const INSTANCE_ID: &str = "containerInstance";
 /// # Errors
 /// When the configuration, the state or the kernel does not allow it to start.
 pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
+    memory::be_sparing();
     let config = Config::load(flags)?;
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     for variable in &config.unknown_variables {
@@ -81,6 +83,10 @@ async fn start(
     image_dir: &Path,
     listen: Option<SocketAddr>,
 ) -> anyhow::Result<Started> {
+    // Before anything is made: without root all that follows fails with something less clear.
+    if !rustix::process::geteuid().is_root() {
+        return Err(PreflightError::NotRoot.into());
+    }
     for dir in [&config.state_dir, &config.run_dir] {
         private_dir(dir)?;
     }
@@ -98,6 +104,9 @@ async fn start(
         events_in,
     )?;
     let store = Store::open(&config.store_dir(), store::Options::default())?;
+    // The store's lock guards the state, the socket guards the run directory: both are ours before the engine looks
+    // around there and removes what it does not know.
+    let listeners = Listeners::bind(listen, &config.socket()).await?;
     let images = ImageStore::open(image_dir, host::image_options(config))?;
     let keys = Arc::new(Keys::open(&config.state_dir)?);
     let settings = settings(config, &store)?;
@@ -107,7 +116,6 @@ async fn start(
     let handle = engine::start(Parts { store, runtime, events, images, settings, boot })?;
     handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
-    let listeners = Listeners::bind(listen, &config.socket()).await?;
     Ok(Started { handle, listeners, keys })
 }
 
