@@ -3,8 +3,10 @@
 //! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
+mod copies;
 mod foreground;
 mod host;
+mod memory;
 
 pub use foreground::Foreground;
 
@@ -15,7 +17,7 @@ use crate::engine::{self, BootMark, Handle, Parts};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
-use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
+use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
@@ -34,6 +36,7 @@ const INSTANCE_ID: &str = "containerInstance";
 /// # Errors
 /// When the configuration, the state or the kernel does not allow it to start.
 pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
+    memory::be_sparing();
     let config = Config::load(flags)?;
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     for variable in &config.unknown_variables {
@@ -45,11 +48,14 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
+        let copies = tokio::spawn(copies::keep(handle.clone()));
         api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
+        copies.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
         }
+        copies::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -78,6 +84,10 @@ async fn start(
     image_dir: &Path,
     listen: Option<SocketAddr>,
 ) -> anyhow::Result<Started> {
+    // Before anything is made: without root all that follows fails with something less clear.
+    if !rustix::process::geteuid().is_root() {
+        return Err(PreflightError::NotRoot.into());
+    }
     for dir in [&config.state_dir, &config.run_dir] {
         private_dir(dir)?;
     }
@@ -95,6 +105,9 @@ async fn start(
         events_in,
     )?;
     let store = Store::open(&config.store_dir(), store::Options::default())?;
+    // The store's lock guards the state, the socket guards the run directory: both are ours before the engine looks
+    // around there and removes what it does not know.
+    let listeners = Listeners::bind(listen, &config.socket()).await?;
     let images = ImageStore::open(image_dir, host::image_options(config))?;
     let keys = Arc::new(Keys::open(&config.state_dir)?);
     let settings = settings(config, &store)?;
@@ -105,7 +118,6 @@ async fn start(
         engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
     handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
-    let listeners = Listeners::bind(listen, &config.socket()).await?;
     Ok(Started { handle, listeners, keys, runtime })
 }
 

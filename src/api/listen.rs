@@ -13,6 +13,9 @@ pub struct Listeners {
     pub(super) unix: Option<UnixListener>,
 }
 
+/// What `sockaddr_un` holds, without the NUL at its end.
+const MAX_PATH: usize = 107;
+
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
@@ -32,6 +35,11 @@ pub enum ListenError {
         /// Why not.
         source: io::Error,
     },
+    /// The path does not fit into a socket's address.
+    #[error(
+        "the path {0} is longer than the {MAX_PATH} bytes that a unix socket's may have; use a shorter --run-dir"
+    )]
+    TooLong(PathBuf),
     /// Another agent answers there.
     #[error("another agent answers on {0}; use another --run-dir to run a second one")]
     Taken(PathBuf),
@@ -49,6 +57,9 @@ impl Listeners {
         address: impl Into<Option<SocketAddr>>,
         path: &Path,
     ) -> Result<Self, ListenError> {
+        if path.as_os_str().len() > MAX_PATH {
+            return Err(ListenError::TooLong(path.to_owned()));
+        }
         let at_path = |source| ListenError::Path { path: path.to_owned(), source };
         match UnixStream::connect(path).await {
             Ok(_) => return Err(ListenError::Taken(path.to_owned())),

@@ -3,6 +3,7 @@
 use crate::image::ImageStore;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
 use crate::runtime::logs::LogDirectory;
+use crate::store::Store;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -33,6 +34,7 @@ pub struct Handle {
     settings: Settings,
     images: ImageStore,
     logs: LogDirectory,
+    store: Store,
 }
 
 impl Handle {
@@ -43,8 +45,9 @@ impl Handle {
         settings: Settings,
         images: ImageStore,
         logs: LogDirectory,
+        store: Store,
     ) -> Self {
-        Self { requests, world, commits, settings, images, logs }
+        Self { requests, world, commits, settings, images, logs, store }
     }
 
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
@@ -85,6 +88,17 @@ impl Handle {
                 .await
                 .map_err(|_| SubmitError::Unavailable("the engine is shutting down".to_owned()))?;
         }
+    }
+
+    /// Keeps a verified copy of the store, which an operator can go back to; true when something had changed.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unavailable`] when the copy cannot be made; the last one stays.
+    pub async fn keep_copy(&self) -> Result<bool, SubmitError> {
+        let store = self.store.clone();
+        let kept = tokio::task::spawn_blocking(move || store.keep_copy()).await;
+        let unavailable = |why: String| SubmitError::Unavailable(why);
+        kept.map_err(|e| unavailable(e.to_string()))?.map_err(|e| unavailable(e.to_string()))
     }
 
     /// Region and account of ARNs, and which box this is.

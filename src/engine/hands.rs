@@ -11,6 +11,9 @@ use crate::sys;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Between two looks for running tasks, while looking fails.
+const SCAN_AGAIN: Duration = Duration::from_secs(5);
+
 /// The executor of actions.
 #[derive(Clone, Debug)]
 pub(super) struct Hands {
@@ -65,14 +68,17 @@ impl Hands {
     pub(super) fn scan(&self, boot: BootMark) {
         let hands = self.clone();
         tokio::spawn(async move {
-            match hands.runtime.scan().await {
-                Ok(found) => found.into_iter().for_each(|task| hands.report_found(task)),
-                // Without a scan nothing may be started: it could run twice.
-                Err(error) => {
-                    tracing::error!(%error, "cannot look for running tasks; tasks are left as they are");
-                    return;
+            // Without a scan nothing may be started: it could run twice.
+            let found = loop {
+                match hands.runtime.scan().await {
+                    Ok(found) => break found,
+                    Err(error) => {
+                        tracing::error!(%error, "cannot look for running tasks; they are left as they are, trying again");
+                        tokio::time::sleep(SCAN_AGAIN).await;
+                    }
                 }
-            }
+            };
+            found.into_iter().for_each(|task| hands.report_found(task));
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
             let _ = hands.facts.send(Fact { observation, once_committed: Some(boot) });
         });

@@ -70,6 +70,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         settings,
         images.clone(),
         runtime.logs(),
+        store.clone(),
     );
     let hands = Hands::new(runtime, images.clone(), facts_in);
     hands.forward(events);

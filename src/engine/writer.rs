@@ -1,5 +1,6 @@
 //! The single writer: the only task that changes the world and the store.
 
+use super::boot::BootMark;
 use super::handle::{Request, SubmitError};
 use super::hands::{Fact, Hands};
 use crate::image::ImageStore;
@@ -39,6 +40,8 @@ pub(super) struct Writer {
     commits: watch::Sender<u64>,
     /// Facts of rounds that could not be committed.
     kept: Vec<Fact>,
+    /// Not written yet, though what it marks is committed.
+    mark: Option<BootMark>,
     clock: Clock,
 }
 
@@ -54,8 +57,8 @@ impl Clock {
     }
 
     /// By how many milliseconds the wall clock was set since the last look.
-    fn stepped(&mut self) -> Option<i64> {
-        let before = std::mem::replace(self, Self::read());
+    fn stepped(&mut self, now: Self) -> Option<i64> {
+        let before = std::mem::replace(self, now);
         let passed = self.uptime.saturating_sub(before.uptime);
         let by = self.wall.millis() - before.wall.plus(passed).millis();
         (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
@@ -91,6 +94,7 @@ impl Writer {
             facts,
             commits,
             kept: Vec::new(),
+            mark: None,
             clock: Clock::read(),
         }
     }
@@ -124,18 +128,19 @@ impl Writer {
     }
 
     /// One round; the answer is when to plan again at the latest.
-    async fn round(&mut self, round: Round) -> Option<Timestamp> {
+    async fn round(&mut self, mut round: Round) -> Option<Timestamp> {
         let now = sys::now();
         let mut ids = Ids::from_seed(sys::seed());
         let (mut changes, mut reasons) = (Vec::new(), Vec::new());
         let mut answers: Vec<(Answer, Result<Reply, SubmitError>)> = Vec::new();
 
-        let stepped = self.clock.stepped().map(|by| {
+        if let Some(by) = self.clock.stepped(Clock::read()) {
             tracing::warn!("the clock was set by {by} ms");
-            Observation::ClockStepped { by }
-        });
-        let observed = round.facts.iter().map(|fact| fact.observation.clone());
-        for observation in stepped.into_iter().chain(observed) {
+            // A fact like the others: it must not be forgotten when this round cannot be committed.
+            let observation = Observation::ClockStepped { by };
+            round.facts.insert(0, Fact { observation, once_committed: None });
+        }
+        for observation in round.facts.iter().map(|fact| fact.observation.clone()) {
             match self.apply(Command::Observe(observation), now, &mut ids) {
                 Ok(outcome) => {
                     changes.extend(outcome.changes);
@@ -180,12 +185,12 @@ impl Writer {
         for action in plan.actions {
             self.hands.act(action);
         }
-        for mark in round.facts.into_iter().filter_map(|fact| fact.once_committed) {
-            if let Err(error) = mark.write() {
-                tracing::error!(%error, "cannot write the boot mark; the next start looks like a reboot");
-            }
+        self.mark =
+            round.facts.into_iter().find_map(|fact| fact.once_committed).or(self.mark.take());
+        match self.write_mark().await {
+            true => plan.wake_at,
+            false => Some(plan.wake_at.map_or(now.plus(RETRY), |at| at.min(now.plus(RETRY)))),
         }
-        plan.wake_at
     }
 
     fn apply(
@@ -221,6 +226,20 @@ impl Writer {
         whole
     }
 
+    /// Writes the boot mark if it has to be written; false when that must be tried again.
+    async fn write_mark(&mut self) -> bool {
+        let Some(mark) = self.mark.take() else { return true };
+        let (mark, written) = blocking(move || {
+            let written = mark.write();
+            (mark, written)
+        })
+        .await;
+        let Err(error) = written else { return true };
+        tracing::error!(%error, "cannot write the boot mark; until it is written a start looks like a reboot");
+        self.mark = Some(mark);
+        false
+    }
+
     /// Makes `changes` durable, then shows them to readers.
     async fn commit(&mut self, changes: &[Change]) -> Result<(), crate::store::StoreError> {
         if changes.is_empty() {
@@ -228,11 +247,7 @@ impl Writer {
         }
         let store = self.store.clone();
         let batch = changes.to_vec();
-        let sequence = match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
-            Ok(committed) => committed?,
-            // The blocking task neither panics nor is it cancelled while the runtime lives.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        };
+        let sequence = blocking(move || store.commit(&batch)).await?;
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             published.apply(change);
@@ -254,6 +269,15 @@ impl Writer {
     }
 }
 
+/// Runs what blocks outside of the asynchronous threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The work neither panics nor is it cancelled while the runtime lives.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
 /// Sleeps until the wall clock shows `at`, at most [`LONGEST_SLEEP`]: the clock may jump. For ever without one.
 async fn sleep_until(at: Option<Timestamp>) {
     match at {
@@ -261,3 +285,6 @@ async fn sleep_until(at: Option<Timestamp>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ mod creator;
 mod overlay;
 mod probe;
 mod serve;
+mod unwritten;
 
 use super::layout::Layout;
 use crate::model::TaskId;

@@ -7,6 +7,7 @@ mod starting;
 
 use super::Arguments;
 use super::connection::Connection;
+use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
@@ -61,6 +62,7 @@ pub(super) struct Shim {
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
+    unwritten: Unwritten,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -97,6 +99,7 @@ impl Shim {
             probes: Vec::new(),
             strays: Vec::new(),
             releasing: Vec::new(),
+            unwritten: Unwritten::default(),
         })
     }
 
@@ -106,6 +109,7 @@ impl Shim {
                 self.handle(source, flags)?;
             }
             self.expire_probes();
+            self.unwritten.retry();
             self.connections.retain(|c| !c.closed);
             if !self.releasing.is_empty() && self.is_idle() {
                 break;
@@ -165,6 +169,7 @@ impl Shim {
             .iter()
             .filter(|p| !p.timed_out)
             .map(|p| p.deadline.since(now))
+            .chain(self.unwritten.wait())
             .min()
             .and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -327,8 +332,8 @@ impl Shim {
         };
         run.state = RunState::Exited(exit.clone());
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);
-        // A full disk must not keep the exit from those who listen; they have it in their own store.
-        let _ = record::write(&path, &exit);
+        // A full disk must not keep the exit from those who listen.
+        self.unwritten.write(&path, &exit);
         let message = Message::Exited { container: container.clone(), exit };
         for connection in &mut self.connections {
             connection.send(&message);
