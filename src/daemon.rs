@@ -159,13 +159,12 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
-    let id = match store.get_meta(INSTANCE_ID)? {
-        Some(id) => serde_json::from_value(id).context("the stored id of this box is not valid")?,
-        None => {
-            let id = ContainerInstanceId::new(Ids::from_seed(sys::seed()).hex32())?;
-            store.put_meta(INSTANCE_ID, &serde_json::to_value(&id)?)?;
-            id
-        }
+    let id = if let Some(id) = store.get_meta(INSTANCE_ID)? {
+        serde_json::from_value(id).context("the stored id of this box is not valid")?
+    } else {
+        let id = ContainerInstanceId::new(Ids::from_seed(sys::seed()).hex32())?;
+        store.put_meta(INSTANCE_ID, &serde_json::to_value(&id)?)?;
+        id
     };
     Ok(Settings {
         scope: config.scope.clone(),

@@ -1,5 +1,11 @@
 //! The agent in trouble: a full disk, a damaged store, an upgrade, a missing privilege, an address that is taken. Each is
 //! one clear line, and running containers never notice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "the functions that tests share are tests as well"
+)]
 
 mod agent;
 

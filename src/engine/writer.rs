@@ -20,7 +20,7 @@ const PLANS: usize = 32;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A deadline is looked at again after this long, in case the wall clock was set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// The wall clock counts as set when it moved this much more or less than time did.
 const CLOCK_STEP: Duration = Duration::from_secs(2);
@@ -182,10 +182,11 @@ impl Writer {
         }
         self.mark =
             round.facts.into_iter().find_map(|fact| fact.once_committed).or(self.mark.take());
-        match self.write_mark().await {
-            true => plan.wake_at,
-            false => Some(plan.wake_at.map_or(now.plus(RETRY), |at| at.min(now.plus(RETRY)))),
+        if self.write_mark().await {
+            return plan.wake_at;
         }
+        let again = now.plus(RETRY);
+        Some(plan.wake_at.map_or(again, |at| at.min(again)))
     }
 
     fn apply(
@@ -244,7 +245,9 @@ impl Writer {
         let batch = changes.to_vec();
         let sequence = blocking(move || store.commit(&batch)).await?;
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
-        changes.iter().for_each(|change| published.apply(change));
+        for change in changes {
+            published.apply(change);
+        }
         drop(published);
         self.commits.send_replace(sequence);
         Ok(())
