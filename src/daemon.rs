@@ -13,7 +13,7 @@ pub use foreground::Foreground;
 use crate::api::{self, Listeners};
 use crate::auth::Keys;
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Handle, Parts};
+use crate::engine::{self, BootMark, Handle, Parts, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
@@ -25,11 +25,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// The key under which the store keeps the id of this box.
 const INSTANCE_ID: &str = "containerInstance";
+
+/// Between two attempts to register this box.
+const REGISTER_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs the agent until SIGTERM or SIGINT. Tasks go on without it unless the configuration says otherwise.
 ///
@@ -116,9 +120,34 @@ async fn start(
 
     let handle =
         engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
-    handle.submit(Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
-    handle.submit(Command::RegisterThisInstance(Box::new(instance))).await?;
+    introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
+    introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, runtime })
+}
+
+/// Submits what this box says of itself. When that cannot be written (a full disk), it is tried again in the background:
+/// tasks need their agent now.
+async fn introduce(handle: &Handle, command: Command) -> Result<(), SubmitError> {
+    let Err(error) = handle.submit(command.clone()).await else { return Ok(()) };
+    if let SubmitError::Refused(_) = error {
+        return Err(error);
+    }
+    tracing::error!(%error, "cannot register this box yet, trying again");
+    let handle = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(REGISTER_AGAIN).await;
+            match handle.submit(command.clone()).await {
+                Ok(_) => break,
+                Err(SubmitError::Unavailable(_)) => {}
+                Err(SubmitError::Refused(error)) => {
+                    tracing::error!(%error, "cannot register this box");
+                    break;
+                }
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Makes `dir` if it is missing; only its owner may look inside.

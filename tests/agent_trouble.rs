@@ -1,5 +1,11 @@
 //! The agent in trouble: a full disk, a damaged store, an upgrade, a missing privilege, an address that is taken. Each is
 //! one clear line, and running containers never notice.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "the functions that tests share are tests as well"
+)]
 
 mod agent;
 
@@ -55,14 +61,25 @@ fn sleeper(agent: &Agent<'_>, family: &str) -> String {
     )
 }
 
-/// Runs a program that must refuse to start: exit code 1, and one line that is returned.
-fn refusal(mut command: Command) -> String {
-    let Output { status, stderr, .. } = command.stdin(Stdio::null()).output().unwrap();
+/// Runs an agent that must refuse to start: exit code 1, and one line that is returned.
+fn refusal(command: &Command) -> String {
+    refused(command, 0, 1)
+}
+
+/// Runs a program as the user `uid`; it must end with `code` and one line that is returned.
+fn refused(command: &Command, uid: u32, code: i32) -> String {
+    // One that goes on instead must not hold up the tests.
+    let mut bounded = Command::new("timeout");
+    bounded.args(["-s", "KILL", "60"]).arg(command.get_program()).args(command.get_args());
+    bounded.uid(uid).gid(uid).stdin(Stdio::null());
+    let Output { status, stderr, .. } = bounded.output().unwrap();
     let text = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1), "{text}");
-    let errors: Vec<_> = text.lines().filter(|line| line.starts_with("error")).collect();
-    assert_eq!(errors.len(), 1, "not one line: {text}");
-    errors[0].to_owned()
+    assert_eq!(status.code(), Some(code), "{text}");
+    // Log lines begin with a time.
+    let starts = |line: &&str| line.starts_with("error: ") || line.starts_with("coracle run: ");
+    let lines: Vec<_> = text.lines().filter(starts).collect();
+    assert_eq!(lines.len(), 1, "not one line: {text}");
+    lines[0].to_owned()
 }
 
 /// The command line of the host's agent, with another value for one of its flags.
@@ -146,6 +163,15 @@ fn on_a_full_disk_nothing_runs_that_was_not_acknowledged_and_nothing_acknowledge
     assert!(agent.terminate().success(), "the agent had ended by itself");
 }
 
+/// The memory in MiB that the box has told the agent of.
+fn registered_memory(agent: &Agent<'_>) -> i64 {
+    let arns = agent.ok("ListContainerInstances", &json!({}))["containerInstanceArns"].clone();
+    let found = agent.ok("DescribeContainerInstances", &json!({"containerInstances": arns}));
+    let resources = found["containerInstances"][0]["registeredResources"].as_array().unwrap();
+    let memory = resources.iter().find(|resource| resource["name"] == "MEMORY").unwrap();
+    memory["integerValue"].as_i64().unwrap()
+}
+
 #[test]
 fn an_exit_on_a_full_disk_outlives_the_agent_in_the_shim() {
     let host = Host::new();
@@ -154,13 +180,26 @@ fn an_exit_on_a_full_disk_outlives_the_agent_in_the_shim() {
     host.load_busybox(&agent);
     let task = agent.run(&sleeper(&agent, "ends"));
     agent.wait(&task, "RUNNING");
+    let before = registered_memory(&agent);
     disk.fill();
+    // The store has pages that it can use again; now it has none.
+    let refused = (0..2000).any(|n| {
+        let cluster = json!({"clusterName": format!("{}{n}", "x".repeat(200))});
+        agent.call("CreateCluster", &cluster).is_err()
+    });
+    assert!(refused, "a full disk takes everything");
     agent.kill();
     kill(host.pids_in_cgroups()[0], 9);
     wait_for("the container to end", || host.pids_in_cgroups().is_empty());
-    // It starts all the same: there is nothing new to write.
-    let agent = host.start();
+    // It starts all the same, though it has something new to say of the box.
+    let config = host.dir.path().join("agent.toml");
+    std::fs::write(&config, "reserved_memory = 100\n").unwrap();
+    let agent = host.start_with(&["--config", config.to_str().unwrap()]);
+    assert_eq!(registered_memory(&agent), before, "there was room after all");
+    assert_eq!(agent.describe(&task)["taskArn"], task.as_str());
     disk.make_room();
+    // The registration that found no room is made up for.
+    wait_for("the registration", || registered_memory(&agent) == before - 100);
     let task = agent.wait(&task, "STOPPED");
     assert_eq!(task["containers"][0]["exitCode"], 137, "{task:#}");
 }
@@ -182,7 +221,7 @@ fn a_damaged_store_is_refused_with_its_remedy_and_the_remedy_works() {
     bytes[..8192].fill(0xa5);
     std::fs::write(&data, &bytes).unwrap();
 
-    let line = refusal(host.agent_command());
+    let line = refusal(&host.agent_command());
     assert!(line.contains(data.to_str().unwrap()) && line.contains("is damaged"), "{line}");
     assert_eq!(host.pids_in_cgroups().first(), pids.first(), "a container was touched");
     assert_eq!(std::fs::read(&data).unwrap(), bytes, "the damaged file was touched");
@@ -219,7 +258,7 @@ fn a_store_of_a_newer_version_is_refused_and_its_tasks_go_on() {
     let pids = host.pids_in_cgroups();
     let store = host.state_dir().join("store");
     set_schema(&store, 99);
-    let line = refusal(host.agent_command());
+    let line = refusal(&host.agent_command());
     assert!(line.contains("schema 99") && line.contains("newer version"), "{line}");
     assert_eq!(host.pids_in_cgroups().first(), pids.first());
     set_schema(&store, coracle::store::schema::CURRENT);
@@ -290,7 +329,7 @@ fn the_program_can_be_replaced_under_running_tasks() {
     let file = host.dir.path().join("stays.json");
     std::fs::write(&file, definition.to_string()).unwrap();
     host.cli(&["run", "--detach", file.to_str().unwrap()]);
-    wait_for("the task to run", || !host.pids_in_cgroups().is_empty());
+    wait_for("the task to run", || host.cli(&["ps"]).contains("RUNNING"));
     let pid = host.pids_in_cgroups()[0];
 
     // Once in peace, once by force.
@@ -318,16 +357,13 @@ fn the_program_can_be_replaced_under_running_tasks() {
 
 #[test]
 fn without_root_the_agent_and_run_say_so() {
+    const NOBODY: u32 = 65534;
     let host = Host::new();
-    let nobody = |mut command: Command| {
-        command.uid(65534).gid(65534);
-        refusal(command)
-    };
-    let line = nobody(host.agent_command());
+    let line = refused(&host.agent_command(), NOBODY, 1);
     assert!(line.contains("must run as root"), "{line}");
     // With directories that exist and are another's.
     let agent = host.start();
-    let line = nobody(host.agent_command());
+    let line = refused(&host.agent_command(), NOBODY, 1);
     assert!(line.contains("must run as root"), "{line}");
     drop(agent);
 
@@ -339,7 +375,8 @@ fn without_root_the_agent_and_run_say_so() {
     std::fs::copy(example, &definition).unwrap();
     Command::new("chmod").arg("a+rx").arg(open.path()).status().unwrap();
     run.arg("run").arg(&definition).arg("--run-dir").arg(open.path().join("none"));
-    let line = nobody(run);
+    // As docker's and podman's `run`, which leave 1 to the container.
+    let line = refused(&run, NOBODY, 125);
     assert!(line.contains("must run as root"), "{line}");
 }
 
@@ -356,13 +393,13 @@ fn a_place_that_is_taken_is_named_and_nobody_is_disturbed() {
         assert_eq!(agent.describe(&task)["lastStatus"], "RUNNING", "{what} disturbed the agent");
     };
 
-    let line = refusal(host.agent_command());
+    let line = refusal(&host.agent_command());
     assert!(line.contains("in use by another agent"), "{line}");
     assert!(line.contains(&agent.pid().to_string()), "{line}");
     still("a second agent on the same state");
 
     let elsewhere = host.dir.path().join("elsewhere");
-    let line = refusal(with(&host, "--state-dir", elsewhere.to_str().unwrap()));
+    let line = refusal(&with(&host, "--state-dir", elsewhere.to_str().unwrap()));
     assert!(line.contains("another agent answers on"), "{line}");
     still("a second agent on the same run directory");
 
@@ -370,7 +407,7 @@ fn a_place_that_is_taken_is_named_and_nobody_is_disturbed() {
     let address = address(&host);
     agent.kill();
     let taken = std::net::TcpListener::bind(&address).unwrap();
-    let line = refusal(host.agent_command());
+    let line = refusal(&host.agent_command());
     assert!(line.contains(&address) && line.contains("--listen"), "{line}");
     assert_eq!(host.pids_in_cgroups().first(), pids.first(), "the task was disturbed");
     drop(taken);
@@ -389,7 +426,7 @@ fn address(host: &Host) -> String {
 fn a_run_directory_too_deep_for_a_socket_is_refused() {
     let host = Host::new();
     let deep = host.dir.path().join("x".repeat(100));
-    let line = refusal(with(&host, "--run-dir", deep.to_str().unwrap()));
+    let line = refusal(&with(&host, "--run-dir", deep.to_str().unwrap()));
     assert!(line.contains(deep.to_str().unwrap()), "{line}");
     assert!(line.contains("107 bytes") && line.contains("--run-dir"), "{line}");
 }

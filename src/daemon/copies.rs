@@ -6,10 +6,10 @@ use crate::engine::Handle;
 use std::time::Duration;
 
 /// Between two copies.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// After a failure, for example for want of space.
-const HOUR: Duration = Duration::from_secs(60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Keeps copies for as long as it is polled.
 pub(super) async fn keep(handle: Handle) {

@@ -78,7 +78,9 @@ impl Hands {
                     }
                 }
             };
-            found.into_iter().for_each(|task| hands.report_found(task));
+            for task in found {
+                hands.report_found(task);
+            }
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
             let _ = hands.facts.send(Fact { observation, once_committed: Some(boot) });
         });

@@ -187,10 +187,11 @@ impl Writer {
         }
         self.mark =
             round.facts.into_iter().find_map(|fact| fact.once_committed).or(self.mark.take());
-        match self.write_mark().await {
-            true => plan.wake_at,
-            false => Some(plan.wake_at.map_or(now.plus(RETRY), |at| at.min(now.plus(RETRY)))),
+        if self.write_mark().await {
+            return plan.wake_at;
         }
+        let again = now.plus(RETRY);
+        Some(plan.wake_at.map_or(again, |at| at.min(again)))
     }
 
     fn apply(

@@ -19,7 +19,7 @@ impl Disk {
         let dir = tempfile::tempdir().unwrap();
         let disk = Self(dir);
         std::fs::create_dir(disk.store()).unwrap();
-        mount("tmpfs", &disk.store(), "tmpfs", MountFlags::empty(), c"size=1m").unwrap();
+        mount("tmpfs", disk.store(), "tmpfs", MountFlags::empty(), c"size=1m").unwrap();
         Some(disk)
     }
 

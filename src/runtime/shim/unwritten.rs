@@ -76,7 +76,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), c"size=64k").unwrap();
         let (path, filler) = (dir.path().join("web.exit"), dir.path().join("filler"));
-        let filled = std::fs::write(&filler, vec![0; 1 << 20]);
+        let full = std::fs::write(&filler, vec![0; 1 << 20]);
         let mut unwritten = Unwritten::default();
         unwritten.write(&path, &exit(1));
         unwritten.write(&path, &exit(2));
@@ -89,7 +89,7 @@ mod tests {
         unwritten.retry();
         let found = record::read::<Exit>(&path);
         unmount(dir.path(), UnmountFlags::DETACH).unwrap();
-        assert!(filled.is_err());
+        assert!(full.is_err());
         assert_eq!(held, 1);
         assert!(still_held);
         assert_eq!(found.unwrap(), Some(exit(2)));
