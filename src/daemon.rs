@@ -6,7 +6,6 @@
 mod copies;
 mod foreground;
 mod host;
-mod memory;
 
 pub use foreground::Foreground;
 
@@ -40,7 +39,6 @@ const REGISTER_AGAIN: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the configuration, the state or the kernel does not allow it to start.
 pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
-    memory::be_sparing();
     let config = Config::load(flags)?;
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     for variable in &config.unknown_variables {
