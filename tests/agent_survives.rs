@@ -171,9 +171,13 @@ fn after_a_reboot_what_should_run_runs_and_what_had_ended_stays_ended() {
     host.cut_the_power();
 
     let agent = host.start();
-    let after = agent.wait(&long, "RUNNING");
     wait_for("the second start", || notes(&out).get("start long") == Some(&2));
-    assert_ne!(before["containers"][0]["runtimeId"], after["containers"][0]["runtimeId"]);
+    // Before the agent has looked at the box, it answers with what it remembers.
+    wait_for("a new container that runs", || {
+        let after = agent.describe(&long);
+        after["lastStatus"] == "RUNNING"
+            && after["containers"][0]["runtimeId"] != before["containers"][0]["runtimeId"]
+    });
     let short = agent.describe(&short);
     assert_eq!(short["lastStatus"], "STOPPED");
     assert_eq!(short["containers"][0]["exitCode"], 3);
