@@ -1,15 +1,24 @@
 //! Carries out actions and turns what comes of them into observations.
 //!
 //! Each action runs in a task of its own. Nothing is decided here: an action that fails is reported, not repeated.
+//!
+//! A start is prepared beside the commit of its intent ([`Hands::prepare`]): the container is made, but its program is
+//! executed by [`Hands::act`] only. When the commit fails, [`Hands::abandon`] undoes it; when the agent dies in between,
+//! the shim does, and the next scan clears what belongs to no task.
 
 use super::boot::BootMark;
-use crate::image::ImageStore;
+use crate::image::{ImageError, ImageStore};
+use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use crate::plan::{Action, Observation, StartContainer};
-use crate::runtime::{Event, Found, ImageSettings, Launch, RunState, Runtime, Signal};
+use crate::runtime::{
+    Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
+};
 use crate::sys;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Between two looks for running tasks, while looking fails.
 const SCAN_AGAIN: Duration = Duration::from_secs(5);
@@ -29,6 +38,20 @@ pub(super) struct Fact {
     pub(super) once_committed: Option<BootMark>,
 }
 
+/// A start that is under way as far as it may be before its commit.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) run: ContainerRun,
+    ready: JoinHandle<bool>,
+}
+
+fn started_or_failed(run: ContainerRun, started: Result<Timestamp, StartError>) -> Observation {
+    match started {
+        Ok(at) => Observation::Started { run, at },
+        Err(error) => Observation::StartFailed { run, reason: error.to_string() },
+    }
+}
+
 impl Hands {
     pub(super) fn new(
         runtime: Runtime,
@@ -38,10 +61,67 @@ impl Hands {
         Self { runtime, images, facts }
     }
 
-    /// Starts to carry out `action`.
-    pub(super) fn act(&self, action: Action) {
+    /// Starts to prepare those of `actions` that can be.
+    pub(super) fn prepare(&self, actions: &[Action]) -> Vec<Prepared> {
+        let starts = actions.iter().filter_map(|action| match action {
+            Action::Start(start) => Some((**start).clone()),
+            _ => None,
+        });
+        starts
+            .map(|start| {
+                let (hands, run) = (self.clone(), start.run.clone());
+                let ready = tokio::spawn(async move { hands.prepare_start(start).await });
+                Prepared { run, ready }
+            })
+            .collect()
+    }
+
+    /// False when there is nothing that could be gone on from; the start itself will say why.
+    async fn prepare_start(&self, start: StartContainer) -> bool {
+        let run = start.run.clone();
+        let Ok(launch) = self.launch(start).await else { return false };
+        match self.runtime.prepare(launch).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(task = %run.task, container = %run.container, %error, "cannot prepare");
+                false
+            }
+        }
+    }
+
+    /// Undoes what was prepared; `known` tells whether a task is in the committed world.
+    pub(super) async fn abandon(&self, prepared: Vec<Prepared>, known: impl Fn(&TaskId) -> bool) {
+        for Prepared { run, ready } in prepared {
+            // Nothing may come after what is undone here.
+            let _ = ready.await;
+            let undone = if known(&run.task) {
+                self.runtime.abandon(&run).await
+            } else {
+                self.clear(&run.task).await
+            };
+            if let Err(error) = undone {
+                tracing::warn!(task = %run.task, container = %run.container, %error, "a start that was given up cannot be undone");
+            }
+        }
+    }
+
+    /// Removes all that there is of a task in which nothing ever ran.
+    async fn clear(&self, task: &TaskId) -> Result<(), RuntimeError> {
+        self.runtime.release(task).await?;
+        self.runtime.forget(task).await
+    }
+
+    /// Starts to carry out `action`, from where `prepared` has brought it.
+    pub(super) fn act(&self, action: Action, prepared: Option<Prepared>) {
         let hands = self.clone();
         tokio::spawn(async move {
+            if let (Action::Start(start), Some(prepared)) = (&action, prepared)
+                && prepared.ready.await.unwrap_or(false)
+            {
+                let run = start.run.clone();
+                let started = hands.runtime.start_prepared(&run).await;
+                return hands.report(started_or_failed(run, started));
+            }
             let observation = hands.carry_out(action).await;
             hands.report(observation);
         });
@@ -64,8 +144,9 @@ impl Hands {
         });
     }
 
-    /// Looks for what still runs from before, reports it, and ends with `Scanned`.
-    pub(super) fn scan(&self, boot: BootMark) {
+    /// Looks for what still runs from before, reports it, and ends with `Scanned`. What was prepared for a task that is
+    /// not among `known`, because its commit never came, is removed.
+    pub(super) fn scan(&self, boot: BootMark, known: BTreeSet<TaskId>) {
         let hands = self.clone();
         tokio::spawn(async move {
             // Without a scan nothing may be started: it could run twice.
@@ -79,11 +160,20 @@ impl Hands {
                 }
             };
             for task in found {
+                if task.containers.is_empty() && !known.contains(&task.task) {
+                    hands.clear_found(&task.task).await;
+                }
                 hands.report_found(task);
             }
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
             let _ = hands.facts.send(Fact { observation, once_committed: Some(boot) });
         });
+    }
+
+    async fn clear_found(&self, task: &TaskId) {
+        if let Err(error) = self.clear(task).await {
+            tracing::warn!(%task, %error, "what was prepared for a task that never was cannot all be removed");
+        }
     }
 
     fn report_found(&self, found: Found) {
@@ -152,8 +242,8 @@ impl Hands {
 
     async fn start(&self, start: StartContainer) -> Observation {
         let run = start.run.clone();
-        let image = match self.images.unpacked(&start.image_digest).await {
-            Ok(image) => image,
+        let launch = match self.launch(start).await {
+            Ok(launch) => launch,
             Err(error) => {
                 return Observation::StartFailed {
                     run,
@@ -161,6 +251,12 @@ impl Hands {
                 };
             }
         };
+        let started = self.runtime.start(launch).await;
+        started_or_failed(run, started)
+    }
+
+    async fn launch(&self, start: StartContainer) -> Result<Launch, ImageError> {
+        let image = self.images.unpacked(&start.image_digest).await?;
         let settings = ImageSettings {
             env: image.config.env,
             entrypoint: image.config.entrypoint,
@@ -170,10 +266,7 @@ impl Hands {
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };
-        match self.runtime.start(Launch { start, image: settings, layers: image.layers }).await {
-            Ok(at) => Observation::Started { run, at },
-            Err(error) => Observation::StartFailed { run, reason: error.to_string() },
-        }
+        Ok(Launch { start, image: settings, layers: image.layers })
     }
 
     async fn probe(

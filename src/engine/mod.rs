@@ -74,7 +74,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
     );
     let hands = Hands::new(runtime, images.clone(), facts_in);
     hands.forward(events);
-    hands.scan(boot);
+    hands.scan(boot, world.tasks.keys().cloned().collect());
     let writer =
         writer::Writer::new(world, published, store, images, hands, requests, facts, commits);
     tokio::spawn(writer.run());

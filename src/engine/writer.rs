@@ -5,7 +5,9 @@ use super::handle::{Request, SubmitError};
 use super::hands::{Fact, Hands};
 use crate::image::ImageStore;
 use crate::model::Timestamp;
-use crate::plan::{self, Change, Command, Ids, Observation, Plan, Reply, World, command, instance};
+use crate::plan::{
+    self, Action, Change, Command, Ids, Observation, Plan, Reply, World, command, instance,
+};
 use crate::store::Store;
 use crate::sys;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -166,9 +168,12 @@ impl Writer {
         changes.extend(plan.changes);
         reasons.extend(plan.reasons);
 
+        let mut prepared = self.hands.prepare(&plan.actions);
         if let Err(error) = self.commit(&changes).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
+            let world = &self.world;
+            self.hands.abandon(prepared, |task| world.tasks.contains_key(task)).await;
             for (answer, result) in answers {
                 let unavailable =
                     SubmitError::Unavailable(format!("cannot write the state: {error}"));
@@ -183,7 +188,12 @@ impl Writer {
             let _ = answer.send(result);
         }
         for action in plan.actions {
-            self.hands.act(action);
+            let at = match &action {
+                Action::Start(start) => prepared.iter().position(|p| p.run == start.run),
+                _ => None,
+            };
+            let prepared = at.map(|at| prepared.swap_remove(at));
+            self.hands.act(action, prepared);
         }
         self.mark =
             round.facts.into_iter().find_map(|fact| fact.once_committed).or(self.mark.take());

@@ -159,6 +159,47 @@ impl Runtime {
         Ok(Some(Found { task: task.clone(), generation, shim_alive: true, containers }))
     }
 
+    /// Does all of a start that nobody can see from inside: makes the container, and does not execute its program.
+    ///
+    /// [`Runtime::start`] must follow, or [`Runtime::abandon`]; when this process ends before, the shim undoes it.
+    ///
+    /// # Errors
+    /// When the task's shim cannot be reached. What else goes wrong the start tells.
+    pub async fn prepare(&self, launch: Launch) -> Result<(), RuntimeError> {
+        let run = launch.start.run.clone();
+        let link = self.shim_for(&run).await?;
+        let inner = Arc::clone(&self.inner.resources);
+        blocking(move || inner.write_launch(launch)).await??;
+        let ContainerRun { task, container, runtime_id, .. } = run;
+        link.ask(|id| Request::Prepare { id, container, runtime_id })
+            .await
+            .map_err(|error| shim_error(&task, &error))?;
+        Ok(())
+    }
+
+    /// Undoes [`Runtime::prepare`]. What has been started stays.
+    ///
+    /// # Errors
+    /// When the task's shim cannot be reached.
+    pub async fn abandon(&self, run: &ContainerRun) -> Result<(), RuntimeError> {
+        let Some(link) = self.existing(&run.task).await? else { return Ok(()) };
+        let (container, runtime_id) = (run.container.clone(), run.runtime_id.clone());
+        match link.ask(|id| Request::Abandon { id, container, runtime_id }).await {
+            Ok(_) | Err(LinkError::Closed) => Ok(()),
+            Err(error) => Err(shim_error(&run.task, &error)),
+        }
+    }
+
+    /// Starts a container that has been prepared.
+    ///
+    /// # Errors
+    /// In ECS's words.
+    pub async fn start_prepared(&self, run: &ContainerRun) -> Result<Timestamp, StartError> {
+        let resources = |e: RuntimeError| StartError::ResourceInitialization(e.to_string());
+        let link = self.shim_for(run).await.map_err(resources)?;
+        Self::ask_start(&link, run.clone()).await
+    }
+
     /// Starts a container, and the task's shim before it if there is none; once per run however often it is asked.
     ///
     /// # Errors
@@ -169,6 +210,10 @@ impl Runtime {
         let link = self.shim_for(&run).await.map_err(resources)?;
         let inner = Arc::clone(&self.inner.resources);
         blocking(move || inner.write_launch(launch)).await.and_then(|r| r).map_err(resources)?;
+        Self::ask_start(&link, run).await
+    }
+
+    async fn ask_start(link: &Arc<Link>, run: ContainerRun) -> Result<Timestamp, StartError> {
         let answer = link
             .ask(|id| Request::Start { id, container: run.container, runtime_id: run.runtime_id })
             .await;

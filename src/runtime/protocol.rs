@@ -15,6 +15,11 @@ pub(crate) const MAX_LINE: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Request {
+    /// Make what the container's launch file says, up to the moment before its program is executed. Answered by `Done`
+    /// at once; what goes wrong is told to `Start`. It is undone when the connection ends before `Start` came.
+    Prepare { id: u64, container: ContainerName, runtime_id: RuntimeId },
+    /// Undo a `Prepare` that no `Start` followed. Answered by `Done`.
+    Abandon { id: u64, container: ContainerName, runtime_id: RuntimeId },
     /// Start what the container's launch file says. Answered by `Started` or `Failed`.
     Start { id: u64, container: ContainerName, runtime_id: RuntimeId },
     /// Send the stop signal or SIGKILL. Answered by `Done`; somebody who is gone has been signalled.

@@ -31,6 +31,8 @@ pub(super) struct Order {
     pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
+    /// The program is executed once a byte comes from here; at once without it.
+    pub(super) go: Option<OwnedFd>,
     /// Takes one line: [`Created`].
     pub(super) report: OwnedFd,
 }
@@ -138,8 +140,14 @@ fn create(order: Order) -> Result<i32, Failure> {
                 .with_detach(true)
                 .as_sibling(true)
         })
-        .and_then(InitContainerBuilder::build)
-        .and_then(|mut container| container.start().map(|()| container));
+        .and_then(InitContainerBuilder::build);
+    if let (Ok(_), Some(go)) = (&container, order.go)
+        && !matches!(File::from(go).read(&mut [0]), Ok(1))
+    {
+        // Whoever closes the pipe also kills what was made.
+        return Err(Failure::new(Stage::Request, "the start was abandoned"));
+    }
+    let container = container.and_then(|mut container| container.start().map(|()| container));
     // Ours; the init process has its own, which closes when it executes the program.
     drop(error_end);
     let mut refusal = String::new();

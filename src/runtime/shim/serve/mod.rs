@@ -110,7 +110,11 @@ impl Shim {
             }
             self.expire_probes();
             self.unwritten.retry();
-            self.connections.retain(|c| !c.closed);
+            let closed: Vec<_> =
+                self.connections.extract_if(.., |c| c.closed).map(|c| c.number).collect();
+            for connection in closed {
+                self.abandon_of(connection);
+            }
             if !self.releasing.is_empty() && self.is_idle() {
                 break;
             }
@@ -228,6 +232,14 @@ impl Shim {
 
     fn request(&mut self, connection: u64, request: Request) {
         match request {
+            Request::Prepare { id, container, runtime_id } => {
+                self.prepare(connection, container, runtime_id);
+                self.answer(Asker { connection, id }, &Message::Done { id });
+            }
+            Request::Abandon { id, container, runtime_id } => {
+                self.abandon(&container, &runtime_id);
+                self.answer(Asker { connection, id }, &Message::Done { id });
+            }
             Request::Start { id, container, runtime_id } => {
                 let asker = Asker { connection, id };
                 if let Err(failure) = self.start(asker, container, runtime_id) {

@@ -26,6 +26,16 @@ pub(super) struct Creation {
     pub(super) output: Output,
     pub(super) stdin: Option<OwnedFd>,
     pub(super) askers: Vec<Asker>,
+    pub(super) held: Option<Held>,
+}
+
+/// A creation that stops before the program is executed.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Takes the byte that lets it go on.
+    go: OwnedFd,
+    /// The connection that wants it; it is undone when that ends.
+    connection: u64,
 }
 
 impl Shim {
@@ -43,6 +53,10 @@ impl Shim {
                 return Err(Failure::new(Stage::Request, "another run of it is being started"));
             }
             creation.askers.push(asker);
+            if let Some(held) = creation.held.take() {
+                // One that has failed meanwhile has said so in its report.
+                let _ = rustix::io::write(&held.go, &[1]);
+            }
             return Ok(());
         }
         if let Some(run) = self.runs.get(&container) {
@@ -61,16 +75,64 @@ impl Shim {
                 RunState::Exited(_) => {}
             }
         }
-        let creation = self.create(asker, container, runtime_id)?;
+        let mut creation = self.create(container, runtime_id, None)?;
+        creation.askers.push(asker);
         self.creations.push(creation);
         Ok(())
     }
 
-    pub(super) fn create(
-        &self,
-        asker: Asker,
+    /// Begins a creation that waits for its start, unless there is something of the container already.
+    pub(super) fn prepare(
+        &mut self,
+        connection: u64,
         container: ContainerName,
         runtime_id: RuntimeId,
+    ) {
+        let busy = self.creations.iter().any(|c| c.container == container)
+            || self.runs.get(&container).is_some_and(|run| {
+                run.runtime_id == runtime_id || matches!(run.state, RunState::Running { .. })
+            });
+        if busy || !self.releasing.is_empty() {
+            return;
+        }
+        // What goes wrong here goes wrong again at the start, which tells.
+        if let Ok(creation) = self.create(container, runtime_id, Some(connection)) {
+            self.creations.push(creation);
+        }
+    }
+
+    /// Undoes a creation that still waits for its start.
+    pub(super) fn abandon(&mut self, container: &ContainerName, runtime_id: &RuntimeId) {
+        let held = |c: &Creation| {
+            c.held.is_some() && c.container == *container && c.runtime_id == *runtime_id
+        };
+        if let Some(at) = self.creations.iter().position(held) {
+            let creation = self.creations.swap_remove(at);
+            self.undo(&creation);
+        }
+    }
+
+    /// Undoes what a connection that ended had prepared.
+    pub(super) fn abandon_of(&mut self, connection: u64) {
+        let held = |c: &mut Creation| c.held.as_ref().is_some_and(|h| h.connection == connection);
+        let abandoned: Vec<_> = self.creations.extract_if(.., held).collect();
+        for creation in &abandoned {
+            self.undo(creation);
+        }
+    }
+
+    fn undo(&self, creation: &Creation) {
+        let group = self.group.join(creation.container.as_str());
+        send_signal(creation.pid, libc::SIGKILL);
+        let _ = self.hierarchy.kill(&group);
+        let _ = self.hierarchy.remove(&group);
+    }
+
+    pub(super) fn create(
+        &self,
+        container: ContainerName,
+        runtime_id: RuntimeId,
+        held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
         let layout = &self.arguments.layout;
         let task = &self.arguments.task;
@@ -98,6 +160,13 @@ impl Shim {
         for fd in [&stdout, &stderr, &report] {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))?;
         }
+        let (go, held) = match held_by {
+            Some(connection) => {
+                let (read, write) = pipe()?;
+                (Some(read), Some(Held { go: write, connection }))
+            }
+            None => (None, None),
+        };
         let (child_stdin, stdin) = match stdin {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
@@ -109,6 +178,7 @@ impl Shim {
             stdin: child_stdin,
             stdout: child_stdout,
             stderr: child_stderr,
+            go,
             report: child_report,
         };
         let pid = creator::fork(order).map_err(resources("fork"))?;
@@ -124,7 +194,8 @@ impl Shim {
                 log,
             },
             stdin,
-            askers: vec![asker],
+            askers: Vec::new(),
+            held,
         })
     }
 
@@ -143,6 +214,7 @@ impl Shim {
         });
         match created {
             Created::Running { pid } => self.started(creation, pid),
+            // One that failed before its start is tried again by it, and the failure told then.
             Created::Failed(failure) => {
                 let group = self.group.join(creation.container.as_str());
                 let _ = self.hierarchy.kill(&group);
