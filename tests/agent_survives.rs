@@ -113,6 +113,8 @@ fn a_term_signal_ends_the_agent_and_not_the_tasks() {
         json!({"name": "main", "image": "coracle/busybox", "memory": 32, "stopTimeout": 1, "command": ["sleep", "1000"]}),
     ));
     agent.wait(&arn, "RUNNING");
+    // The process that made the container may outlast the news of its start by a moment.
+    wait_for("the container to be alone", || host.pids_in_cgroups().len() == 1);
     let pids = host.pids_in_cgroups();
     assert!(agent.terminate().success());
     assert_eq!(host.pids_in_cgroups(), pids);
