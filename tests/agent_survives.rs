@@ -168,8 +168,8 @@ fn after_a_reboot_what_should_run_runs_and_what_had_ended_stays_ended() {
     host.cut_the_power();
 
     let agent = host.start();
-    let after = agent.wait(&long, "RUNNING");
     wait_for("the second start", || notes(&out).get("start long") == Some(&2));
+    let after = agent.describe(&long);
     assert_ne!(before["containers"][0]["runtimeId"], after["containers"][0]["runtimeId"]);
     let short = agent.describe(&short);
     assert_eq!(short["lastStatus"], "STOPPED");

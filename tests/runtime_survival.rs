@@ -457,23 +457,53 @@ async fn a_start_that_is_given_up_leaves_room_for_another() {
     host.close(&["t1"]).await;
 }
 
+/// An agent of its own threads and connections, which end together.
+async fn prepare_and_die(host: &rootfs::Host, launch: &Launch) {
+    let (directory, parent) = (host.dir.path().to_owned(), host.cgroup_parent.clone());
+    let launch = launch.clone();
+    let agent = std::thread::spawn(move || {
+        let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        threads.block_on(async {
+            let (agent, events) = connect(&directory, &parent, LogDefaults::default()).unwrap();
+            agent.prepare(launch).await.unwrap();
+            drop((agent, events));
+        });
+    });
+    tokio::task::spawn_blocking(|| agent.join().unwrap()).await.unwrap();
+}
+
+/// The intent never became durable, so no store knows the task.
+#[tokio::test]
+async fn what_was_prepared_for_a_task_that_never_was_is_removed_by_the_next_agent() {
+    let Some(host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    prepare_and_die(&host, &launch).await;
+    let directory = host.dir.path();
+    let (state, run) = (directory.join("state/tasks/t1"), directory.join("run/tasks/t1"));
+    assert!(state.exists() && run.exists());
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_coracle"))
+        .arg("agent")
+        .args(["--listen", "127.0.0.1:0", "--cgroup-parent", &host.cgroup_parent])
+        .arg("--state-dir")
+        .arg(directory.join("state"))
+        .arg("--run-dir")
+        .arg(directory.join("run"))
+        .spawn()
+        .unwrap();
+    until(|| !state.exists() && !run.exists()).await;
+    assert_eq!(host.control_groups("t1"), Vec::<std::path::PathBuf>::new());
+    assert!(!count.exists());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    host.close(&[]).await;
+}
+
 #[tokio::test]
 async fn what_a_dead_agent_had_prepared_is_undone_and_can_be_started() {
     let Some(mut host) = open() else { return };
     let (launch, count) = counting(&host, "t1", "t1-1");
     let run = launch.start.run.clone();
-    // An agent of its own threads and connections, which end together.
-    let (directory, parent) = (host.dir.path().to_owned(), host.cgroup_parent.clone());
-    let prepared = launch.clone();
-    let agent = std::thread::spawn(move || {
-        let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        threads.block_on(async {
-            let (first, events) = connect(&directory, &parent, LogDefaults::default()).unwrap();
-            first.prepare(prepared).await.unwrap();
-            drop((first, events));
-        });
-    });
-    tokio::task::spawn_blocking(|| agent.join().unwrap()).await.unwrap();
+    prepare_and_die(&host, &launch).await;
     until(|| host.control_groups("t1").iter().all(|group| !group.join("main").exists())).await;
     let found = host.runtime.scan().await.unwrap();
     assert_eq!(found.len(), 1);
