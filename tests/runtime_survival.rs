@@ -435,6 +435,10 @@ async fn a_prepared_container_runs_nothing_until_it_is_started() {
     assert_eq!(fs::read_to_string(&count).unwrap(), "ran\n");
     // Too late to undo.
     host.runtime.abandon(&run).await.unwrap();
+    // Another generation is not touched before its start.
+    let (mut newer, _) = counting(&host, "t1", "t1-2");
+    newer.start.run.generation = Generation(2);
+    host.runtime.prepare(newer).await.unwrap_err();
     host.close(&["t1"]).await;
 }
 
