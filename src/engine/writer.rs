@@ -170,7 +170,9 @@ impl Writer {
             .iter()
             .cloned()
             .partition(|action| matches!(action, Action::Release { .. }) && answers.is_empty());
-        early.into_iter().for_each(|action| self.hands.act(action, None));
+        for action in early {
+            self.hands.act(action, None);
+        }
         if let Err(error) = self.commit(&changes).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
