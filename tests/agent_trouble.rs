@@ -212,6 +212,7 @@ fn a_damaged_store_is_refused_with_its_remedy_and_the_remedy_works() {
     let task = agent.run(&sleeper(&agent, "sleeper"));
     agent.wait(&task, "RUNNING");
     // A clean stop keeps a copy.
+    wait_for("the container to be alone", || host.pids_in_cgroups().len() == 1);
     assert!(agent.terminate().success());
     let pids = host.pids_in_cgroups();
     let store = host.state_dir().join("store");

@@ -6,7 +6,7 @@ mod rootfs;
 
 use coracle::model::{Generation, TaskId};
 use coracle::runtime::logs::{Beginning, Stream};
-use coracle::runtime::{Event, LogDefaults, RunState, Signal, StartError};
+use coracle::runtime::{Event, Launch, LogDefaults, RunState, Signal, StartError};
 use rootfs::{connect, open, open_with, run_of, shell};
 use std::fs;
 use std::time::Duration;
@@ -374,4 +374,161 @@ async fn many_tasks_at_once_leave_nothing_behind() {
     }
     assert_eq!(fs::read_dir(directory.join("run/tasks")).unwrap().count(), 0);
     host.close(&tasks).await;
+}
+
+/// A definition that notes in `/host/count` that it ran, and the launch for it with `/host` from the test's directory.
+fn counting(host: &rootfs::Host, task: &str, runtime_id: &str) -> (Launch, std::path::PathBuf) {
+    let run = run_of(task, "main", runtime_id);
+    let mut definition = shell("echo ran >>/host/count; exit 0");
+    definition.mount_points = Some(vec![coracle::model::task_definition::MountPoint {
+        source_volume: Some("host".into()),
+        container_path: Some("/host".into()),
+        read_only: Some(false),
+    }]);
+    let shared = host.dir.path().join(task);
+    let mut launch = host.launch(&run, definition);
+    launch.start.volumes = vec![coracle::model::task_definition::Volume {
+        name: Some("host".into()),
+        host: Some(coracle::model::task_definition::HostVolumeProperties {
+            source_path: Some(shared.to_str().unwrap().into()),
+        }),
+        ..Default::default()
+    }];
+    (launch, shared.join("count"))
+}
+
+/// Waits until a prepared container's first process is there: the creator and it.
+async fn until_made(host: &rootfs::Host, task: &str) {
+    let held = || {
+        let groups = host.control_groups(task);
+        groups.iter().any(|group| {
+            fs::read_to_string(group.join("main/cgroup.procs"))
+                .is_ok_and(|pids| pids.lines().count() >= 1)
+        })
+    };
+    until(held).await;
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_prepared_container_runs_nothing_until_it_is_started() {
+    let Some(mut host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    let run = launch.start.run.clone();
+    host.runtime.prepare(launch.clone()).await.unwrap();
+    until_made(&host, "t1").await;
+    // Preparing it again changes nothing.
+    host.runtime.prepare(launch).await.unwrap();
+    // Long enough for it to run by mistake.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!count.exists());
+    host.runtime.start_prepared(&run).await.unwrap();
+    assert_eq!(host.exit(&run).await, (Some(0), false));
+    assert_eq!(fs::read_to_string(&count).unwrap(), "ran\n");
+    // Too late to undo.
+    host.runtime.abandon(&run).await.unwrap();
+    // Another generation is not touched before its start.
+    let (mut newer, _) = counting(&host, "t1", "t1-2");
+    newer.start.run.generation = Generation(2);
+    host.runtime.prepare(newer).await.unwrap_err();
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_room_for_another() {
+    let Some(mut host) = open() else { return };
+    for round in 0..10_u64 {
+        let (launch, count) = counting(&host, "t1", &format!("t1-{round}"));
+        host.runtime.prepare(launch.clone()).await.unwrap();
+        // At any point of the preparation.
+        tokio::time::sleep(Duration::from_millis(round * 4)).await;
+        host.runtime.abandon(&launch.start.run).await.unwrap();
+        assert!(!count.exists());
+    }
+    let (launch, count) = counting(&host, "t1", "t1-last");
+    let run = launch.start.run.clone();
+    host.runtime.start(launch).await.unwrap();
+    host.exit(&run).await;
+    assert_eq!(fs::read_to_string(&count).unwrap(), "ran\n");
+    host.close(&["t1"]).await;
+}
+
+/// An agent of its own threads and connections, which end together.
+async fn prepare_and_die(host: &rootfs::Host, launch: &Launch) {
+    let (directory, parent) = (host.dir.path().to_owned(), host.cgroup_parent.clone());
+    let launch = launch.clone();
+    let agent = std::thread::spawn(move || {
+        let threads = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        threads.block_on(async {
+            let (agent, events) = connect(&directory, &parent, LogDefaults::default()).unwrap();
+            agent.prepare(launch).await.unwrap();
+            drop((agent, events));
+        });
+    });
+    tokio::task::spawn_blocking(|| agent.join().unwrap()).await.unwrap();
+}
+
+/// The intent never became durable, so no store knows the task.
+#[tokio::test]
+async fn what_was_prepared_for_a_task_that_never_was_is_removed_by_the_next_agent() {
+    let Some(host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    prepare_and_die(&host, &launch).await;
+    let directory = host.dir.path();
+    let (state, run) = (directory.join("state/tasks/t1"), directory.join("run/tasks/t1"));
+    assert!(state.exists() && run.exists());
+    let mut agent = std::process::Command::new(env!("CARGO_BIN_EXE_coracle"))
+        .arg("agent")
+        .args(["--listen", "127.0.0.1:0", "--cgroup-parent", &host.cgroup_parent])
+        .arg("--state-dir")
+        .arg(directory.join("state"))
+        .arg("--run-dir")
+        .arg(directory.join("run"))
+        .spawn()
+        .unwrap();
+    until(|| !state.exists() && !run.exists()).await;
+    assert_eq!(host.control_groups("t1"), Vec::<std::path::PathBuf>::new());
+    assert!(!count.exists());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    host.close(&[]).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_agent_had_prepared_is_undone_and_can_be_started() {
+    let Some(mut host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    let run = launch.start.run.clone();
+    prepare_and_die(&host, &launch).await;
+    until(|| host.control_groups("t1").iter().all(|group| !group.join("main").exists())).await;
+    let found = host.runtime.scan().await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].containers.is_empty());
+    assert!(!count.exists());
+    host.runtime.start(launch).await.unwrap();
+    host.exit(&run).await;
+    assert_eq!(fs::read_to_string(&count).unwrap(), "ran\n");
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
+async fn a_shim_that_is_killed_takes_what_it_prepared_along() {
+    let Some(mut host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    host.runtime.prepare(launch).await.unwrap();
+    until_made(&host, "t1").await;
+    let shim = nix::unistd::Pid::from_raw(shim_of("t1", host.dir.path()));
+    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert!(matches!(host.event().await, Event::ShimLost { .. }));
+    assert_eq!(host.control_groups("t1"), Vec::<std::path::PathBuf>::new());
+    assert!(!count.exists());
+    host.close(&["t1"]).await;
 }

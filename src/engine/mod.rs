@@ -12,6 +12,8 @@
 //! There is one writer. It works on a world of its own; readers see another, which changes only after the commit, so
 //! nobody is ever shown what a crash could take back. A commit that fails (a full disk) changes nothing: commands are
 //! answered as unavailable, observations are kept and tried again, no action runs.
+//! Two things are done beside the commit, since they can be undone or follow from what was observed alone: containers
+//! are made, though not executed, and tasks whose containers have ended are released.
 //!
 //! At start nothing remembered is trusted: [`runtime`] looks for running shims, what it finds comes in
 //! as observations, and only then `Scanned` lets the planner act.

@@ -169,6 +169,15 @@ impl Writer {
         reasons.extend(plan.reasons);
 
         let mut prepared = self.hands.prepare(&plan.actions);
+        // What follows from facts alone follows from them again after a crash or a failed commit: no need to wait.
+        let (early, actions): (Vec<_>, Vec<_>) = plan
+            .actions
+            .iter()
+            .cloned()
+            .partition(|action| matches!(action, Action::Release { .. }) && answers.is_empty());
+        for action in early {
+            self.hands.act(action, None);
+        }
         if let Err(error) = self.commit(&changes).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
@@ -187,7 +196,7 @@ impl Writer {
         for (answer, result) in answers {
             let _ = answer.send(result);
         }
-        for action in plan.actions {
+        for action in actions {
             let at = match &action {
                 Action::Start(start) => prepared.iter().position(|p| p.run == start.run),
                 _ => None,

@@ -164,9 +164,17 @@ impl Runtime {
     /// [`Runtime::start`] must follow, or [`Runtime::abandon`]; when this process ends before, the shim undoes it.
     ///
     /// # Errors
-    /// When the task's shim cannot be reached. What else goes wrong the start tells.
+    /// When the task's shim cannot be reached, or an earlier generation has left something, which only a start may
+    /// replace. What else goes wrong the start tells.
     pub async fn prepare(&self, launch: Launch) -> Result<(), RuntimeError> {
         let run = launch.start.run.clone();
+        let (inner, id) = (Arc::clone(&self.inner.resources), run.task.clone());
+        if blocking(move || inner.generation(&id)).await?.is_some_and(|g| g != run.generation) {
+            return Err(RuntimeError::Shim {
+                task: run.task,
+                reason: "an earlier generation of the task has left something".to_owned(),
+            });
+        }
         let link = self.shim_for(&run).await?;
         let inner = Arc::clone(&self.inner.resources);
         blocking(move || inner.write_launch(launch)).await??;

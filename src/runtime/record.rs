@@ -1,7 +1,7 @@
 //! Records on disk: how a run of a container ended, and which generation a task's shim belongs to.
 //!
 //! They are the truth about exits that fall into a gap of the agent, so they are written durably
-//! (temporary file, fsync, rename, fsync of the directory) before anybody is told.
+//! (temporary file, rename, fsync) before anybody is told.
 
 use crate::model::{Generation, RuntimeId, Timestamp};
 use serde::de::DeserializeOwned;
@@ -36,16 +36,18 @@ pub(crate) struct TaskRecord {
 const MAX_RECORD: u64 = 4 << 20;
 
 /// Replaces `path` with `value`; survives a power cut once it returned.
+///
+/// The file is synced under its new name: a journalling file system (ext4, xfs, btrfs, f2fs) then writes the rename in
+/// the same flush, which a sync of the directory would only repeat. A power cut before may leave half a record, which
+/// reads as none; what it replaced is of an earlier run, whose end was taken note of before this one began.
 pub(crate) fn write<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
     fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    file.sync_all()
 }
 
 /// Replaces `path` with `value`, for files that need not survive a power cut.

@@ -48,6 +48,13 @@ impl Resources {
         Ok(tasks)
     }
 
+    /// The generation that a task's directory is of.
+    pub(super) fn generation(&self, task: &TaskId) -> Option<Generation> {
+        let record: Option<TaskRecord> =
+            record::read(&self.layout.task_file(task)).unwrap_or_default();
+        record.map(|r| r.generation)
+    }
+
     /// What the records say of a task without a shim; kills and removes what is left of it.
     pub(super) fn recorded(
         &self,

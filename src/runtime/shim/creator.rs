@@ -44,6 +44,12 @@ pub(super) fn fork(order: Order) -> io::Result<i32> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child.as_raw()),
         ForkResult::Child => {
+            // The shim's own, above all its connections: whoever holds a copy keeps them open after its death. This
+            // copy ends without dropping what owned them.
+            let mut keep =
+                vec![order.stdout.as_raw_fd(), order.stderr.as_raw_fd(), order.report.as_raw_fd()];
+            keep.extend(order.stdin.iter().chain(&order.go).map(AsRawFd::as_raw_fd));
+            super::close_all_but(&mut keep);
             let report = order.report.try_clone();
             let created = match create(order) {
                 Ok(pid) => Created::Running { pid },

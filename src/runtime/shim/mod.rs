@@ -92,17 +92,30 @@ fn run(arguments: Arguments) -> io::Result<()> {
 }
 
 /// Whoever started the agent may have left descriptors open in it; none of them is for a container.
-#[expect(unsafe_code, reason = "descriptors that nobody here owns can only be closed by number")]
 fn close_inherited() {
-    let last = libc::c_int::MAX;
-    // SAFETY: nothing has been opened yet, so nothing in this program owns a descriptor above 2.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, last, 0) };
-    if result != 0 {
-        // Before Linux 5.9: one by one, as far as the limit says they can go.
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        for fd in 3..limit.and_then(|n| i32::try_from(n).ok()).unwrap_or(1 << 20) {
-            // SAFETY: as above.
-            unsafe { libc::close(fd) };
+    // Nothing has been opened yet, so nothing in this program owns a descriptor above 2.
+    close_all_but(&mut []);
+}
+
+/// Closes all descriptors above 2 but those to `keep`, whoever owned them.
+#[expect(unsafe_code, reason = "descriptors that nobody here owns can only be closed by number")]
+fn close_all_but(keep: &mut [libc::c_int]) {
+    keep.sort_unstable();
+    let mut first: libc::c_int = 3;
+    for last in keep.iter().map(|fd| fd - 1).chain([libc::c_int::MAX]) {
+        if first <= last {
+            // SAFETY: the callers own none of these descriptors, or never use them again.
+            let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+            if result != 0 {
+                // Before Linux 5.9: one by one, as far as the limit says they can go.
+                let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+                let limit = limit.and_then(|n| i32::try_from(n).ok()).unwrap_or(1 << 20);
+                for fd in first..=last.min(limit) {
+                    // SAFETY: as above.
+                    unsafe { libc::close(fd) };
+                }
+            }
         }
+        first = last.saturating_add(2);
     }
 }
