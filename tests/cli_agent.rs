@@ -411,7 +411,13 @@ fn the_environment_reaches_the_agent() {
         .collect();
     assert_eq!(
         names,
-        ["AWS_ENDPOINT_URL_ECS", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
+        [
+            "AWS_ENDPOINT_URL_ECS",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+        ]
     );
     let values: Value = serde_json::from_str(&host.cli(&["env", "--output", "json"])).unwrap();
     assert!(exports.contains(values["AWS_ACCESS_KEY_ID"].as_str().unwrap()));

@@ -188,6 +188,7 @@ fn run(family: usize, count: u32, token: Option<u8>) -> Command {
         started_by: None,
         launch_type: None,
         enable_execute_command: false,
+        enable_ecs_managed_tags: false,
         propagate_tags_from_task_definition: false,
         tags: Vec::new(),
         client_token: token.map(|token| format!("token-{token}")),

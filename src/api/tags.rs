@@ -5,7 +5,7 @@ use super::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::{Arn, Tag, TaskDefinitionRef};
 use crate::plan::Command;
-use crate::plan::command::Resource;
+use crate::plan::command::{INACTIVE_CLUSTER, Resource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -95,8 +95,11 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     engine.read(|world| {
         let tags = match &resource {
             Resource::Cluster(name) => {
-                let cluster = world.clusters.get(name).filter(|c| c.active);
-                Some(&cluster.ok_or_else(ApiError::cluster_not_found)?.tags)
+                let cluster = world.clusters.get(name).ok_or_else(ApiError::cluster_not_found)?;
+                if !cluster.active {
+                    return Err(ApiError::invalid(INACTIVE_CLUSTER));
+                }
+                Some(&cluster.tags)
             }
             Resource::Task(id) => world.tasks.get(id).map(|t| &t.tags),
             Resource::TaskDefinition(reference) => {

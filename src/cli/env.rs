@@ -23,7 +23,9 @@ impl Arguments {
             ("AWS_ENDPOINT_URL_ECS", given.endpoint),
             ("AWS_ACCESS_KEY_ID", given.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", given.secret_access_key),
-            ("AWS_REGION", given.region),
+            // The SDKs read the one, version 1 of the AWS CLI and boto3 only the other.
+            ("AWS_REGION", given.region.clone()),
+            ("AWS_DEFAULT_REGION", given.region),
         ];
         if self.format.is_json() {
             let object: serde_json::Map<_, _> = variables

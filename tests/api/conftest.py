@@ -97,18 +97,14 @@ class Agent:
 
     def aws(self, *arguments, code=0):
         """The AWS CLI's `aws ecs …` with the environment of `coracle env`; its JSON, or its standard error."""
+        foreign = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
         environment = {
-            **os.environ,
-            "AWS_ENDPOINT_URL_ECS": self.endpoint,
-            "AWS_ACCESS_KEY_ID": self.key.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.key.secret_key,
-            "AWS_REGION": "local",
-            "AWS_DEFAULT_REGION": "local",
+            **{name: value for name, value in os.environ.items() if name not in foreign},
+            **json.loads(self.cli("env", "--output", "json")),
+            "AWS_CONFIG_FILE": os.devnull,
             "AWS_PAGER": "",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL"):
-            environment.pop(name, None)
         command = ["aws", "ecs", *arguments, "--output", "json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=10 * PATIENCE)
         assert done.returncode == code, done.stderr

@@ -52,3 +52,26 @@ def test_what_is_refused(agent, refused, cluster):
     assert agent.call("TagResource", {"resourceArn": here, "tags": as_tags(**{"": "b"})})[2]["__type"] == "InvalidParameterException"
     for tags in (as_tags(**{"aws:a": "b"}), as_tags(a="x" * 257), as_tags(**{"a;": "b"})):
         assert refused("tag_resource", resourceArn=here, tags=tags)[0] == "InvalidParameterException", tags
+
+
+def test_the_managed_tag_tells_the_cluster(ecs, define, refused):
+    definition = define(tags=as_tags(a="1"))["taskDefinitionArn"]
+    run = lambda **more: ecs.run_task(taskDefinition=definition, **more)["tasks"][0]["tags"]
+    managed = as_tags(**{"aws:ecs:clusterName": "default"})
+    assert run(enableECSManagedTags=True) == managed
+    assert run(enableECSManagedTags=True, propagateTags="TASK_DEFINITION", tags=as_tags(b="2")) == [
+        *as_tags(a="1", b="2"), *managed,
+    ]
+    assert run(enableECSManagedTags=False) == run() == []
+    instances = ecs.list_container_instances()["containerInstanceArns"]
+    started = ecs.start_task(taskDefinition=definition, containerInstances=instances, enableECSManagedTags=True)
+    assert started["tasks"][0]["tags"] == managed
+
+
+def test_a_deleted_cluster_shows_no_tags(ecs, cluster, refused):
+    ecs.delete_cluster(cluster=cluster)
+    arn = f"arn:aws:ecs:local:000000000000:cluster/{cluster}"
+    told = ("InvalidParameterException", "The specified cluster is inactive. Specify an active cluster and try again.", 400)
+    assert refused("list_tags_for_resource", resourceArn=arn) == told
+    assert refused("tag_resource", resourceArn=arn, tags=as_tags(a="b")) == told
+    assert refused("untag_resource", resourceArn=arn, tagKeys=["a"]) == told

@@ -263,6 +263,7 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
         started_by: None,
         launch_type: None,
         enable_execute_command: false,
+        enable_ecs_managed_tags: false,
         propagate_tags_from_task_definition: false,
         tags: Vec::new(),
         client_token: None,

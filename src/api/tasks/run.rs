@@ -31,6 +31,8 @@ struct Common {
     propagate_tags: Option<String>,
     #[serde(default)]
     enable_execute_command: bool,
+    #[serde(default, rename = "enableECSManagedTags")]
+    enable_ecs_managed_tags: bool,
     network_configuration: Option<Value>,
     #[serde(default)]
     volume_configurations: Vec<Value>,
@@ -60,8 +62,7 @@ struct StartTask {
     container_instances: Vec<String>,
 }
 
-/// `RunTask`. `placementStrategy` is taken and changes nothing: there is one box to choose from. So is
-/// `enableECSManagedTags`: the tags are there for a bill.
+/// `RunTask`. `placementStrategy` is taken and changes nothing: there is one box to choose from.
 pub(crate) async fn run(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: RunTask = input::read(input)?;
     let count = u32::try_from(input.count.unwrap_or(1))
@@ -152,6 +153,7 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
         started_by: input.started_by.filter(|s| !s.is_empty()),
         launch_type: None,
         enable_execute_command: input.enable_execute_command,
+        enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         propagate_tags_from_task_definition: propagate,
         tags: input.tags,
         client_token: None,

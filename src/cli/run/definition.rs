@@ -48,10 +48,14 @@ impl Job {
     }
 }
 
-/// A name of an image never ends in `.json`; what does is meant as a file, so that a slip in its name is told as such.
+/// A name of an image never ends in `.json` nor begins as a path; what does is meant as a file, so that a slip in its
+/// name is told as such.
 fn is_file(target: &str) -> bool {
     let path = Path::new(target);
-    target == "-" || path.extension().is_some_and(|end| end == "json") || path.is_file()
+    target == "-"
+        || target.starts_with(['/', '.'])
+        || path.extension().is_some_and(|end| end == "json")
+        || path.is_file()
 }
 
 /// Reads the definition in `file`; `-` is standard input.
@@ -225,6 +229,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_not_taken_for_an_image() {
         assert!(is_file("nowhere.json"));
+        assert!(is_file("/tmp") && is_file("./web") && is_file("../web"));
         assert!(is_file("-"));
         assert!(!is_file("busybox"));
         let error = from_file(Path::new("nowhere.json")).unwrap_err();

@@ -82,6 +82,7 @@ fn world() -> (World, TaskId) {
             started_by: None,
             launch_type: None,
             enable_execute_command: false,
+            enable_ecs_managed_tags: false,
             propagate_tags_from_task_definition: false,
             tags: Vec::new(),
             client_token: None,

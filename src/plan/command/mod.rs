@@ -30,6 +30,10 @@ use crate::model::{
     Timestamp,
 };
 
+/// What a request for the tags of a deleted cluster is told.
+pub(crate) const INACTIVE_CLUSTER: &str =
+    "The specified cluster is inactive. Specify an active cluster and try again.";
+
 /// A wish or a fact.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(missing_docs, reason = "named and spelled as the operations of the ECS API")]
@@ -102,6 +106,8 @@ pub struct RunTask {
     pub started_by: Option<String>,
     pub launch_type: Option<String>,
     pub enable_execute_command: bool,
+    /// Adds the tag that tells the cluster.
+    pub enable_ecs_managed_tags: bool,
     pub propagate_tags_from_task_definition: bool,
     pub tags: Vec<Tag>,
     pub client_token: Option<String>,

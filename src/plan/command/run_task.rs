@@ -45,11 +45,14 @@ pub(super) fn run(
     let (placed, failures) = place(world, &run, definition, &needs)?;
     let mut changes = Vec::new();
     let mut tasks = Vec::new();
-    let tags = if run.propagate_tags_from_task_definition {
+    let mut tags = if run.propagate_tags_from_task_definition {
         super::tag::merged(&definition.tags, run.tags.clone())
     } else {
         run.tags.clone()
     };
+    if run.enable_ecs_managed_tags {
+        tags.push(super::tag::of_cluster(&run.cluster));
+    }
     for instance in placed {
         let task = ids.task();
         tasks.push(task.clone());

@@ -1,7 +1,7 @@
 //! `TagResource` and `UntagResource`.
 
-use super::{CommandError, Outcome, Reply, Resource};
-use crate::model::Tag;
+use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
+use crate::model::{ClusterName, Tag};
 use crate::plan::{Change, World};
 
 /// How many tags a resource may have.
@@ -34,6 +34,11 @@ pub(super) fn check_tags(tags: &[Tag]) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// The managed tag of a task that no service runs.
+pub(super) fn of_cluster(cluster: &ClusterName) -> Tag {
+    Tag { key: Some("aws:ecs:clusterName".to_owned()), value: Some(cluster.to_string()) }
 }
 
 /// `base` with `more` put over it, by key.
@@ -90,6 +95,9 @@ fn change(
     };
     let change = match resource {
         Resource::Cluster(name) => {
+            if world.clusters.get(name).is_some_and(|cluster| !cluster.active) {
+                return Err(CommandError::InvalidParameter(INACTIVE_CLUSTER.to_owned()));
+            }
             let mut cluster = super::cluster::active(world, name)?.clone();
             cluster.tags = edit(&cluster.tags)?;
             Change::PutCluster(cluster)
