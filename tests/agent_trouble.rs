@@ -359,22 +359,27 @@ fn the_program_can_be_replaced_under_running_tasks() {
 #[test]
 fn without_root_the_agent_and_run_say_so() {
     const NOBODY: u32 = 65534;
+    // The checkout and the build directory may be closed to others; the program and the definition must not be.
+    let open = tempfile::Builder::new().prefix("coracle").tempdir_in("/var/tmp").unwrap();
+    Command::new("chmod").arg("a+rx").arg(open.path()).status().unwrap();
+    let program = open.path().join("coracle");
+    std::fs::copy(env!("CARGO_BIN_EXE_coracle"), &program).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/examples/hello.json");
+    let definition = open.path().join("hello.json");
+    std::fs::copy(example, &definition).unwrap();
+
     let host = Host::new();
-    let line = refused(&host.agent_command(), NOBODY, 1);
+    let mut as_nobody = Command::new(&program);
+    as_nobody.args(host.agent_command().get_args());
+    let line = refused(&as_nobody, NOBODY, 1);
     assert!(line.contains("must run as root"), "{line}");
     // With directories that exist and are another's.
     let agent = host.start();
-    let line = refused(&host.agent_command(), NOBODY, 1);
+    let line = refused(&as_nobody, NOBODY, 1);
     assert!(line.contains("must run as root"), "{line}");
     drop(agent);
 
-    let mut run = Command::new(env!("CARGO_BIN_EXE_coracle"));
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/examples/hello.json");
-    // The checkout may be closed to others, the definition must not be.
-    let open = tempfile::Builder::new().prefix("coracle").tempdir_in("/var/tmp").unwrap();
-    let definition = open.path().join("hello.json");
-    std::fs::copy(example, &definition).unwrap();
-    Command::new("chmod").arg("a+rx").arg(open.path()).status().unwrap();
+    let mut run = Command::new(&program);
     run.arg("run").arg(&definition).arg("--run-dir").arg(open.path().join("none"));
     // As docker's and podman's `run`, which leave 1 to the container.
     let line = refused(&run, NOBODY, 125);
