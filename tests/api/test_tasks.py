@@ -221,4 +221,4 @@ def test_tags_of_the_definition(ecs, define, wait_for):
     wait_for("stopped", [task["taskArn"]])
     (task,) = ecs.describe_tasks(tasks=[task["taskArn"]], include=["TAGS"])["tasks"]
     tags = {t["key"]: t["value"] for t in task["tags"]}
-    assert tags == {"from": "definition"}
+    assert tags == {"from": "definition", "aws:ecs:clusterName": "default"}
