@@ -46,7 +46,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     }
     worker_threads()?.block_on(async {
         let started = start(&config, &config.state_dir, Some(config.listen)).await?;
-        let Started { handle, listeners, keys, .. } = started;
+        let Started { handle, listeners, keys, runtime } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
@@ -56,6 +56,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
+            runtime.close().await.context("cannot remove the cgroup of the tasks")?;
         }
         copies::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)

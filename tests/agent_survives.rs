@@ -123,6 +123,7 @@ fn a_term_signal_ends_the_agent_and_not_the_tasks() {
     agent.wait(&arn, "RUNNING");
     assert!(agent.terminate().success());
     assert!(host.pids_in_cgroups().is_empty());
+    assert!(host.cgroups().is_empty(), "cgroups are left: {:?}", host.cgroups());
     let agent = host.start();
     assert_eq!(agent.describe(&arn)["lastStatus"], "STOPPED");
 }

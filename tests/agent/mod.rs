@@ -136,6 +136,12 @@ impl Host {
         pids
     }
 
+    /// The groups of this host that are there, in every hierarchy.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let groups = cgroup_roots().into_iter().map(|root| root.join(&self.cgroup_parent));
+        groups.filter(|group| group.is_dir()).collect()
+    }
+
     /// The pids of the shims of this host.
     pub fn shims(&self) -> Vec<i32> {
         let run = self.run_dir().to_string_lossy().into_owned();
