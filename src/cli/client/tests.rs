@@ -123,7 +123,12 @@ fn without_an_agent_it_says_what_to_do() {
     let error = block_on(Client::new(dir.path()).version()).unwrap_err();
     assert!(matches!(error, Error::NoAgent { .. }));
     // A socket whose agent was killed.
-    drop(UnixListener::bind(dir.path().join("api.sock")).unwrap());
+    let socket = dir.path().join("api.sock");
+    drop(UnixListener::bind(&socket).unwrap());
+    // A program that another test is just executing holds the socket a moment longer.
+    while std::os::unix::net::UnixStream::connect(&socket).is_ok() {
+        std::thread::yield_now();
+    }
     let error = block_on(Client::new(dir.path()).version()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("api.sock: start one with `coracle agent`"), "{text}");
