@@ -41,7 +41,11 @@ pub(super) fn stop(round: &mut Round, task: &mut Task, definition: &TaskDefiniti
         || task.containers.iter().any(|container| container.runtime_id.is_some());
     if begun {
         task.last_status = task.last_status.max(TaskStatus::Deprovisioning);
-        if !round.in_flight(&ActionKey::Release(task.id.clone())) {
+        // A start that is not answered yet would find the shim gone, and make another that runs the program again.
+        let starts = task.containers.iter().any(|container| {
+            round.in_flight(&ActionKey::Start(task.id.clone(), container.name.clone()))
+        });
+        if !starts && !round.in_flight(&ActionKey::Release(task.id.clone())) {
             let (task, generation) = (task.id.clone(), task.generation);
             round.plan.actions.push(Action::Release { task, generation });
         }

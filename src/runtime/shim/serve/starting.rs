@@ -7,7 +7,7 @@ use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::logs::{LogOptions, LogWriter, Stream};
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
-use crate::runtime::record;
+use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
 use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -75,10 +75,21 @@ impl Shim {
                 RunState::Exited(_) => {}
             }
         }
+        // An earlier shim of the task may have seen this run to its end: no run begins twice.
+        if let Some(exit) = self.ended(&container, &runtime_id) {
+            self.answer(asker, &Message::Started { id: asker.id, at: exit.finished_at });
+            return Ok(());
+        }
         let mut creation = self.create(container, runtime_id, None)?;
         creation.askers.push(asker);
         self.creations.push(creation);
         Ok(())
+    }
+
+    /// How the run ended, if that is on record.
+    fn ended(&self, container: &ContainerName, runtime_id: &RuntimeId) -> Option<Exit> {
+        let path = self.arguments.layout.exit_record(&self.arguments.task, container);
+        record::read::<Exit>(&path).ok().flatten().filter(|exit| exit.runtime_id == *runtime_id)
     }
 
     /// Begins a creation that waits for its start, unless there is something of the container already.
@@ -92,7 +103,7 @@ impl Shim {
             || self.runs.get(&container).is_some_and(|run| {
                 run.runtime_id == runtime_id || matches!(run.state, RunState::Running { .. })
             });
-        if busy || !self.releasing.is_empty() {
+        if busy || !self.releasing.is_empty() || self.ended(&container, &runtime_id).is_some() {
             return;
         }
         // What goes wrong here goes wrong again at the start, which tells.
