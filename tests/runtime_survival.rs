@@ -443,6 +443,28 @@ async fn a_prepared_container_runs_nothing_until_it_is_started() {
 }
 
 #[tokio::test]
+async fn a_run_that_has_ended_is_not_begun_again_by_another_shim() {
+    let Some(mut host) = open() else { return };
+    let (launch, count) = counting(&host, "t1", "t1-1");
+    let run = launch.start.run.clone();
+    host.runtime.start(launch.clone()).await.unwrap();
+    assert_eq!(host.exit(&run).await, (Some(0), false));
+    host.runtime.release(&run.task).await.unwrap();
+    // A start that comes too late, prepared and not.
+    host.runtime.prepare(launch.clone()).await.unwrap();
+    host.runtime.start_prepared(&run).await.unwrap();
+    host.runtime.start(launch).await.unwrap();
+    assert_eq!(fs::read_to_string(&count).unwrap(), "ran\n");
+    // Another run of the same container is one.
+    let (again, _) = counting(&host, "t1", "t1-2");
+    let run = again.start.run.clone();
+    host.runtime.start(again).await.unwrap();
+    assert_eq!(host.exit(&run).await, (Some(0), false));
+    assert_eq!(fs::read_to_string(&count).unwrap(), "ran\nran\n");
+    host.close(&["t1"]).await;
+}
+
+#[tokio::test]
 async fn a_start_that_is_given_up_leaves_room_for_another() {
     let Some(mut host) = open() else { return };
     for round in 0..10_u64 {
