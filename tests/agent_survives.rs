@@ -61,12 +61,12 @@ fn a_killed_agent_leaves_containers_running_and_finds_them_again() {
                "command": ["sh", "-c", "trap 'exit 7' TERM; i=0; while :; do echo tick $i; i=$((i+1)); sleep 0.02; done"]}),
     ));
     let before = agent.wait(&arn, "RUNNING");
-    let pids = host.pids_in_cgroups();
+    let pids = host.container_pids();
     agent.kill();
     let agent = host.start();
     let after = agent.wait(&arn, "RUNNING");
     assert_eq!(
-        host.pids_in_cgroups().first(),
+        host.container_pids().first(),
         pids.first(),
         "the container's process is another one"
     );
@@ -114,10 +114,10 @@ fn a_term_signal_ends_the_agent_and_not_the_tasks() {
     ));
     agent.wait(&arn, "RUNNING");
     // The process that made the container may outlast the news of its start by a moment.
-    wait_for("the container to be alone", || host.pids_in_cgroups().len() == 1);
-    let pids = host.pids_in_cgroups();
+    wait_for("the container to be alone", || host.container_pids().len() == 1);
+    let pids = host.container_pids();
     assert!(agent.terminate().success());
-    assert_eq!(host.pids_in_cgroups(), pids);
+    assert_eq!(host.container_pids(), pids);
 
     let agent = host.start_with(&["--stop-tasks-on-exit"]);
     agent.wait(&arn, "RUNNING");

@@ -189,7 +189,7 @@ fn an_exit_on_a_full_disk_outlives_the_agent_in_the_shim() {
     });
     assert!(refused, "a full disk takes everything");
     agent.kill();
-    kill(host.pids_in_cgroups()[0], 9);
+    kill(host.container_pids()[0], 9);
     wait_for("the container to end", || host.pids_in_cgroups().is_empty());
     // It starts all the same, though it has something new to say of the box.
     let config = host.dir.path().join("agent.toml");
@@ -214,7 +214,7 @@ fn a_damaged_store_is_refused_with_its_remedy_and_the_remedy_works() {
     // A clean stop keeps a copy.
     wait_for("the container to be alone", || host.pids_in_cgroups().len() == 1);
     assert!(agent.terminate().success());
-    let pids = host.pids_in_cgroups();
+    let pids = host.container_pids();
     let store = host.state_dir().join("store");
     assert!(store.join("copies/last-good.mdb").is_file());
     let data = store.join("data.mdb");
@@ -224,7 +224,7 @@ fn a_damaged_store_is_refused_with_its_remedy_and_the_remedy_works() {
 
     let line = refusal(&host.agent_command());
     assert!(line.contains(data.to_str().unwrap()) && line.contains("is damaged"), "{line}");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first(), "a container was touched");
+    assert_eq!(host.container_pids().first(), pids.first(), "a container was touched");
     assert_eq!(std::fs::read(&data).unwrap(), bytes, "the damaged file was touched");
 
     // The remedy as the line words it.
@@ -232,7 +232,7 @@ fn a_damaged_store_is_refused_with_its_remedy_and_the_remedy_works() {
     assert!(Command::new("sh").args(["-c", remedy]).status().unwrap().success(), "{remedy}");
     let agent = host.start();
     agent.wait(&task, "RUNNING");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first(), "the task was not adopted");
+    assert_eq!(host.container_pids().first(), pids.first(), "the task was not adopted");
     agent.ok("StopTask", &json!({"task": task}));
     assert_eq!(agent.wait(&task, "STOPPED")["containers"][0]["exitCode"], 7);
 }
@@ -256,16 +256,16 @@ fn a_store_of_a_newer_version_is_refused_and_its_tasks_go_on() {
     let task = agent.run(&sleeper(&agent, "sleeper"));
     agent.wait(&task, "RUNNING");
     assert!(agent.terminate().success());
-    let pids = host.pids_in_cgroups();
+    let pids = host.container_pids();
     let store = host.state_dir().join("store");
     set_schema(&store, 99);
     let line = refusal(&host.agent_command());
     assert!(line.contains("schema 99") && line.contains("newer version"), "{line}");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first());
+    assert_eq!(host.container_pids().first(), pids.first());
     set_schema(&store, coracle::store::schema::CURRENT);
     let agent = host.start();
     agent.wait(&task, "RUNNING");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first());
+    assert_eq!(host.container_pids().first(), pids.first());
 }
 
 #[expect(
@@ -331,14 +331,14 @@ fn the_program_can_be_replaced_under_running_tasks() {
     std::fs::write(&file, definition.to_string()).unwrap();
     host.cli(&["run", "--detach", file.to_str().unwrap()]);
     wait_for("the task to run", || host.cli(&["ps"]).contains("RUNNING"));
-    let pid = host.pids_in_cgroups()[0];
+    let pid = host.container_pids()[0];
 
     // Once in peace, once by force.
     for signal in [15, 9] {
         install();
         kill(i32::try_from(old.id()).unwrap(), signal);
         old.wait().unwrap();
-        assert_eq!(host.pids_in_cgroups().first(), Some(&pid));
+        assert_eq!(host.container_pids().first(), Some(&pid));
         old = start_program(&host, &program);
     }
     kill(i32::try_from(old.id()).unwrap(), 9);
@@ -347,7 +347,7 @@ fn the_program_can_be_replaced_under_running_tasks() {
     let tasks = agent.ok("ListTasks", &json!({}))["taskArns"].clone();
     let task = tasks[0].as_str().unwrap().to_owned();
     agent.wait(&task, "RUNNING");
-    assert_eq!(host.pids_in_cgroups().first(), Some(&pid), "the task was not adopted");
+    assert_eq!(host.container_pids().first(), Some(&pid), "the task was not adopted");
     agent.ok("StopTask", &json!({"task": task}));
     let stopped = agent.wait(&task, "STOPPED");
     assert_eq!(stopped["containers"][0]["exitCode"], 7, "{stopped:#}");
@@ -393,9 +393,9 @@ fn a_place_that_is_taken_is_named_and_nobody_is_disturbed() {
     host.load_busybox(&agent);
     let task = agent.run(&sleeper(&agent, "sleeper"));
     agent.wait(&task, "RUNNING");
-    let pids = host.pids_in_cgroups();
+    let pids = host.container_pids();
     let still = |what: &str| {
-        assert_eq!(host.pids_in_cgroups().first(), pids.first(), "{what} disturbed the task");
+        assert_eq!(host.container_pids().first(), pids.first(), "{what} disturbed the task");
         assert_eq!(agent.describe(&task)["lastStatus"], "RUNNING", "{what} disturbed the agent");
     };
 
@@ -415,11 +415,11 @@ fn a_place_that_is_taken_is_named_and_nobody_is_disturbed() {
     let taken = std::net::TcpListener::bind(&address).unwrap();
     let line = refusal(&host.agent_command());
     assert!(line.contains(&address) && line.contains("--listen"), "{line}");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first(), "the task was disturbed");
+    assert_eq!(host.container_pids().first(), pids.first(), "the task was disturbed");
     drop(taken);
     let agent = host.start();
     agent.wait(&task, "RUNNING");
-    assert_eq!(host.pids_in_cgroups().first(), pids.first(), "the task was disturbed");
+    assert_eq!(host.container_pids().first(), pids.first(), "the task was disturbed");
 }
 
 fn address(host: &Host) -> String {

@@ -136,6 +136,19 @@ impl Host {
         pids
     }
 
+    /// The first process of every container of this host, by its pid on the host. Unlike [`Host::pids_in_cgroups`] it
+    /// never holds one that is only passing through: a creator, or a program that the container runs for a moment.
+    pub fn container_pids(&self) -> Vec<i32> {
+        let first = |pid: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let line =
+                status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+            let ids: Vec<_> = line.split_whitespace().collect();
+            ids.len() > 1 && ids.last() == Some(&"1")
+        };
+        self.pids_in_cgroups().into_iter().filter(first).collect()
+    }
+
     /// The groups of this host that are there, in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let groups = cgroup_roots().into_iter().map(|root| root.join(&self.cgroup_parent));
