@@ -2,7 +2,7 @@
 
 use super::value::{
     Given, account_id, at_least, attribute_list, cgroup, is_host, log, number, ports,
-    pull_behavior, region_name, size,
+    pull_behavior, region_name, size, truth,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
 use crate::model::{ClusterName, Scope};
@@ -32,6 +32,7 @@ pub(super) struct Written {
     pub(super) reserved_ports: Option<Vec<u16>>,
     pub(super) reserved_ports_udp: Option<Vec<u16>>,
     pub(super) reserved_memory: Option<u32>,
+    pub(super) allow_privileged: Option<bool>,
     pub(super) log: Option<String>,
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
@@ -41,7 +42,7 @@ pub(super) struct Written {
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: [&str; 21] = [
     "CORACLE_CONFIG",
     "CORACLE_STATE_DIR",
     "CORACLE_RUN_DIR",
@@ -57,6 +58,7 @@ const VARIABLES: [&str; 20] = [
     "CORACLE_RESERVED_PORTS",
     "CORACLE_RESERVED_PORTS_UDP",
     "CORACLE_RESERVED_MEMORY",
+    "CORACLE_ALLOW_PRIVILEGED",
     "CORACLE_LOG",
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
@@ -241,6 +243,9 @@ pub(super) fn merge(
         reserved_memory: from
             .typed("reserved_memory", file.reserved_memory, number)?
             .unwrap_or(default.reserved_memory),
+        allow_privileged: from
+            .typed("allow_privileged", file.allow_privileged, truth)?
+            .unwrap_or(default.allow_privileged),
         instance_attributes: attributes(
             from.typed("instance_attributes", file.instance_attributes, attribute_list)?
                 .unwrap_or(default.instance_attributes),

@@ -21,7 +21,10 @@ mod creator;
 mod overlay;
 mod probe;
 mod serve;
+mod shared;
 mod unwritten;
+
+pub(super) use shared::Joined;
 
 use super::layout::Layout;
 use crate::model::TaskId;
