@@ -133,7 +133,14 @@ impl Host {
     }
 
     pub fn launch(&self, run: &ContainerRun, definition: ContainerDefinition) -> Launch {
+        let variables = definition.environment.iter().flatten();
+        let environment = variables
+            .map(|pair| (pair.name.clone().unwrap(), pair.value.clone().unwrap_or_default()))
+            .collect();
         Launch {
+            environment,
+            files: Vec::new(),
+            log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
