@@ -82,6 +82,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_IMAGE_PULL_BEHAVIOR", "once"),
             ("CORACLE_CONTAINER_STOP_TIMEOUT", "1m30s"),
             ("CORACLE_STOPPED_TASK_RETENTION", "24h"),
+            ("CORACLE_RESTART_EARLY_EXITS", "false"),
             ("CORACLE_STOPPED_TASKS_KEPT", "5"),
             ("CORACLE_RESERVED_PORTS", "[22, 80]"),
             ("CORACLE_RESERVED_PORTS_UDP", "53"),
@@ -106,6 +107,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         image_pull_behavior: PullBehavior::Once,
         container_stop_timeout: Duration::from_secs(90),
         stopped_task_retention: Duration::from_hours(24),
+        restart_early_exits: false,
         stopped_tasks_kept: 5,
         reserved_ports: vec![22, 80],
         reserved_ports_udp: vec![53],
@@ -214,7 +216,14 @@ fn roles_are_arns_with_one_source() {
         assert!(refused.contains(&format!("`roles.\"{arn}\"`")), "{refused}");
     }
     assert!(refusal(&entry("secret_file = '/c'"), &[]).contains("secret_file"));
-    for bad in ["a name", "a/name", "", "arn:aws:iam::1:user/x", "arn:aws:iam::1:role/", "arn:aws:s3::1:role/x"] {
+    for bad in [
+        "a name",
+        "a/name",
+        "",
+        "arn:aws:iam::1:user/x",
+        "arn:aws:iam::1:role/",
+        "arn:aws:s3::1:role/x",
+    ] {
         let refused = refusal(&format!("[roles.'{bad}']\ncommand = ['/a']"), &[]);
         assert!(refused.contains("a role is named by its ARN"), "{refused}");
     }

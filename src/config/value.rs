@@ -30,6 +30,10 @@ pub(super) fn number<T: std::str::FromStr>(given: &Given) -> Result<T, ConfigErr
         .map_err(|_| given.invalid("it must be a whole number, not too large"))
 }
 
+pub(super) fn boolean(given: &Given) -> Result<bool, ConfigError> {
+    given.value.trim().parse().map_err(|_| given.invalid("it must be true or false"))
+}
+
 pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
     let text = given.value.trim().trim_start_matches('[').trim_end_matches(']');
     if text.is_empty() {
@@ -71,7 +75,8 @@ pub(super) fn is_host(text: &str) -> bool {
 /// `arn:PARTITION:iam::ACCOUNT:role/NAME`, or a bare name.
 pub(super) fn is_role(text: &str) -> bool {
     let named = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b))
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b))
     };
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     match parts.as_slice() {
@@ -82,14 +87,6 @@ pub(super) fn is_role(text: &str) -> bool {
         }
         [name] => named(name) && !name.contains('/'),
         _ => false,
-    }
-}
-
-pub(super) fn truth(given: &Given) -> Result<bool, ConfigError> {
-    match given.value.as_str() {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err(given.invalid("it must be true or false")),
     }
 }
 

@@ -94,8 +94,8 @@ pub(crate) fn protectable<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::command::{Command, apply};
     use crate::plan::Ids;
+    use crate::plan::command::{Command, apply};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
