@@ -22,10 +22,12 @@ mod boot;
 mod environment;
 mod handle;
 mod hands;
+mod inside;
 mod writer;
 
 pub use boot::BootMark;
 pub use handle::{Handle, SubmitError};
+pub use inside::running;
 
 use crate::image::ImageStore;
 use crate::plan::{Settings, World};
@@ -72,7 +74,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         watch,
         settings,
         images.clone(),
-        runtime.logs(),
+        runtime.clone(),
         store.clone(),
     );
     let hands = Hands::new(runtime, images.clone(), facts_in);
