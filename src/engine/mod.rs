@@ -19,6 +19,7 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
+mod environment;
 mod handle;
 mod hands;
 mod writer;

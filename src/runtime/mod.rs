@@ -40,7 +40,7 @@ pub use cgroup::{CgroupError, Usage};
 pub use error::{RuntimeError, StartError};
 pub use event::{Event, Found, FoundContainer};
 pub use handle::{Runtime, RuntimeConfig, Signal};
-pub use launch::{ImageSettings, Launch};
+pub use launch::{ImageSettings, Launch, SecretFile};
 pub use logs::LogDefaults;
 pub use preflight::PreflightError;
 pub use protocol::RunState;
