@@ -152,6 +152,7 @@ impl Host {
                 task_cpu: None,
                 task_memory: None,
                 task_cpu_shares: 2,
+                restart: false,
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],
