@@ -23,11 +23,13 @@ mod endpoints;
 mod environment;
 mod handle;
 mod hands;
+mod inside;
 mod writer;
 
 pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
 pub use handle::{Handle, SubmitError};
+pub use inside::running;
 
 use crate::image::ImageStore;
 use crate::plan::{Settings, World};
@@ -76,7 +78,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         watch,
         settings,
         images.clone(),
-        runtime.logs(),
+        runtime.clone(),
         store.clone(),
     );
     let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
