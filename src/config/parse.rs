@@ -1,7 +1,7 @@
 //! Where settings come from, and which source wins.
 
 use super::value::{
-    Given, account_id, at_least, attribute_list, cgroup, is_host, log, number, ports,
+    Given, account_id, at_least, attribute_list, cgroup, is_host, kept_for, log, number, ports,
     pull_behavior, region_name, size,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
@@ -35,13 +35,14 @@ pub(super) struct Written {
     pub(super) log: Option<String>,
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
+    pub(super) container_log_max_age: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: [&str; 21] = [
     "CORACLE_CONFIG",
     "CORACLE_STATE_DIR",
     "CORACLE_RUN_DIR",
@@ -60,6 +61,7 @@ const VARIABLES: [&str; 20] = [
     "CORACLE_LOG",
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
+    "CORACLE_CONTAINER_LOG_MAX_AGE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
 ];
@@ -179,6 +181,7 @@ pub(super) fn merge(
     let stop_timeout = from.text("container_stop_timeout", None, file.container_stop_timeout);
     let retention = from.text("stopped_task_retention", None, file.stopped_task_retention);
     let max_size = from.text("container_log_max_size", None, file.container_log_max_size);
+    let max_age = from.text("container_log_max_age", None, file.container_log_max_age);
     let max_file = from.typed("container_log_max_file", file.container_log_max_file, number)?;
     if max_file == Some(0) {
         return Err(invalid(from.origin("container_log_max_file"), "0", "it must be at least 1"));
@@ -250,6 +253,7 @@ pub(super) fn merge(
         container_log: ContainerLog {
             max_size: checked(max_size, size, default.container_log.max_size)?,
             max_file: max_file.unwrap_or(default.container_log.max_file),
+            max_age: checked(max_age, kept_for, default.container_log.max_age)?,
         },
         stop_tasks_on_exit: overrides.stop_tasks_on_exit,
         registries: registries(file.registries.unwrap_or_default(), &from)?,

@@ -55,6 +55,9 @@ pub(crate) struct LaunchFile {
     pub(crate) task_memory: Option<u32>,
     pub(crate) task_cpu_shares: u32,
     pub(crate) image: ImageSettings,
+    /// `sha256:…`
+    #[serde(default)]
+    pub(crate) image_digest: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) layout: Layout,
     pub(crate) cgroup_parent: String,
@@ -83,6 +86,7 @@ impl LaunchFile {
             task_memory: start.task_memory,
             task_cpu_shares: start.task_cpu_shares,
             image,
+            image_digest: start.image_digest.to_string(),
             layers,
             layout,
             cgroup_parent,

@@ -5,8 +5,9 @@ use super::values::Values;
 use regex_lite::Regex;
 use std::collections::BTreeMap;
 
-/// The longest value that goes with every line.
+/// The longest value that goes with every line, and all of them together.
 const LONGEST: usize = 4 << 10;
+const TOTAL: usize = 32 << 10;
 
 /// Which variables and labels go with each line: `env`, `env-regex`, `labels`, `labels-regex`.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ impl Extra {
         })
     }
 
-    /// Those of a container. When both have a name, the variable wins.
+    /// Those of a container, as many as there is room for. When both have a name, the variable wins.
     #[must_use]
     pub fn of<'a>(
         &self,
@@ -39,8 +40,13 @@ impl Extra {
         };
         let labels = labels.filter(|(n, _)| chosen(&self.labels, self.labels_regex.as_ref(), n));
         let env = env.filter(|(n, _)| chosen(&self.env, self.env_regex.as_ref(), n));
+        let mut total = 0;
         labels
             .chain(env)
+            .take_while(|(name, value)| {
+                total += name.len() + value.len().min(LONGEST);
+                total <= TOTAL
+            })
             .map(|(name, value)| {
                 let mut end = value.len().min(LONGEST);
                 while !value.is_char_boundary(end) {
