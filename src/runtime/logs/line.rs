@@ -50,7 +50,8 @@ mod tests {
     fn times_are_docker_compatible() {
         let at = crate::model::Timestamp(1_763_700_000_123);
         assert_eq!(rfc3339(at), "2025-11-21T04:40:00.123Z");
-        let line = LogLine { log: "x\n".into(), stream: Stream::Stdout, attrs: None, time: rfc3339(at) };
+        let line =
+            LogLine { log: "x\n".into(), stream: Stream::Stdout, attrs: None, time: rfc3339(at) };
         assert_eq!(line.at(), Some(at));
         let json = serde_json::to_string(&line).unwrap();
         assert_eq!(json, r#"{"log":"x\n","stream":"stdout","time":"2025-11-21T04:40:00.123Z"}"#);

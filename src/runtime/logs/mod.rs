@@ -13,10 +13,10 @@ mod pieces;
 mod writer;
 
 pub use directory::{Beginning, LogDirectory, LogError, LogReader};
+pub(crate) use encode::{Encoder, Message};
 pub use follow::LogFollower;
 pub use line::{LogLine, Stream};
 pub use options::LogDefaults;
-pub(crate) use encode::{Encoder, Message};
 pub(crate) use options::LogOptions;
 pub(crate) use pieces::{Piece, Pieces};
 pub(crate) use writer::LogWriter;

@@ -44,9 +44,7 @@ impl Address {
         }
         let address = match scheme {
             "unix" => rest.starts_with('/').then(|| Self::Unix(rest.to_owned())),
-            "unixgram" => {
-                rest.starts_with('/').then(|| Self::UnixDatagram(vec![rest.to_owned()]))
-            }
+            "unixgram" => rest.starts_with('/').then(|| Self::UnixDatagram(vec![rest.to_owned()])),
             _ => host_and_port(rest, port).map(|(host, port)| match scheme {
                 "udp" => Self::Udp(host, port),
                 _ => Self::Tcp(host, port),

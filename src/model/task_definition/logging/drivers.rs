@@ -155,7 +155,10 @@ fn syslog(values: &Values<'_>) -> Result<Syslog, LogProblem> {
     let schemes = ["udp", "tcp", "unix", "unixgram"];
     let given = values.text("syslog-address");
     if given.is_some_and(|text| !text.contains("://")) {
-        return Err(problem("syslog-address", "it must begin with udp://, tcp://, unix:// or unixgram://"));
+        return Err(problem(
+            "syslog-address",
+            "it must begin with udp://, tcp://, unix:// or unixgram://",
+        ));
     }
     // Where daemons listen on a box.
     let local = || ["/dev/log", "/var/run/syslog", "/var/run/log"].map(str::to_owned).to_vec();
@@ -193,7 +196,10 @@ fn fluentd(values: &Values<'_>) -> Result<Fluentd, LogProblem> {
     values.number("fluentd-max-retries")?;
     values.duration("fluentd-write-timeout", 1)?;
     if values.flag("fluentd-request-ack")? == Some(true) {
-        return Err(problem("fluentd-request-ack", "acknowledgements are not supported: set it to false"));
+        return Err(problem(
+            "fluentd-request-ack",
+            "acknowledgements are not supported: set it to false",
+        ));
     }
     let address = Address::read(values, "fluentd-address", &["tcp", "unix"], Some(24224))?;
     Ok(Fluentd {

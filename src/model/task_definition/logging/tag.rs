@@ -37,7 +37,10 @@ impl Tag {
         tag.expand(|_| Some(String::new())).map_err(|wrong| {
             problem(
                 "tag",
-                format!("{wrong} is not known: use {{{{.NAME}}}} with one of {}", FIELDS.join(", ")),
+                format!(
+                    "{wrong} is not known: use {{{{.NAME}}}} with one of {}",
+                    FIELDS.join(", ")
+                ),
             )
         })?;
         Ok(tag)

@@ -118,13 +118,14 @@ fn a_secret_option_is_checked_by_name_first_and_by_value_later() {
 
 #[test]
 fn addresses_are_read_with_their_defaults() {
-    let address = |text: &str| {
-        read("syslog", &[("syslog-address", text)]).unwrap().driver.address().unwrap()
-    };
+    let address =
+        |text: &str| read("syslog", &[("syslog-address", text)]).unwrap().driver.address().unwrap();
     assert_eq!(address("udp://[::1]"), Address::Udp("::1".into(), 514));
     assert_eq!(address("tcp://logs.example:6514/"), Address::Tcp("logs.example".into(), 6514));
     assert_eq!(address("unix:///dev/log"), Address::Unix("/dev/log".into()));
-    assert!(matches!(read("syslog", &[]).unwrap().driver.address(), Some(Address::UnixDatagram(p)) if p[0] == "/dev/log"));
+    assert!(
+        matches!(read("syslog", &[]).unwrap().driver.address(), Some(Address::UnixDatagram(p)) if p[0] == "/dev/log")
+    );
 }
 
 #[test]
@@ -151,7 +152,8 @@ fn tags_name_what_docker_names() {
 
 #[test]
 fn variables_and_labels_are_chosen_by_name_and_pattern() {
-    let options = [("env", "A, B"), ("env-regex", "^X_"), ("labels", "tier"), ("labels-regex", "^o")];
+    let options =
+        [("env", "A, B"), ("env-regex", "^X_"), ("labels", "tier"), ("labels-regex", "^o")];
     let extra = read("json-file", &options).unwrap().extra;
     let labels = [("tier", "front"), ("other", "1"), ("none", "2"), ("A", "label")];
     let env = [("A", "1"), ("C", "2"), ("X_Y", "3")];

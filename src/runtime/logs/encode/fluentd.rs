@@ -29,7 +29,8 @@ impl Encoder {
         let own = own.into_iter().map(|(name, value)| (name, value.as_str()));
         let extra = attrs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let names = ["container_id", "container_name", "source", "log"];
-        let extra = extra.filter(|(name, _)| !names.contains(name) && !name.starts_with("partial_"));
+        let extra =
+            extra.filter(|(name, _)| !names.contains(name) && !name.starts_with("partial_"));
         let mut count = 0;
         for (name, value) in own.chain(extra) {
             fixed.string(name);

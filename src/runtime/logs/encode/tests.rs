@@ -77,7 +77,10 @@ fn journal_fields_hold_any_value() {
 
 #[test]
 fn a_fluentd_event_is_tag_time_and_record() {
-    let message = one(&encoder("fluentd", &[("tag", "t"), ("fluentd-sub-second-precision", "1")]), &line("hi\n"));
+    let message = one(
+        &encoder("fluentd", &[("tag", "t"), ("fluentd-sub-second-precision", "1")]),
+        &line("hi\n"),
+    );
     let mut expected = vec![0x93, 0xa1, b't', 0xd7, 0x00];
     expected.extend(1_762_142_706_u32.to_be_bytes());
     expected.extend(123_000_000_u32.to_be_bytes());
@@ -106,7 +109,10 @@ fn a_gelf_message_that_is_too_large_comes_in_chunks() {
     assert_eq!(json["short_message"].as_str().unwrap().len(), 5000);
     assert_eq!(json["timestamp"], 1_762_142_706.123);
     assert_eq!(json["_com.x_tier"], "a\nb");
-    assert_eq!((&json["version"], &json["host"], &json["level"]), (&"1.1".into(), &"box".into(), &6.into()));
+    assert_eq!(
+        (&json["version"], &json["host"], &json["level"]),
+        (&"1.1".into(), &"box".into(), &6.into())
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Shim {
         stderr: OwnedFd,
     ) -> Result<Output, Failure> {
         let configuration = launch.definition.log_configuration.as_ref();
-        let settings = LogSettings::read(configuration, &BTreeMap::new())
+        let settings = LogSettings::read(configuration, &launch.log_options_secret)
             .map_err(|e| Failure::new(Stage::Create, e))?;
         let labels = &launch.image.labels;
         let own = launch.definition.docker_labels.iter().flatten();
