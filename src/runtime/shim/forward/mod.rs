@@ -142,6 +142,8 @@ impl Forwarder {
             Err(link::LinkError::TooLarge) => {
                 self.notes.push(format!("{}: a line is larger than it takes", self.name));
             }
+            // Whether it is away shows when there is something to send.
+            Err(link::LinkError::Closed) => {}
             Err(error) => {
                 if !std::mem::replace(&mut self.away, true) {
                     let then = match self.mode {
@@ -205,6 +207,3 @@ impl Forwarder {
         (left > 0).then(|| format!("{}: {left} messages were not delivered", self.name))
     }
 }
-
-#[cfg(test)]
-mod tests;
