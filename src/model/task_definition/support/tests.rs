@@ -87,7 +87,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         assert_eq!(fields(document), [format!("containerDefinitions[1].{member}")]);
     }
     for (path, value) in [
-        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "syslog"}})),
+        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
         (
             "portMappings.containerPortRange",
             json!({"portMappings": [{"containerPortRange": "1-2"}]}),
