@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::logs::LogDefaults;
-use crate::model::task_definition::{ContainerDefinition, Volume};
+use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,7 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
+    pub(crate) inherited_mounts: Vec<MountPoint>,
     pub(crate) network_mode: String,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
@@ -57,6 +58,8 @@ pub(crate) struct LaunchFile {
     pub(crate) image: ImageSettings,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) layout: Layout,
+    /// The shared volumes.
+    pub(crate) volumes_dir: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) log: LogDefaults,
 }
@@ -65,6 +68,7 @@ impl LaunchFile {
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,
+        volumes_dir: PathBuf,
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
@@ -76,6 +80,7 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
+            inherited_mounts: start.inherited_mounts,
             network_mode: start.network_mode,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
@@ -85,6 +90,7 @@ impl LaunchFile {
             image,
             layers,
             layout,
+            volumes_dir,
             cgroup_parent,
             log,
         }

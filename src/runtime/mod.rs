@@ -9,6 +9,7 @@
 //! | [`shim`] | the task's parent process, its creator and its probes |
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
+//! | `volume` | what mount points are made of; the volumes that tasks share |
 //! | [`logs`] | output on disk, and reading it |
 //! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
 //!
@@ -35,6 +36,7 @@ mod seccomp;
 pub mod shim;
 mod socket;
 mod spec;
+mod volume;
 
 pub use cgroup::{CgroupError, Usage};
 pub use error::{RuntimeError, StartError};
@@ -45,3 +47,4 @@ pub use logs::LogDefaults;
 pub use preflight::PreflightError;
 pub use protocol::RunState;
 pub use record::Exit;
+pub use volume::{SharedVolume, VolumeError, Volumes};

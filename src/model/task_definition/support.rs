@@ -1,7 +1,10 @@
 //! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
 //! that nothing a definition asks for is silently left out.
 
-use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+use super::{
+    ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
+    TaskDefinitionContent, Tmpfs, Volume,
+};
 
 /// A member with an effect that is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,8 +108,9 @@ impl Found {
 
     fn volume(&mut self, volume: &Volume) {
         const HOST: &str = "use a host volume";
-        let docker = volume.docker_volume_configuration.is_some();
-        self.when(docker, "dockerVolumeConfiguration", HOST);
+        if let Some(docker) = &volume.docker_volume_configuration {
+            self.docker_volume(docker);
+        }
         self.when(volume.efs_volume_configuration.is_some(), "efsVolumeConfiguration", HOST);
         self.when(
             volume.s3files_volume_configuration.is_some(),
@@ -116,6 +120,28 @@ impl Found {
         let fsx = volume.fsx_windows_file_server_volume_configuration.is_some();
         self.when(fsx, "fsxWindowsFileServerVolumeConfiguration", HOST);
         self.when(volume.configured_at_launch == Some(true), "configuredAtLaunch", HOST);
+    }
+
+    fn docker_volume(&mut self, docker: &DockerVolumeConfiguration) {
+        let driver = docker.driver.as_deref();
+        if !matches!(driver, None | Some("local")) {
+            // Its options are its own.
+            return self.add("dockerVolumeConfiguration.driver", "set it to local");
+        }
+        if let Some(Err(error)) = docker.driver_opts.as_ref().map(LocalVolume::parse) {
+            let field = format!("dockerVolumeConfiguration.driverOpts.{}", error.key);
+            self.add(&field, &error.reason);
+        }
+    }
+
+    fn memory_mounts(&mut self, mounts: &[Tmpfs]) {
+        for (index, mount) in mounts.iter().enumerate() {
+            let options = mount.mount_options.as_deref().unwrap_or_default();
+            if let Err(refused) = MountOptions::of_tmpfs(options) {
+                let field = format!("linuxParameters.tmpfs[{index}].mountOptions");
+                self.add(&field, &format!("leave {} out: {}", refused.option, refused.reason));
+            }
+        }
     }
 
     fn container(&mut self, container: &ContainerDefinition) {
@@ -139,7 +165,6 @@ impl Found {
             "secrets",
             "use environment, or a file on a host volume",
         );
-        self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
         self.when(
             c.privileged == Some(true),
             "privileged",
@@ -183,6 +208,7 @@ impl Found {
         if let Some(linux) = &c.linux_parameters {
             let init = linux.init_process_enabled == Some(true);
             self.when(init, "linuxParameters.initProcessEnabled", "put an init into the image");
+            self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());
             self.when(linux.max_swap.is_some(), "linuxParameters.maxSwap", OUT);
             self.when(linux.swappiness.is_some(), "linuxParameters.swappiness", OUT);
         }

@@ -7,8 +7,10 @@
 //! | SUCCESS | has ended with code 0 | ended in another way |
 //! | HEALTHY | runs and its check passes | ended |
 //!
+//! `volumesFrom` is as START: what is inherited must have been made.
+//!
 //! The last three also fail when the container depended on has a `startTimeout` and has run for longer than that.
-//! Stopping goes the other way round: a container is stopped once everything that depends on it has ended.
+//! Stopping goes the other way round: a container is stopped once everything that depends on it by `dependsOn` has ended.
 
 use crate::model::{
     Container, ContainerName, ContainerStatus, HealthStatus, Task, TaskDefinition, Timestamp,
@@ -41,10 +43,13 @@ pub(super) fn order(
     now: Timestamp,
 ) -> Order {
     let mut order = Order::Ready;
-    let needs = definition.container(container.name.as_str()).and_then(|c| c.depends_on.as_ref());
-    for need in needs.into_iter().flatten() {
-        let name = need.container_name.as_deref().unwrap_or_default();
-        let condition = need.condition.as_deref().unwrap_or_default();
+    let Some(of) = definition.container(container.name.as_str()) else { return order };
+    let needs = of.depends_on.iter().flatten().map(|need| {
+        (need.container_name.as_deref().unwrap_or_default(), need.condition.as_deref())
+    });
+    let sources = of.volumes_from.iter().flatten().filter_map(|f| f.source_container.as_deref());
+    for (name, condition) in needs.chain(sources.map(|name| (name, Some("START")))) {
+        let condition = condition.unwrap_or_default();
         let Some(on) = task.containers.iter().find(|c| c.name.as_str() == name) else {
             return Order::Failed(format!("depends on {name}, which the task does not have"));
         };

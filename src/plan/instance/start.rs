@@ -127,6 +127,7 @@ fn start_container(
         image_digest: image_digest.clone(),
         definition: effective::container(of, &task.overrides),
         volumes: content.volumes.clone().unwrap_or_default(),
+        inherited_mounts: effective::inherited_mounts(content, of),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
         pid_mode: content.pid_mode.clone(),
         ipc_mode: content.ipc_mode.clone(),

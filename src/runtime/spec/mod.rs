@@ -17,6 +17,7 @@ use super::cgroup::{DeviceRule, Limits};
 use super::launch::LaunchFile;
 use super::process::{Privileges, Program};
 use super::seccomp;
+use super::volume::Staged;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -37,12 +38,6 @@ pub(crate) enum SpecError {
     /// The user.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A volume.
-    #[error("volume {volume}: {reason}")]
-    Volume { volume: String, reason: String },
-    /// A mount's target.
-    #[error("containerPath {0:?} must be absolute, below / and without ..")]
-    Target(PathBuf),
     /// A file or directory.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -98,11 +93,13 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// The definition's own, ready to be bound.
+    pub(crate) mounts: &'a [Staged],
 }
 
 /// Builds everything.
 pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
-    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view } = *input;
+    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view, mounts } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
     let network = network(launch)?;
@@ -130,7 +127,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     let mut all_mounts = mounts::standard(launch, cgroup_view);
     let shares_host = network == Network::Host;
     all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
-    all_mounts.extend(mounts::of_definition(launch)?);
+    all_mounts.extend(mounts::of_definition(mounts));
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
@@ -197,9 +194,6 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
-        return unsupported("volumesFrom");
-    }
     if definition.links.as_ref().is_some_and(|l| !l.is_empty()) {
         return unsupported("links");
     }

@@ -63,6 +63,8 @@ pub(super) struct Shim {
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    /// The shim has left the host's mount namespace.
+    own_namespace: bool,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -100,6 +102,7 @@ impl Shim {
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            own_namespace: false,
         })
     }
 
