@@ -4,8 +4,8 @@
 //! errors that name the key, the value, and where it came from. `CORACLE_*` variables that are no setting may belong to
 //! somebody else; [`Config::unknown_variables`] has them, for a warning.
 //!
-//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
-//! file only.
+//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries and roles
+//! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
 use crate::plan::Settings;
@@ -18,7 +18,10 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod role;
 mod value;
+
+pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Config {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Whether `restartPolicy` brings back containers that end before `restartAttemptPeriod` as well, backed off.
+    pub restart_early_exits: bool,
     /// TCP ports that tasks must not use.
     pub reserved_ports: Vec<u16>,
     /// UDP ports that tasks must not use.
@@ -62,6 +67,10 @@ pub struct Config {
     /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
     /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
     pub docker_config: PathBuf,
+    /// Where the credentials of tasks come from, by the ARN of their role.
+    pub roles: BTreeMap<String, RoleSource>,
+    /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
+    pub allow_instance_metadata: bool,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -99,6 +108,7 @@ impl Default for Config {
             image_pull_behavior: PullBehavior::PreferCached,
             container_stop_timeout: Duration::from_secs(30),
             stopped_task_retention: Duration::from_hours(3),
+            restart_early_exits: true,
             stopped_tasks_kept: 1000,
             reserved_ports: vec![22, 2375, 2376, 51678, 51679, 51680],
             reserved_ports_udp: Vec::new(),
@@ -109,6 +119,8 @@ impl Default for Config {
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
+            roles: BTreeMap::new(),
+            allow_instance_metadata: false,
             unknown_variables: Vec::new(),
         }
     }
@@ -219,6 +231,7 @@ impl Config {
             this_instance,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
+            restart_early_exits: self.restart_early_exits,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
         }

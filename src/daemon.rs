@@ -10,9 +10,9 @@ mod host;
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::Keys;
+use crate::auth::{EndpointIds, Keys};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Handle, Parts, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
@@ -119,8 +119,22 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
-    let handle =
-        engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
+    let endpoints = Endpoints {
+        ids: EndpointIds::new(&keys),
+        listen: listeners.address(),
+        roles: Roles(config.roles.keys().cloned().collect()),
+        region: config.scope.region.clone(),
+    };
+
+    let handle = engine::start(Parts {
+        store,
+        runtime: runtime.clone(),
+        events,
+        images,
+        settings,
+        boot,
+        endpoints,
+    })?;
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, runtime })
@@ -169,14 +183,7 @@ fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
         store.put_meta(INSTANCE_ID, &serde_json::to_value(&id)?)?;
         id
     };
-    Ok(Settings {
-        scope: config.scope.clone(),
-        this_instance: Some(id),
-        pull_behavior: config.image_pull_behavior,
-        stop_timeout: config.container_stop_timeout,
-        stopped_task_retention: config.stopped_task_retention,
-        stopped_tasks_kept: config.stopped_tasks_kept,
-    })
+    Ok(config.settings(Some(id)))
 }
 
 /// Resolves when somebody asks this process to stop.

@@ -1,8 +1,9 @@
 //! Where settings come from, and which source wins.
 
+use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, cgroup, is_host, log, number, ports,
-    pull_behavior, region_name, size,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, log, number,
+    ports, pull_behavior, region_name, size,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
 use crate::model::{ClusterName, Scope};
@@ -28,6 +29,7 @@ pub(super) struct Written {
     pub(super) image_pull_behavior: Option<String>,
     pub(super) container_stop_timeout: Option<String>,
     pub(super) stopped_task_retention: Option<String>,
+    pub(super) restart_early_exits: Option<bool>,
     pub(super) stopped_tasks_kept: Option<usize>,
     pub(super) reserved_ports: Option<Vec<u16>>,
     pub(super) reserved_ports_udp: Option<Vec<u16>>,
@@ -38,10 +40,12 @@ pub(super) struct Written {
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
+    pub(super) allow_instance_metadata: Option<bool>,
+    pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: &[&str] = &[
     "CORACLE_CONFIG",
     "CORACLE_STATE_DIR",
     "CORACLE_RUN_DIR",
@@ -52,6 +56,7 @@ const VARIABLES: [&str; 20] = [
     "CORACLE_CLUSTER",
     "CORACLE_IMAGE_PULL_BEHAVIOR",
     "CORACLE_CONTAINER_STOP_TIMEOUT",
+    "CORACLE_RESTART_EARLY_EXITS",
     "CORACLE_STOPPED_TASK_RETENTION",
     "CORACLE_STOPPED_TASKS_KEPT",
     "CORACLE_RESERVED_PORTS",
@@ -62,6 +67,7 @@ const VARIABLES: [&str; 20] = [
     "CORACLE_CONTAINER_LOG_MAX_FILE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_ALLOW_INSTANCE_METADATA",
 ];
 
 /// Variables of others that say where docker's client keeps its credentials.
@@ -229,6 +235,9 @@ pub(super) fn merge(
             |given| at_least(given, Duration::from_hours(1), "1h"),
             default.stopped_task_retention,
         )?,
+        restart_early_exits: from
+            .typed("restart_early_exits", file.restart_early_exits, boolean)?
+            .unwrap_or(default.restart_early_exits),
         stopped_tasks_kept: from
             .typed("stopped_tasks_kept", file.stopped_tasks_kept, number)?
             .unwrap_or(default.stopped_tasks_kept),
@@ -259,6 +268,10 @@ pub(super) fn merge(
             file.docker_config,
             docker_config(variables),
         )?,
+        roles: roles(file.roles.unwrap_or_default(), &from)?,
+        allow_instance_metadata: from
+            .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
+            .unwrap_or(default.allow_instance_metadata),
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))
@@ -346,4 +359,23 @@ fn registries(
         }
     }
     Ok(registries)
+}
+
+fn roles(
+    written: BTreeMap<String, WrittenRole>,
+    from: &Sources<'_>,
+) -> Result<BTreeMap<String, RoleSource>, ConfigError> {
+    let checked = written.into_iter().map(|(arn, role)| {
+        let key = from.origin(&format!("roles.\"{arn}\""));
+        if !is_role(&arn) {
+            let rule =
+                "a role is named by its ARN, arn:aws:iam::ACCOUNT:role/NAME, or by its name alone";
+            return Err(invalid(key, arn, rule));
+        }
+        match role.source() {
+            Ok(source) => Ok((arn, source)),
+            Err(rule) => Err(invalid(key, arn, rule)),
+        }
+    });
+    checked.collect()
 }

@@ -30,6 +30,10 @@ pub(super) fn number<T: std::str::FromStr>(given: &Given) -> Result<T, ConfigErr
         .map_err(|_| given.invalid("it must be a whole number, not too large"))
 }
 
+pub(super) fn boolean(given: &Given) -> Result<bool, ConfigError> {
+    given.value.trim().parse().map_err(|_| given.invalid("it must be true or false"))
+}
+
 pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
     let text = given.value.trim().trim_start_matches('[').trim_end_matches(']');
     if text.is_empty() {
@@ -66,6 +70,24 @@ pub(super) fn is_host(text: &str) -> bool {
         }
     };
     host_ok && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+/// `arn:PARTITION:iam::ACCOUNT:role/NAME`, or a bare name.
+pub(super) fn is_role(text: &str) -> bool {
+    let named = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b))
+    };
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "iam", "", account, role] => {
+            !partition.is_empty()
+                && !account.is_empty()
+                && role.strip_prefix("role/").is_some_and(named)
+        }
+        [name] => named(name) && !name.contains('/'),
+        _ => false,
+    }
 }
 
 pub(super) fn cgroup(given: &Given) -> Result<String, ConfigError> {

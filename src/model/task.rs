@@ -61,6 +61,9 @@ pub struct Task {
     /// Health over its essential containers.
     #[serde(default)]
     pub health_status: HealthStatus,
+    /// Until when nothing may scale it in; past or absent when anything may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Timestamp>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the first image was asked for.
@@ -97,6 +100,18 @@ impl Task {
     #[must_use]
     pub fn container(&self, name: &ContainerName) -> Option<&Container> {
         self.containers.iter().find(|c| &c.name == name)
+    }
+
+    /// Until when it is protected, if at `now` it still is.
+    #[must_use]
+    pub fn protection(&self, now: Timestamp) -> Option<Timestamp> {
+        self.protected_until.filter(|until| *until > now)
+    }
+
+    /// Whether a service started it.
+    #[must_use]
+    pub fn is_of_service(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.starts_with("service:"))
     }
 }
 
@@ -139,6 +154,20 @@ pub struct Container {
     /// When it was first asked to stop; SIGKILL follows after its `stopTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_requested_at: Option<Timestamp>,
+    /// How often its `restartPolicy` had it started again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_count: u32,
+    /// How many of the last ends in a row came before `restartAttemptPeriod`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub early_exits: u32,
+    /// From when it may be started again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 shape! {

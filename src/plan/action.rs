@@ -71,6 +71,10 @@ pub struct StartContainer {
     pub inherited_mounts: Vec<MountPoint>,
     /// `networkMode`, with its default.
     pub network_mode: String,
+    /// IAM role of the task, by name or ARN.
+    pub task_role: Option<String>,
+    /// `launchType` of the task.
+    pub launch_type: String,
     /// `pidMode`.
     pub pid_mode: Option<String>,
     /// `ipcMode`.
@@ -81,6 +85,8 @@ pub struct StartContainer {
     pub task_memory: Option<u32>,
     /// CPU shares of all containers of the task together, at least 2.
     pub task_cpu_shares: u32,
+    /// A run of the same container was here before: what it wrote into its root file system stays.
+    pub restart: bool,
 }
 
 /// Tells actions in flight apart.

@@ -134,7 +134,14 @@ impl Host {
     }
 
     pub fn launch(&self, run: &ContainerRun, definition: ContainerDefinition) -> Launch {
+        let variables = definition.environment.iter().flatten();
+        let environment = variables
+            .map(|pair| (pair.name.clone().unwrap(), pair.value.clone().unwrap_or_default()))
+            .collect();
         Launch {
+            environment,
+            files: Vec::new(),
+            log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
@@ -142,11 +149,14 @@ impl Host {
                 volumes: Vec::new(),
                 inherited_mounts: Vec::new(),
                 network_mode: "none".into(),
+                task_role: None,
+                launch_type: "EC2".to_owned(),
                 pid_mode: None,
                 ipc_mode: None,
                 task_cpu: None,
                 task_memory: None,
                 task_cpu_shares: 2,
+                restart: false,
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],

@@ -78,6 +78,10 @@ impl Play {
                 let tasks = if tasks.is_empty() { "no task".to_owned() } else { tasks.join(", ") };
                 format!("  = {tasks}; {}", told_failures(failures))
             }
+            Ok(Reply::Protection { tasks, failures }) => {
+                let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
+                format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
+            }
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();
@@ -110,6 +114,7 @@ impl Play {
                 self.node.world.settings.pull_behavior =
                     serde_json::from_value((*behavior).into()).map_err(|e| e.to_string())?;
             }
+            ["early", "exits", "stay"] => self.node.world.settings.restart_early_exits = false,
             ["keep", "stopped", "tasks", count] => {
                 self.node.world.settings.stopped_tasks_kept = number(count)?;
             }
@@ -164,6 +169,9 @@ impl Play {
             }
             ["start-fails", container, ..] => {
                 self.node.faults.start_fails.insert((*container).to_owned(), rest(2));
+            }
+            ["answers-late", container, time] => {
+                self.node.faults.answers_late.insert((*container).to_owned(), duration(time)?);
             }
             ["pull-fails", image, ..] => {
                 self.node.faults.pull_fails.insert((*image).to_owned(), rest(2));
