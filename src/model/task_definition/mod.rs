@@ -10,6 +10,7 @@ mod launch_type;
 pub mod lenient;
 mod linux;
 mod local_volume;
+pub mod logging;
 mod mount_options;
 mod normalise;
 mod registration;
