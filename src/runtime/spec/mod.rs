@@ -10,7 +10,7 @@ mod mounts;
 pub(crate) mod program;
 pub(crate) mod rootfs;
 mod sysctl;
-mod user;
+pub(crate) mod user;
 
 use super::capability;
 use super::cgroup::{DeviceRule, Limits};
