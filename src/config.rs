@@ -4,8 +4,8 @@
 //! errors that name the key, the value, and where it came from. `CORACLE_*` variables that are no setting may belong to
 //! somebody else; [`Config::unknown_variables`] has them, for a warning.
 //!
-//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
-//! file only.
+//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries and roles
+//! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
 use crate::plan::Settings;
@@ -18,7 +18,10 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod role;
 mod value;
+
+pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +67,10 @@ pub struct Config {
     /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
     /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
     pub docker_config: PathBuf,
+    /// Where the credentials of tasks come from, by the ARN of their role.
+    pub roles: BTreeMap<String, RoleSource>,
+    /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
+    pub allow_instance_metadata: bool,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -75,6 +82,8 @@ pub struct ContainerLog {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_file: u32,
+    /// How long lines are kept; zero is for ever.
+    pub max_age: Duration,
 }
 
 /// Settings of one registry.
@@ -108,10 +117,16 @@ impl Default for Config {
             reserved_memory: 0,
             instance_attributes: BTreeMap::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
-            container_log: ContainerLog { max_size: 10 * 1024 * 1024, max_file: 3 },
+            container_log: ContainerLog {
+                max_size: 10 * 1024 * 1024,
+                max_file: 3,
+                max_age: Duration::from_hours(30 * 24),
+            },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
+            roles: BTreeMap::new(),
+            allow_instance_metadata: false,
             unknown_variables: Vec::new(),
         }
     }

@@ -3,16 +3,16 @@
 //! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
-mod copies;
+mod daily;
 mod foreground;
 mod host;
 
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::Keys;
+use crate::auth::{EndpointIds, Keys};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Handle, Parts, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
@@ -50,15 +50,15 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
-        let copies = tokio::spawn(copies::keep(handle.clone()));
+        let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
-        copies.abort();
+        daily.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
             runtime.close().await.context("cannot remove the cgroup of the tasks")?;
         }
-        copies::keep_one(&handle).await;
+        daily::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -103,6 +103,7 @@ async fn start(
             log: LogDefaults {
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,
+                max_age: config.container_log.max_age.as_secs(),
             },
         },
         events_in,
@@ -117,8 +118,22 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
-    let handle =
-        engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
+    let endpoints = Endpoints {
+        ids: EndpointIds::new(&keys),
+        listen: listeners.address(),
+        roles: Roles(config.roles.keys().cloned().collect()),
+        region: config.scope.region.clone(),
+    };
+
+    let handle = engine::start(Parts {
+        store,
+        runtime: runtime.clone(),
+        events,
+        images,
+        settings,
+        boot,
+        endpoints,
+    })?;
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, runtime })

@@ -72,6 +72,24 @@ pub(super) fn is_host(text: &str) -> bool {
     host_ok && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
+/// `arn:PARTITION:iam::ACCOUNT:role/NAME`, or a bare name.
+pub(super) fn is_role(text: &str) -> bool {
+    let named = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b))
+    };
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "iam", "", account, role] => {
+            !partition.is_empty()
+                && !account.is_empty()
+                && role.strip_prefix("role/").is_some_and(named)
+        }
+        [name] => named(name) && !name.contains('/'),
+        _ => false,
+    }
+}
+
 pub(super) fn cgroup(given: &Given) -> Result<String, ConfigError> {
     let name = given.value.trim_matches('/');
     let part_ok = |part: &str| {
@@ -143,6 +161,17 @@ pub(super) fn at_least(
             Err(given
                 .invalid(format!("it must be a time such as 90s, 10m or 1h30m, at least {text}")))
         }
+    }
+}
+
+/// How long something is kept: a time of at least an hour, or 0 for ever.
+pub(super) fn kept_for(given: &Given) -> Result<Duration, ConfigError> {
+    if given.value.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    match duration(&given.value) {
+        Some(duration) if duration >= Duration::from_hours(1) => Ok(duration),
+        _ => Err(given.invalid("it must be a time such as 720h, at least 1h, or 0 for ever")),
     }
 }
 

@@ -78,6 +78,10 @@ impl Play {
                 let tasks = if tasks.is_empty() { "no task".to_owned() } else { tasks.join(", ") };
                 format!("  = {tasks}; {}", told_failures(failures))
             }
+            Ok(Reply::Protection { tasks, failures }) => {
+                let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
+                format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
+            }
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();
@@ -165,6 +169,9 @@ impl Play {
             }
             ["start-fails", container, ..] => {
                 self.node.faults.start_fails.insert((*container).to_owned(), rest(2));
+            }
+            ["answers-late", container, time] => {
+                self.node.faults.answers_late.insert((*container).to_owned(), duration(time)?);
             }
             ["pull-fails", image, ..] => {
                 self.node.faults.pull_fails.insert((*image).to_owned(), rest(2));

@@ -100,6 +100,7 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
             .map(|memory| memory.to_string()),
         enable_execute_command: assignment.enable_execute_command,
         health_status: HealthStatus::Unknown,
+        protected_until: None,
         created_at: assignment.created_at,
         pull_started_at: None,
         pull_stopped_at: None,
@@ -144,7 +145,8 @@ fn note_running(round: &Round, task: &mut Task) {
         return;
     }
     let ran = task.containers.iter().all(|c| c.started_at.is_some() || c.restart_count > 0);
-    let runs = task.containers.iter().any(|c| c.last_status == ContainerStatus::Running);
+    // All have begun, so what is PENDING waits for its restart.
+    let runs = task.containers.iter().any(|c| c.last_status != ContainerStatus::Stopped);
     if runs {
         task.last_status = task.last_status.max(TaskStatus::Running);
     }

@@ -19,6 +19,7 @@ mod cgroup_view;
 mod connection;
 mod creator;
 mod enter;
+mod forward;
 mod overlay;
 mod serve;
 mod unwritten;
