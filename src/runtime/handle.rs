@@ -1,5 +1,6 @@
 //! The agent's side of the runtime.
 
+use super::admission::Admission;
 use super::error::{RuntimeError, StartError};
 use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
@@ -35,6 +36,8 @@ pub struct RuntimeConfig {
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
     pub log: LogDefaults,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
 }
 
 /// Which signal to send.
@@ -109,6 +112,7 @@ impl Runtime {
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
+                    admission: Admission::new(config.allow_privileged),
                 }),
                 program,
                 events,
@@ -168,6 +172,9 @@ impl Runtime {
     /// replace. What else goes wrong the start tells.
     pub async fn prepare(&self, launch: Launch) -> Result<(), RuntimeError> {
         let run = launch.start.run.clone();
+        if let Err(refused) = self.inner.resources.admission.check(&launch.start.definition) {
+            return Err(RuntimeError::Shim { task: run.task, reason: refused.to_string() });
+        }
         let (inner, id) = (Arc::clone(&self.inner.resources), run.task.clone());
         if blocking(move || inner.generation(&id)).await?.is_some_and(|g| g != run.generation) {
             return Err(RuntimeError::Shim {
@@ -214,6 +221,7 @@ impl Runtime {
     /// In ECS's words.
     pub async fn start(&self, launch: Launch) -> Result<Timestamp, StartError> {
         let run = launch.start.run.clone();
+        self.inner.resources.admission.check(&launch.start.definition)?;
         let resources = |e: RuntimeError| StartError::ResourceInitialization(e.to_string());
         let link = self.shim_for(&run).await.map_err(resources)?;
         let inner = Arc::clone(&self.inner.resources);

@@ -22,7 +22,10 @@ mod enter;
 mod forward;
 mod overlay;
 mod serve;
+mod shared;
 mod unwritten;
+
+pub(super) use shared::Joined;
 
 use super::layout::Layout;
 use crate::model::TaskId;

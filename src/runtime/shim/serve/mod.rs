@@ -9,6 +9,7 @@ mod starting;
 use super::Arguments;
 use super::connection::Connection;
 use super::forward::Forwarder;
+use super::shared::Shared;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
@@ -62,6 +63,7 @@ pub(super) struct Shim {
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
     entries: Vec<Entry>,
+    shared: Shared,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
@@ -105,6 +107,7 @@ impl Shim {
             runs: BTreeMap::new(),
             creations: Vec::new(),
             entries: Vec::new(),
+            shared: Shared::default(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
@@ -130,6 +133,7 @@ impl Shim {
                 break;
             }
         }
+        drop(std::mem::take(&mut self.shared));
         // Everything is dead, so the groups are empty; what cannot be removed the agent tries again.
         let _ = self.hierarchy.remove(&self.group);
         for asker in std::mem::take(&mut self.releasing) {
@@ -366,6 +370,9 @@ impl Shim {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
+            if self.shared.ended(pid) {
+                continue;
+            }
             let running = self.runs.iter().find_map(|(name, run)| match run.state {
                 RunState::Running { pid: own, .. } if own == pid => Some(name.clone()),
                 _ => None,
