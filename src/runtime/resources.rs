@@ -2,6 +2,7 @@
 //!
 //! All of this blocks; [`super::handle`] calls it off the asynchronous threads.
 
+use super::admission::Admission;
 use super::cgroup::Hierarchy;
 use super::error::RuntimeError;
 use super::event::FoundContainer;
@@ -28,6 +29,7 @@ pub(super) struct Resources {
     pub(super) cgroup_parent: String,
     pub(super) log: LogDefaults,
     pub(super) hierarchy: Hierarchy,
+    pub(super) admission: Admission,
 }
 
 impl Resources {
@@ -132,6 +134,8 @@ impl Resources {
     }
 
     pub(super) fn write_launch(&self, launch: Launch) -> Result<(), RuntimeError> {
+        let parent = Path::new(&self.cgroup_parent);
+        self.admission.tell(&launch.start.definition, &self.hierarchy, parent);
         let (layout, volumes) = (self.layout.clone(), self.volumes_dir.clone());
         let file = LaunchFile::new(launch, layout, volumes, self.cgroup_parent.clone(), self.log);
         let path = self.layout.launch_file(&file.task, &file.container);

@@ -191,9 +191,19 @@ impl Shim {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
         };
+        let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
+        let joined = self
+            .shared
+            .provide(
+                shares(&launch.pid_mode),
+                shares(&launch.ipc_mode),
+                &self.arguments.layout.task_run(&self.arguments.task),
+            )
+            .map_err(resources("the task's namespaces"))?;
         let order = creator::Order {
             launch,
             own_namespace: self.own_namespace,
+            joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
             stdin: child_stdin,
@@ -243,7 +253,7 @@ impl Shim {
                 }
             }
         }
-        if self.creations.is_empty() && self.probes.is_empty() {
+        if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
     }
