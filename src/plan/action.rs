@@ -1,5 +1,6 @@
 //! What the shell is told to do. Every action is idempotent and names the generation it belongs to.
 
+use super::connection::Connection;
 use crate::model::task_definition::{ContainerDefinition, Volume};
 use crate::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
 use std::time::Duration;
@@ -69,6 +70,8 @@ pub struct StartContainer {
     pub volumes: Vec<Volume>,
     /// `networkMode`, with its default.
     pub network_mode: String,
+    /// What that means for this container.
+    pub connection: Connection,
     /// `pidMode`.
     pub pid_mode: Option<String>,
     /// `ipcMode`.

@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use super::logs::LogDefaults;
+use super::network::LaunchNetwork;
 use crate::model::task_definition::{ContainerDefinition, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
@@ -37,6 +38,8 @@ pub struct Launch {
     pub image: ImageSettings,
     /// The image's layers as directories, the top one first.
     pub layers: Vec<PathBuf>,
+    /// How it is connected.
+    pub network: LaunchNetwork,
 }
 
 /// [`Launch`] as it is written for the creator.
@@ -48,7 +51,7 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
-    pub(crate) network_mode: String,
+    pub(crate) network: LaunchNetwork,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
     pub(crate) task_cpu: Option<u32>,
@@ -68,7 +71,7 @@ impl LaunchFile {
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
-        let Launch { start, image, layers } = launch;
+        let Launch { start, image, layers, network } = launch;
         Self {
             task: start.run.task,
             generation: start.run.generation,
@@ -76,7 +79,7 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
-            network_mode: start.network_mode,
+            network,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
             task_cpu: start.task_cpu,
@@ -89,4 +92,25 @@ impl LaunchFile {
             log,
         }
     }
+}
+
+impl LaunchFile {
+    /// The name of the host as the container sees it.
+    pub(crate) fn hostname(&self) -> String {
+        let shares_box = self.network == LaunchNetwork::Host;
+        hostname(&self.definition, &self.runtime_id, shares_box)
+    }
+}
+
+/// The name of the host that a container sees: what its definition says, the box's, or as Docker's the first
+/// characters of its id.
+#[must_use]
+pub fn hostname(definition: &ContainerDefinition, run: &RuntimeId, shares_box: bool) -> String {
+    if let Some(name) = definition.hostname.as_deref().filter(|h| !h.is_empty()) {
+        return name.to_owned();
+    }
+    if shares_box {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    run.as_str().chars().take(12).collect()
 }

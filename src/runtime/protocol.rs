@@ -4,6 +4,7 @@
 //! connection, unasked. What a container is started from is not in the request but in a file ([`super::launch`]), so
 //! that the shim never has to hold it.
 
+use super::network::{FoundNetwork, NetworkScope};
 use super::record::Exit;
 use crate::model::{ContainerName, Generation, RuntimeId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,10 @@ pub(crate) enum Request {
         command: Vec<String>,
         timeout_millis: u64,
     },
+    /// The network namespace of that scope, made if there is none yet. Answered by `Namespace`.
+    Namespace { id: u64, scope: NetworkScope },
+    /// Keep this with the network namespace of that scope. Answered by `Done`.
+    Record { id: u64, scope: NetworkScope, record: serde_json::Value },
     /// Answered by `Containers`.
     List { id: u64 },
     /// Kill everything, remove the control groups, end. Answered by `Done`.
@@ -46,7 +51,15 @@ pub(crate) enum Message {
     Failed { id: u64, failure: Failure },
     Done { id: u64 },
     Probed { id: u64, exit_code: Option<i32> },
-    Containers { id: u64, generation: Generation, containers: Vec<Report> },
+    /// The namespace is the shim's descriptor of that number, for as long as the shim lives.
+    Namespace { id: u64, pid: u32, fd: i32, record: Option<serde_json::Value> },
+    Containers {
+        id: u64,
+        generation: Generation,
+        containers: Vec<Report>,
+        #[serde(default)]
+        networks: Vec<FoundNetwork>,
+    },
     Exited { container: ContainerName, exit: Exit },
 }
 
@@ -58,6 +71,7 @@ impl Message {
             | Self::Failed { id, .. }
             | Self::Done { id }
             | Self::Probed { id, .. }
+            | Self::Namespace { id, .. }
             | Self::Containers { id, .. } => Some(*id),
             Self::Exited { .. } => None,
         }

@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) launch: LaunchFile,
+    /// The network namespace to join, if the launch says that there is one.
+    pub(super) namespace: Option<PathBuf>,
     /// The task's control group.
     pub(super) group: PathBuf,
     pub(super) hierarchy: Hierarchy,
@@ -89,6 +91,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         launch,
         rootfs: &rootfs,
         directory: &directory,
+        namespace: order.namespace.as_deref(),
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
     })

@@ -5,6 +5,7 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
+use crate::runtime::network::LaunchNetwork;
 use crate::runtime::logs::{LogOptions, LogWriter, Stream};
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
@@ -182,8 +183,17 @@ impl Shim {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
         };
+        let namespace = match &launch.network {
+            LaunchNetwork::Host | LaunchNetwork::None => None,
+            LaunchNetwork::Namespace { scope, .. } => {
+                let missing =
+                    || Failure::new(Stage::Request, "its network namespace is missing");
+                Some(self.networks.path(scope).ok_or_else(missing)?)
+            }
+        };
         let order = creator::Order {
             launch,
+            namespace,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
             stdin: child_stdin,
