@@ -43,6 +43,8 @@ pub struct Config {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Whether `restartPolicy` brings back containers that end before `restartAttemptPeriod` as well, backed off.
+    pub restart_early_exits: bool,
     /// TCP ports that tasks must not use.
     pub reserved_ports: Vec<u16>,
     /// UDP ports that tasks must not use.
@@ -99,6 +101,7 @@ impl Default for Config {
             image_pull_behavior: PullBehavior::PreferCached,
             container_stop_timeout: Duration::from_secs(30),
             stopped_task_retention: Duration::from_hours(3),
+            restart_early_exits: true,
             stopped_tasks_kept: 1000,
             reserved_ports: vec![22, 2375, 2376, 51678, 51679, 51680],
             reserved_ports_udp: Vec::new(),
@@ -219,6 +222,7 @@ impl Config {
             this_instance,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
+            restart_early_exits: self.restart_early_exits,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
         }

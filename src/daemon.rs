@@ -167,14 +167,7 @@ fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
         store.put_meta(INSTANCE_ID, &serde_json::to_value(&id)?)?;
         id
     };
-    Ok(Settings {
-        scope: config.scope.clone(),
-        this_instance: Some(id),
-        pull_behavior: config.image_pull_behavior,
-        stop_timeout: config.container_stop_timeout,
-        stopped_task_retention: config.stopped_task_retention,
-        stopped_tasks_kept: config.stopped_tasks_kept,
-    })
+    Ok(config.settings(Some(id)))
 }
 
 /// Resolves when somebody asks this process to stop.

@@ -176,6 +176,29 @@ fn a_dependency_that_fails_stops_the_task() {
 }
 
 #[test]
+fn a_restart_policy_brings_a_container_back_within_its_task() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let policy = json!({"restartPolicy": {"enabled": true, "ignoredExitCodes": [3], "restartAttemptPeriod": 60}});
+    // What a run writes the next one finds; the third ends for good.
+    let counts = shell("app", "echo x >> /runs; n=$(wc -l < /runs); echo run $n; exit $n");
+    let arn = agent.register("counts", with(counts, policy));
+    let task = agent.run(&arn);
+    let waits = agent.wait_until(&task, "the first restart", |task| {
+        task["containers"][0]["reason"].as_str().is_some_and(|r| r.contains("restart 1 follows"))
+    });
+    assert_eq!(waits["lastStatus"], "RUNNING", "{waits:#}");
+    let back_off = "exited with code 1 after 0 s; backing off, restart 1 follows in 1 s";
+    assert_eq!(waits["containers"][0]["reason"], back_off, "{waits:#}");
+    assert_eq!(waits["containers"][0]["exitCode"], 1, "{waits:#}");
+    let ended = agent.wait(&task, "STOPPED");
+    assert_eq!(ended["containers"][0]["exitCode"], 3, "{ended:#}");
+    assert_eq!(ended["stoppedReason"], "Essential container in task exited");
+    assert_eq!(lines(&agent, &task, "app"), ["run 1", "run 2", "run 3"]);
+}
+
+#[test]
 fn what_is_not_supported_yet_is_refused_by_name() {
     let host = Host::new();
     let agent = host.start();

@@ -10,7 +10,8 @@ mod node;
 
 use coracle::model::task::TaskOverride;
 use coracle::model::task_definition::{
-    ContainerDefinition, ContainerDependency, HealthCheck, PortMapping, TaskDefinitionContent,
+    ContainerDefinition, ContainerDependency, HealthCheck, PortMapping, RestartPolicy,
+    TaskDefinitionContent,
 };
 use coracle::model::{
     ClusterName, ContainerStatus, DesiredStatus, Family, Revision, TaskDefinitionRef, TaskStatus,
@@ -26,7 +27,7 @@ use std::time::Duration;
 /// The containers that the definitions are made of.
 const CONTAINERS: [&str; 5] = ["app", "side", "init", "db", "job"];
 const IMAGES: [&str; 2] = ["near", "far"];
-const FAMILIES: [&str; 5] = ["lone", "pair", "waits", "healthy", "chain"];
+const FAMILIES: [&str; 6] = ["lone", "pair", "waits", "healthy", "chain", "returns"];
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -144,6 +145,17 @@ fn content(family: &str) -> TaskDefinitionContent {
                 ..container("db", "near", true, &[])
             },
             container("app", "far", true, &[("db", "HEALTHY")]),
+        ],
+        "returns" => vec![
+            ContainerDefinition {
+                restart_policy: Some(RestartPolicy {
+                    enabled: Some(true),
+                    ignored_exit_codes: Some(vec![0]),
+                    restart_attempt_period: Some(60),
+                }),
+                ..container("app", "near", true, &[("side", "START")])
+            },
+            container("side", "far", false, &[]),
         ],
         _ => vec![
             container("app", "near", true, &[("side", "START"), ("db", "START")]),

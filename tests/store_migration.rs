@@ -1,6 +1,6 @@
-//! Stores of older schemas. `tests/fixtures/store/schema-1.mdb` was written once by the generator at the foot of this
-//! file, `cargo test --test store_migration -- --ignored write_golden_schema_1`, and must never be written again: it
-//! stands for files in the field. Schema 1 was never released; see `store::schema`.
+//! Stores of older schemas. `tests/fixtures/store/schema-N.mdb` were written once by the generators at the foot of this
+//! file, `cargo test --test store_migration -- --ignored write_golden_schema_N`, and must never be written again: they
+//! stand for files in the field. Schema 1 was never released; see `store::schema`.
 //!
 //! LMDB files depend on the width and order of numbers, so this runs on 64-bit little-endian machines only.
 #![allow(clippy::unwrap_used, reason = "the functions that tests share are tests as well")]
@@ -14,19 +14,42 @@ use heed::{CommitOrAbort, CompactionOption, Env, EnvOpenOptions, WithoutTls};
 use std::fs;
 use std::path::Path;
 
-fn golden() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store/schema-1.mdb")
+fn golden(schema: u64) -> std::path::PathBuf {
+    let name = format!("tests/fixtures/store/schema-{schema}.mdb");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-fn store_of_schema_1() -> tempfile::TempDir {
+fn store_of_schema(schema: u64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    fs::copy(golden(), dir.path().join("data.mdb")).unwrap();
+    fs::copy(golden(schema), dir.path().join("data.mdb")).unwrap();
     dir
 }
 
 #[test]
+fn a_store_of_schema_2_keeps_its_records_and_takes_secrets() {
+    let dir = store_of_schema(2);
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let world = store.load().unwrap();
+    assert_eq!(world.revisions[&Family::new("web").unwrap()], Revision(2));
+    assert_eq!(world.tasks.len(), 1);
+    let root = "arn:aws:iam::000000000000:root".to_owned();
+    assert_eq!(world.account_settings[&(root, "containerInsights".to_owned())], "enabled");
+    assert_eq!(store.changes_since(0, 10).unwrap().entries.len(), 1);
+
+    assert_eq!(store.secret("sm:db").unwrap(), None);
+    let sealed = serde_json::json!({"name": "db"});
+    store.put_secrets(&[("sm:db".to_owned(), Some(sealed.clone()))]).unwrap();
+    drop(store);
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(store.secret("sm:db").unwrap(), Some(sealed));
+    assert_eq!(store.load().unwrap(), world);
+    let entries = store.changes_since(1, 10).unwrap().entries;
+    assert_eq!(entries.iter().map(|e| e.key.as_str()).collect::<Vec<_>>(), ["sm:db"]);
+}
+
+#[test]
 fn a_store_of_schema_1_opens_migrates_and_loads() {
-    let dir = store_of_schema_1();
+    let dir = store_of_schema(1);
     let store = Store::open(dir.path(), Options::default()).unwrap();
     let world = store.load().unwrap();
 
@@ -64,7 +87,7 @@ fn a_store_of_schema_1_opens_migrates_and_loads() {
 
 #[test]
 fn before_a_migration_a_verified_copy_is_kept_that_still_has_the_old_schema() {
-    let dir = store_of_schema_1();
+    let dir = store_of_schema(1);
     let before = inspect::verify(&dir.path().join("data.mdb")).unwrap();
     drop(Store::open(dir.path(), Options::default()).unwrap());
     let copy = dir.path().join("copies/schema-1.mdb");
@@ -81,7 +104,7 @@ fn before_a_migration_a_verified_copy_is_kept_that_still_has_the_old_schema() {
 
 #[test]
 fn a_migration_that_fails_changes_nothing() {
-    let dir = store_of_schema_1();
+    let dir = store_of_schema(1);
     put_raw(dir.path(), "accountSettings", "no-at-sign", b"\"enabled\"");
     for _ in 0..2 {
         let refused = Store::open(dir.path(), Options::default()).unwrap_err();
@@ -147,7 +170,7 @@ fn put_raw(dir: &Path, table: &str, key: &str, value: &[u8]) {
 #[test]
 #[ignore = "writes the golden file, once and for all"]
 fn write_golden_schema_1() {
-    if golden().exists() {
+    if golden(1).exists() {
         eprintln!("skipped: the golden file is there, and never written again");
         return;
     }
@@ -171,11 +194,40 @@ fn write_golden_schema_1() {
         ("accountSettings", format!("taskLongArnFormat@{root}"), r#""enabled""#.to_owned()),
         ("clientTokens", "once".to_owned(), format!(r#"{{"v":1,"token":"once","used":{{"usedAt":1763700001.0,"request":"{{}}","tasks":["{id}"]}}}}"#)),
     ];
+    write_golden(1, &rows);
+}
+
+/// What schema 2 was, written without the store's own code.
+#[test]
+#[ignore = "writes the golden file, once and for all"]
+fn write_golden_schema_2() {
+    if golden(2).exists() {
+        eprintln!("skipped: the golden file is there, and never written again");
+        return;
+    }
+    let root = "arn:aws:iam::000000000000:root";
+    let id = "0123456789abcdef0123456789abcdef";
+    let rows = [
+        ("meta", "schema".to_owned(), "2".to_owned()),
+        ("clusters", "default".to_owned(), r#"{"v":1,"name":"default","active":true,"createdAt":1763600000.0}"#.to_owned()),
+        ("taskDefinitions", "web:2".to_owned(), r#"{"v":1,"family":"web","revision":2,"status":"ACTIVE","containerDefinitions":[{"name":"app","image":"web:2","memory":64,"essential":true}],"requiresAttributes":[],"compatibilities":["EC2"],"registeredAt":1763700000.5,"tags":[]}"#.to_owned()),
+        ("revisions", "web".to_owned(), r#"{"v":1,"family":"web","revision":2}"#.to_owned()),
+        ("containerInstances", "i1".to_owned(), r#"{"v":1,"id":"i1","cluster":"default","draining":false,"capacity":{"cpu":4096,"memory":3700,"reservedPorts":[22],"reservedPortsUdp":[]},"attributes":[{"name":"ecs.cpu-architecture","value":"arm64"}],"registeredAt":1763600000.0,"version":3,"agentVersion":"0.1.0","tags":[]}"#.to_owned()),
+        ("assignments", id.to_owned(), format!(r#"{{"v":1,"task":"{id}","cluster":"default","containerInstance":"i1","taskDefinition":{{"family":"web","revision":2}},"generation":1,"desiredStatus":"RUNNING","createdAt":1763700001.0,"launchType":"EC2"}}"#)),
+        ("tasks", id.to_owned(), format!(r#"{{"v":1,"id":"{id}","cluster":"default","containerInstance":"i1","taskDefinition":{{"family":"web","revision":2}},"generation":1,"desiredStatus":"RUNNING","lastStatus":"RUNNING","containers":[{{"id":"c1","name":"app","image":"web:2","lastStatus":"RUNNING","healthStatus":"UNKNOWN"}}],"version":4,"launchType":"EC2","createdAt":1763700001.0,"startedAt":1763700002.25}}"#)),
+        ("accountSettings", format!("{root}|containerInsights"), format!(r#"{{"v":1,"principal":"{root}","name":"containerInsights","value":"enabled"}}"#)),
+        ("clientTokens", "once".to_owned(), format!(r#"{{"v":1,"token":"once","used":{{"usedAt":1763700001.0,"request":"{{}}","tasks":["{id}"]}}}}"#)),
+        ("changes", format!("{:020}", 1), r#"{"v":1,"table":"tasks","key":"0123456789abcdef0123456789abcdef"}"#.to_owned()),
+    ];
+    write_golden(2, &rows);
+}
+
+fn write_golden(schema: u64, rows: &[(&str, String, String)]) {
     let dir = tempfile::tempdir().unwrap();
     for (table, key, value) in rows {
-        put_raw(dir.path(), table, &key, value.as_bytes());
+        put_raw(dir.path(), table, key, value.as_bytes());
     }
     let env = raw(dir.path());
-    fs::create_dir_all(golden().parent().unwrap()).unwrap();
-    env.copy_to_path(golden(), CompactionOption::Enabled).unwrap();
+    fs::create_dir_all(golden(schema).parent().unwrap()).unwrap();
+    env.copy_to_path(golden(schema), CompactionOption::Enabled).unwrap();
 }

@@ -1,7 +1,7 @@
 //! Where settings come from, and which source wins.
 
 use super::value::{
-    Given, account_id, at_least, attribute_list, cgroup, is_host, log, number, ports,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, log, number, ports,
     pull_behavior, region_name, size,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
@@ -28,6 +28,7 @@ pub(super) struct Written {
     pub(super) image_pull_behavior: Option<String>,
     pub(super) container_stop_timeout: Option<String>,
     pub(super) stopped_task_retention: Option<String>,
+    pub(super) restart_early_exits: Option<bool>,
     pub(super) stopped_tasks_kept: Option<usize>,
     pub(super) reserved_ports: Option<Vec<u16>>,
     pub(super) reserved_ports_udp: Option<Vec<u16>>,
@@ -41,7 +42,7 @@ pub(super) struct Written {
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
-const VARIABLES: [&str; 20] = [
+const VARIABLES: &[&str] = &[
     "CORACLE_CONFIG",
     "CORACLE_STATE_DIR",
     "CORACLE_RUN_DIR",
@@ -52,6 +53,7 @@ const VARIABLES: [&str; 20] = [
     "CORACLE_CLUSTER",
     "CORACLE_IMAGE_PULL_BEHAVIOR",
     "CORACLE_CONTAINER_STOP_TIMEOUT",
+    "CORACLE_RESTART_EARLY_EXITS",
     "CORACLE_STOPPED_TASK_RETENTION",
     "CORACLE_STOPPED_TASKS_KEPT",
     "CORACLE_RESERVED_PORTS",
@@ -229,6 +231,9 @@ pub(super) fn merge(
             |given| at_least(given, Duration::from_hours(1), "1h"),
             default.stopped_task_retention,
         )?,
+        restart_early_exits: from
+            .typed("restart_early_exits", file.restart_early_exits, boolean)?
+            .unwrap_or(default.restart_early_exits),
         stopped_tasks_kept: from
             .typed("stopped_tasks_kept", file.stopped_tasks_kept, number)?
             .unwrap_or(default.stopped_tasks_kept),

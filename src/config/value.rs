@@ -30,6 +30,10 @@ pub(super) fn number<T: std::str::FromStr>(given: &Given) -> Result<T, ConfigErr
         .map_err(|_| given.invalid("it must be a whole number, not too large"))
 }
 
+pub(super) fn boolean(given: &Given) -> Result<bool, ConfigError> {
+    given.value.trim().parse().map_err(|_| given.invalid("it must be true or false"))
+}
+
 pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
     let text = given.value.trim().trim_start_matches('[').trim_end_matches(']');
     if text.is_empty() {

@@ -7,6 +7,7 @@
 //! the shim does, and the next scan clears what belongs to no task.
 
 use super::boot::BootMark;
+use super::environment;
 use crate::image::{ImageError, ImageStore};
 use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
@@ -15,7 +16,7 @@ use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
 use crate::sys;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -266,7 +267,15 @@ impl Hands {
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };
-        Ok(Launch { start, image: settings, layers: image.layers })
+        let environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
+        Ok(Launch {
+            start,
+            image: settings,
+            layers: image.layers,
+            environment,
+            files: Vec::new(),
+            log_options_secret: BTreeMap::new(),
+        })
     }
 
     async fn probe(

@@ -19,12 +19,15 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
+mod environment;
 mod handle;
 mod hands;
+mod inside;
 mod writer;
 
 pub use boot::BootMark;
 pub use handle::{Handle, SubmitError};
+pub use inside::running;
 
 use crate::image::ImageStore;
 use crate::plan::{Settings, World};
@@ -71,7 +74,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         watch,
         settings,
         images.clone(),
-        runtime.logs(),
+        runtime.clone(),
         store.clone(),
     );
     let hands = Hands::new(runtime, images.clone(), facts_in);

@@ -149,6 +149,20 @@ pub struct Container {
     /// When it was first asked to stop; SIGKILL follows after its `stopTimeout`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_requested_at: Option<Timestamp>,
+    /// How often its `restartPolicy` had it started again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restart_count: u32,
+    /// How many of the last ends in a row came before `restartAttemptPeriod`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub early_exits: u32,
+    /// From when it may be started again, while it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_at: Option<Timestamp>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 shape! {

@@ -82,6 +82,8 @@ pub struct StartContainer {
     pub task_memory: Option<u32>,
     /// CPU shares of all containers of the task together, at least 2.
     pub task_cpu_shares: u32,
+    /// A run of the same container was here before: what it wrote into its root file system stays.
+    pub restart: bool,
 }
 
 /// Tells actions in flight apart.

@@ -2,6 +2,7 @@
 
 use crate::model::{ContainerName, TaskId, TaskStatus};
 use std::fmt;
+use std::time::Duration;
 
 /// A reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub enum Reason {
     ContainerWaits { task: TaskId, container: ContainerName, on: ContainerName, condition: String },
     StopTimedOut { task: TaskId, container: ContainerName },
     TaskResumes { task: TaskId },
+    ContainerRestarts { task: TaskId, container: ContainerName, restart: Restart },
 }
 
 impl fmt::Display for Reason {
@@ -28,6 +30,37 @@ impl fmt::Display for Reason {
             Self::TaskResumes { task } => {
                 write!(f, "task {task} starts over: the box restarted while it should run")
             }
+            Self::ContainerRestarts { task, container, restart } => {
+                write!(f, "container {container} of task {task} {restart}")
+            }
+        }
+    }
+}
+
+/// A container that ended and is to be started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the rendered text says it")]
+pub struct Restart {
+    pub exit_code: Option<i32>,
+    pub why: Option<String>,
+    pub ran: Duration,
+    pub wait: Duration,
+    pub count: u32,
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.exit_code {
+            Some(code) => write!(f, "exited with code {code}")?,
+            None => write!(f, "ended")?,
+        }
+        write!(f, " after {} s", self.ran.as_secs())?;
+        if let Some(why) = &self.why {
+            write!(f, " ({why})")?;
+        }
+        match self.wait.as_secs() {
+            0 => write!(f, "; restart {} follows at once", self.count),
+            wait => write!(f, "; backing off, restart {} follows in {wait} s", self.count),
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Settings {
     pub pull_behavior: PullBehavior,
     /// `stopTimeout` of containers that set none (`ECS_CONTAINER_STOP_TIMEOUT`).
     pub stop_timeout: Duration,
+    /// Whether `restartPolicy` also brings back containers that end before `restartAttemptPeriod`, backed off.
+    pub restart_early_exits: bool,
     /// How long stopped tasks stay describable; at least an hour.
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
@@ -87,6 +89,7 @@ impl Default for Settings {
             this_instance: None,
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
+            restart_early_exits: true,
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
         }

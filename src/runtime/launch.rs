@@ -8,6 +8,7 @@ use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// What an image says about how to run it.
@@ -29,8 +30,27 @@ pub struct ImageSettings {
     pub labels: BTreeMap<String, String>,
 }
 
-/// All that is needed to start a container.
-#[derive(Debug, Clone)]
+/// A file in the container's memory that holds a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretFile {
+    /// Where the container sees it; absolute.
+    pub path: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+    /// User and group; the container's own when unset.
+    pub owner: Option<(u32, u32)>,
+    /// What is in it.
+    pub content: String,
+}
+
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// All that is needed to start a container. Printed without what may be secret.
+#[derive(Clone)]
 pub struct Launch {
     /// What the planner wants.
     pub start: StartContainer,
@@ -40,10 +60,23 @@ pub struct Launch {
     pub layers: Vec<PathBuf>,
     /// How it is connected.
     pub network: LaunchNetwork,
+    /// All variables but the image's, which they win over; of two with one name the later wins. The definition's own
+    /// `environment` is among them and is not looked at again.
+    pub environment: Vec<(String, String)>,
+    /// Secrets as files.
+    pub files: Vec<SecretFile>,
+    /// The resolved `secretOptions` of the log driver.
+    pub log_options_secret: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Launch").field("run", &self.start.run).finish_non_exhaustive()
+    }
 }
 
 /// [`Launch`] as it is written for the creator.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct LaunchFile {
     pub(crate) task: TaskId,
     pub(crate) generation: Generation,
@@ -57,11 +90,21 @@ pub(crate) struct LaunchFile {
     pub(crate) task_cpu: Option<u32>,
     pub(crate) task_memory: Option<u32>,
     pub(crate) task_cpu_shares: u32,
+    pub(crate) restart: bool,
     pub(crate) image: ImageSettings,
     pub(crate) layers: Vec<PathBuf>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) files: Vec<SecretFile>,
+    pub(crate) log_options_secret: BTreeMap<String, String>,
     pub(crate) layout: Layout,
     pub(crate) cgroup_parent: String,
     pub(crate) log: LogDefaults,
+}
+
+impl fmt::Debug for LaunchFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaunchFile").field("runtime_id", &self.runtime_id).finish_non_exhaustive()
+    }
 }
 
 impl LaunchFile {
@@ -71,7 +114,8 @@ impl LaunchFile {
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
-        let Launch { start, image, layers, network } = launch;
+        let Launch { start, image, layers, network, environment, files, log_options_secret } =
+            launch;
         Self {
             task: start.run.task,
             generation: start.run.generation,
@@ -85,8 +129,12 @@ impl LaunchFile {
             task_cpu: start.task_cpu,
             task_memory: start.task_memory,
             task_cpu_shares: start.task_cpu_shares,
+            restart: start.restart,
             image,
             layers,
+            environment,
+            files,
+            log_options_secret,
             layout,
             cgroup_parent,
             log,

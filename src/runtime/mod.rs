@@ -36,14 +36,16 @@ mod seccomp;
 pub mod shim;
 mod socket;
 mod spec;
+mod usage;
 
-pub use cgroup::{CgroupError, Usage};
+pub use cgroup::CgroupError;
 pub use error::{RuntimeError, StartError};
 pub use event::{Event, Found, FoundContainer};
 pub use handle::{Runtime, RuntimeConfig, Signal};
-pub use launch::{ImageSettings, Launch, hostname};
+pub use launch::{ImageSettings, Launch, SecretFile, hostname};
 pub use logs::LogDefaults;
 pub use network::{FoundNetwork, LaunchNetwork, NetworkNamespace, NetworkScope};
 pub use preflight::PreflightError;
 pub use protocol::RunState;
 pub use record::Exit;
+pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};

@@ -18,6 +18,7 @@
 //!   when the reader fell behind.
 //! * Each record kind has its own [`Table`]; keys are readable text, values JSON with a `"v"` member. The schema number
 //!   is `meta/schema`; see [`schema`] for migrations.
+//! * Secrets ([`Store::secret`]) are no part of the world: only who asks for one holds it.
 //!
 //! Failures: a full disk or a full map fails the commit, changes nothing, and the store goes on as soon as there is room.
 //! The map grows by doubling up to a limit. The file is checked page by page, without mapping it, before LMDB maps it
@@ -34,6 +35,7 @@ mod feed;
 pub mod inspect;
 mod record;
 pub mod schema;
+mod sealed;
 mod table;
 
 pub use copies::{Restored, restore};

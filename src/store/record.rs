@@ -123,7 +123,7 @@ pub(super) fn decode(table: Table, key: &str, value: &[u8]) -> Result<Option<Cha
             let row: ClientTokenRow = parse(table, key, value)?;
             Change::PutClientToken(row.token, row.used)
         }
-        Table::Meta | Table::Changes => return Ok(None),
+        Table::Meta | Table::Changes | Table::Secrets => return Ok(None),
     }))
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | 1 | the record tables; account settings keyed `NAME@PRINCIPAL` with a bare JSON string. Never released: it stays as the proof that a migration works |
 //! | 2 | account settings keyed `PRINCIPAL\|NAME` as objects; the table `changes` |
+//! | 3 | the table `secrets` |
 //!
 //! A migration runs in the same transaction as the new schema number: it happened whole or not at all. Before it a
 //! verified copy is kept as `copies/schema-N.mdb`. A store with a newer schema than [`CURRENT`] is left alone.
@@ -18,7 +19,7 @@ use heed::{CommitOrAbort, DatabaseOpener, Env, RwTxn, WithoutTls};
 use std::path::Path;
 
 /// The schema that this version reads and writes.
-pub const CURRENT: u64 = 2;
+pub const CURRENT: u64 = 3;
 
 /// The row of the table `meta` that holds the schema number.
 pub const KEY: &str = "schema";
@@ -27,7 +28,7 @@ type Opener<'e> = DatabaseOpener<'e, WithoutTls>;
 type Migration = for<'e> fn(&Opener<'e>, &mut RwTxn<'e>) -> std::result::Result<(), Fault>;
 
 /// `MIGRATIONS[n - 1]` leads from schema n to n + 1.
-const MIGRATIONS: [Migration; 1] = [one_to_two];
+const MIGRATIONS: [Migration; 2] = [one_to_two, two_to_three];
 const _: () = assert!(MIGRATIONS.len() as u64 + 1 == CURRENT, "one migration per step");
 
 /// A failure inside a transaction: LMDB's errors get their path outside.
@@ -171,6 +172,12 @@ fn one_to_two<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Resu
             settings.put(txn, &row.key, value)?;
         }
     }
+    Ok(())
+}
+
+/// No secrets yet.
+fn two_to_three<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Result<(), Fault> {
+    create_table(opener, txn, Table::Secrets)?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// A table: one per kind of record, and the store's own two.
+/// A table: one per kind of record, the store's own two, and the sealed secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say which record")]
 pub enum Table {
@@ -19,11 +19,13 @@ pub enum Table {
     Meta,
     /// The change feed: sequence number → which row changed.
     Changes,
+    /// Sealed secrets: opaque here.
+    Secrets,
 }
 
 impl Table {
     /// All of them, in the order in which they are numbered.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Clusters,
         Self::TaskDefinitions,
         Self::Revisions,
@@ -34,6 +36,7 @@ impl Table {
         Self::ClientTokens,
         Self::Meta,
         Self::Changes,
+        Self::Secrets,
     ];
 
     /// Those that hold records of the world.
@@ -58,6 +61,7 @@ impl Table {
             Self::ClientTokens => "clientTokens",
             Self::Meta => "meta",
             Self::Changes => "changes",
+            Self::Secrets => "secrets",
         }
     }
 

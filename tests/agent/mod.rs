@@ -315,6 +315,19 @@ impl Agent<'_> {
         task
     }
 
+    /// Follows the task until `holds` is true of it, and returns it as it was then.
+    pub fn wait_until(&self, arn: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let id = arn.rsplit('/').next().unwrap();
+        let mut last = Value::Null;
+        for task in self.lines(&format!("/coracle/v1/tasks/{id}/watch")) {
+            if holds(&task) {
+                return task;
+            }
+            last = task;
+        }
+        panic!("it did not come to {what}: {last:#}")
+    }
+
     /// All output of a task: (container, stream, text).
     pub fn output(&self, arn: &str) -> Vec<(String, String, String)> {
         let id = arn.rsplit('/').next().unwrap();

@@ -133,7 +133,14 @@ impl Host {
     }
 
     pub fn launch(&self, run: &ContainerRun, definition: ContainerDefinition) -> Launch {
+        let variables = definition.environment.iter().flatten();
+        let environment = variables
+            .map(|pair| (pair.name.clone().unwrap(), pair.value.clone().unwrap_or_default()))
+            .collect();
         Launch {
+            environment,
+            files: Vec::new(),
+            log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
@@ -145,6 +152,7 @@ impl Host {
                 task_cpu: None,
                 task_memory: None,
                 task_cpu_shares: 2,
+                restart: false,
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],

@@ -2,8 +2,8 @@
 
 use super::number;
 use coracle::model::task_definition::{
-    ContainerDefinition, ContainerDependency, HealthCheck, PortMapping, RuntimePlatform,
-    TaskDefinitionContent,
+    ContainerDefinition, ContainerDependency, HealthCheck, PortMapping, RestartPolicy,
+    RuntimePlatform, TaskDefinitionContent,
 };
 
 /// `container NAME image=IMAGE [key=value …]`, and `task key=value …`.
@@ -78,6 +78,15 @@ fn option(container: &mut ContainerDefinition, key: &str, value: &str) -> Result
                     condition: Some(condition.to_owned()),
                 });
             }
+        }
+        "restart" => {
+            // PERIOD, then the codes that are ignored.
+            let mut numbers = value.split(',').map(number);
+            container.restart_policy = Some(RestartPolicy {
+                enabled: Some(true),
+                restart_attempt_period: numbers.next().transpose()?,
+                ignored_exit_codes: Some(numbers.collect::<Result<_, _>>()?),
+            });
         }
         "health" => {
             let mut numbers = value.split(',').map(number);

@@ -110,6 +110,7 @@ impl Play {
                 self.node.world.settings.pull_behavior =
                     serde_json::from_value((*behavior).into()).map_err(|e| e.to_string())?;
             }
+            ["early", "exits", "stay"] => self.node.world.settings.restart_early_exits = false,
             ["keep", "stopped", "tasks", count] => {
                 self.node.world.settings.stopped_tasks_kept = number(count)?;
             }

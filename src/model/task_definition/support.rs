@@ -131,8 +131,6 @@ impl Found {
             "links",
             "leave it out: containers of host mode share localhost",
         );
-        let restarts = c.restart_policy.as_ref().is_some_and(|policy| policy.enabled == Some(true));
-        self.when(restarts, "restartPolicy", "set enabled to false");
         self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
         self.when(
             filled(c.secrets.as_ref()),

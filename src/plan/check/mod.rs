@@ -148,12 +148,15 @@ impl<'a> Check<'a> {
         let id = &task.id;
         let of = |status| task.containers.iter().filter(move |c| c.last_status == status).count();
         let (pending, running) = (of(ContainerStatus::Pending), of(ContainerStatus::Running));
+        let waits =
+            |c: &&Container| c.last_status == ContainerStatus::Pending && c.restart_count > 0;
+        let returning = task.containers.iter().filter(waits).count();
         // Before the scan nothing has been settled.
         let settled = self.world.observed.scanned && self.is_here(&task.container_instance);
         let status = task.last_status;
         let fits = match status {
             TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => pending > 0,
-            TaskStatus::Running => pending == 0 && running > 0,
+            TaskStatus::Running => pending == returning && pending + running > 0,
             TaskStatus::Deactivating | TaskStatus::Stopping => pending + running > 0,
             TaskStatus::Deprovisioning | TaskStatus::Stopped => pending + running == 0,
         };
@@ -168,12 +171,14 @@ impl<'a> Check<'a> {
             self.require(container.runtime_id.is_none() || begun, || {
                 format!("container {name} of task {id} is started from no image")
             });
+            // Between two runs the code of the first stays.
+            let returned = container.restart_count > 0;
             let fits = match container.last_status {
-                ContainerStatus::Pending => !ran && container.exit_code.is_none(),
+                ContainerStatus::Pending => !ran && (returned || container.exit_code.is_none()),
                 ContainerStatus::Running => begun && ran && container.exit_code.is_none(),
                 ContainerStatus::Stopped => {
                     (!ran || begun && container.finished_at.is_some())
-                        && (ran || container.exit_code.is_none())
+                        && (ran || returned || container.exit_code.is_none())
                 }
             };
             self.require(fits, || {

@@ -129,8 +129,14 @@ fn started(
         }
         ContainerStatus::Pending => {
             let mut task = task.clone();
-            task.containers[index].last_status = ContainerStatus::Running;
-            task.containers[index].started_at = Some(at);
+            let container = &mut task.containers[index];
+            container.last_status = ContainerStatus::Running;
+            container.started_at = Some(at);
+            if container.restart_at.take().is_some() {
+                // What the run before it ended with.
+                container.exit_code = None;
+                container.reason = None;
+            }
             if let Some(network) = network {
                 let definition = world.task_definitions.get(&task.task_definition);
                 connected(&mut task, index, definition, network);
@@ -185,6 +191,8 @@ fn start_failed(
     let container = &mut task.containers[index];
     container.last_status = ContainerStatus::Stopped;
     container.reason = Some(reason.to_owned());
+    container.exit_code = None;
+    container.restart_at = None;
     container.finished_at = Some(now);
     put(task)
 }
@@ -224,6 +232,9 @@ fn exited(
     let mut task = task.clone();
     let container = &mut task.containers[index];
     container.last_status = ContainerStatus::Stopped;
+    if container.restart_at.take().is_some() {
+        container.reason = None;
+    }
     // A run that was over before it was reported had started all the same.
     container.started_at.get_or_insert(at);
     container.finished_at = Some(at);

@@ -62,6 +62,10 @@ fn starts_over(task: &Task) -> Task {
             container.runtime_id = None;
             container.started_at = None;
             container.start_timeout_from = None;
+            container.exit_code = None;
+            container.reason = None;
+            container.early_exits = 0;
+            container.restart_at = None;
             container.stop_requested_at = None;
             container.health_status = HealthStatus::Unknown;
         }

@@ -1,6 +1,6 @@
 //! The life of a task: what its containers and its assignment make of it.
 
-use super::{Round, health, start, stop};
+use super::{Round, health, restart, start, stop};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
     Assignment, Attachment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation, HealthStatus,
@@ -77,6 +77,9 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
                 start_timeout_from: None,
                 finished_at: None,
                 stop_requested_at: None,
+                restart_count: 0,
+                early_exits: 0,
+                restart_at: None,
             })
         })
         .collect();
@@ -124,6 +127,9 @@ fn step(round: &mut Round, task: &mut Task, assignment: &Assignment, definition:
     }
     note_running(round, task);
     if task.desired_status == DesiredStatus::Running {
+        if assignment.desired_status == DesiredStatus::Running {
+            restart::revive(round, task, definition);
+        }
         if let Some((code, reason)) = why_stop(task, assignment, definition) {
             begin_stop(round, task, code, reason);
         } else {
@@ -141,11 +147,11 @@ fn step(round: &mut Round, task: &mut Task, assignment: &Assignment, definition:
 
 /// RUNNING once no container is still to be started.
 fn note_running(round: &Round, task: &mut Task) {
-    let begun = |c: &Container| c.last_status != ContainerStatus::Pending;
+    let begun = |c: &Container| c.last_status != ContainerStatus::Pending || c.restart_count > 0;
     if task.desired_status != DesiredStatus::Running || !task.containers.iter().all(begun) {
         return;
     }
-    let ran = task.containers.iter().all(|c| c.started_at.is_some());
+    let ran = task.containers.iter().all(|c| c.started_at.is_some() || c.restart_count > 0);
     let runs = task.containers.iter().any(|c| c.last_status == ContainerStatus::Running);
     if runs {
         task.last_status = task.last_status.max(TaskStatus::Running);

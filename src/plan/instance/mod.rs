@@ -11,7 +11,8 @@
 //! (`observed.scanned`) tasks are recorded but nothing is started or stopped: who knows what runs.
 //!
 //! * `life_cycle`: what becomes of a task;
-//! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks;
+//! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks; `restart`: their
+//!   return;
 //! * `retention`: what is forgotten, and when.
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
@@ -19,6 +20,7 @@
 mod dependencies;
 pub(crate) mod health;
 mod life_cycle;
+mod restart;
 mod retention;
 mod start;
 mod stop;

@@ -1,7 +1,7 @@
 //! Starting: images, `dependsOn`, the Start of every container.
 
 use super::dependencies::{self, Order};
-use super::{Round, life_cycle};
+use super::{Round, life_cycle, restart};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{ContainerStatus, StopCode, Task, TaskDefinition};
 use crate::plan::action::ContainerRun;
@@ -14,6 +14,10 @@ pub(super) fn fail_unstartable(round: &mut Round, task: &mut Task, definition: &
     for at in 0..task.containers.len() {
         let container = &task.containers[at];
         if container.last_status != ContainerStatus::Pending || container.runtime_id.is_some() {
+            continue;
+        }
+        // One that has run before is started again whatever became of the others.
+        if container.restart_count > 0 {
             continue;
         }
         if let Order::Failed(why) = dependencies::order(task, definition, container, round.now) {
@@ -49,6 +53,10 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
         }
         let Some(of) = definition.container(container.name.as_str()) else { continue };
         if container.runtime_id.is_none() {
+            if let Some(until) = restart::waits_until(container, definition, round.now) {
+                round.plan.wake(until);
+                continue;
+            }
             match dependencies::order(task, definition, container, round.now) {
                 Order::Ready => {}
                 Order::Waits { on, condition, until } => {
@@ -59,7 +67,8 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
                     }
                     continue;
                 }
-                Order::Failed(_) => continue,
+                Order::Failed(_) if container.restart_count == 0 => continue,
+                Order::Failed(_) => {}
             }
             if container.image_digest.is_none() && !image(round, task, at) {
                 continue;
@@ -136,5 +145,6 @@ fn start_container(
         task_cpu: effective::task_cpu(content, &task.overrides),
         task_memory: effective::task_memory(content, &task.overrides),
         task_cpu_shares: effective::task_cpu_shares(content, &task.overrides),
+        restart: container.restart_count > 0,
     })));
 }

@@ -20,7 +20,11 @@ pub(super) fn stop(round: &mut Round, task: &mut Task, definition: &TaskDefiniti
         if container.last_status == ContainerStatus::Pending
             && !round.in_flight(&ActionKey::Start(task.id.clone(), container.name.clone()))
         {
-            task.containers[at].last_status = ContainerStatus::Stopped;
+            let container = &mut task.containers[at];
+            container.last_status = ContainerStatus::Stopped;
+            if container.restart_at.take().is_some() {
+                container.reason = None;
+            }
         }
     }
     for at in 0..task.containers.len() {
@@ -38,7 +42,7 @@ pub(super) fn stop(round: &mut Round, task: &mut Task, definition: &TaskDefiniti
     }
     task.execution_stopped_at.get_or_insert(round.now);
     let begun = task.generation > Generation(1)
-        || task.containers.iter().any(|container| container.runtime_id.is_some());
+        || task.containers.iter().any(|c| c.runtime_id.is_some() || c.restart_count > 0);
     if begun {
         task.last_status = task.last_status.max(TaskStatus::Deprovisioning);
         // A start that is not answered yet would find the shim gone, and make another that runs the program again.

@@ -80,8 +80,11 @@ fn create(order: Order) -> Result<i32, Failure> {
     let directory = launch.layout.container_run(&launch.task, &launch.container);
     let rootfs = directory.join("rootfs");
     let writable = launch.layout.container_state(&launch.task, &launch.container);
-    // A run begins with the image: what an earlier run wrote, perhaps half of it when the power went, is not its.
-    layout::remove_tree(&writable).map_err(at(Stage::Resources, "writable layer"))?;
+    // The first run begins with the image; one that `restartPolicy` brings back finds what the run before it wrote. After a
+    // power cut, which leaves perhaps half of that, the directory has been removed.
+    if !launch.restart {
+        layout::remove_tree(&writable).map_err(at(Stage::Resources, "writable layer"))?;
+    }
     super::overlay::mount_overlay(&launch.layers, &writable, &rootfs)
         .map_err(at(Stage::Create, "cannot mount the root file system"))?;
     let group = order.group.join(launch.container.as_str());

@@ -112,7 +112,8 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         .or(launch.image.user.as_deref())
         .unwrap_or_default();
     let user = User::find(&rootfs, wanted_user)?;
-    let program = program::program(definition, &launch.image, &hostname, &user.home);
+    let program =
+        program::program(definition, &launch.image, &launch.environment, &hostname, &user.home);
     let cwd = program::working_directory(definition, &launch.image);
     rootfs
         .create_dir_all(Path::new(&cwd))

@@ -13,6 +13,7 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 pub(crate) fn program(
     definition: &ContainerDefinition,
     image: &ImageSettings,
+    environment: &[(String, String)],
     hostname: &str,
     home: &str,
 ) -> Program {
@@ -23,11 +24,8 @@ pub(crate) fn program(
         None => [image.entrypoint.clone(), command.unwrap_or_else(|| image.cmd.clone())].concat(),
     };
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
-    let definition_env = definition.environment.iter().flatten().filter_map(|pair| {
-        let name = pair.name.as_deref().filter(|n| !n.is_empty())?;
-        Some(format!("{name}={}", pair.value.as_deref().unwrap_or_default()))
-    });
-    for variable in image.env.iter().cloned().chain(definition_env) {
+    let own = environment.iter().map(|(name, value)| format!("{name}={value}"));
+    for variable in image.env.iter().cloned().chain(own) {
         set(&mut env, variable);
     }
     if !env.iter().any(|e| e.starts_with("HOME=") && e.len() > "HOME=".len()) {
@@ -60,7 +58,6 @@ fn set(env: &mut Vec<String>, variable: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::task_definition::KeyValuePair;
 
     fn list(words: &[&str]) -> Vec<String> {
         words.iter().map(|w| (*w).to_owned()).collect()
@@ -77,7 +74,7 @@ mod tests {
             cmd: list(&["serve"]),
             ..ImageSettings::default()
         };
-        program(&definition, &image, "box", "/").args
+        program(&definition, &image, &[], "box", "/").args
     }
 
     #[test]
@@ -89,17 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_overrides_the_image_and_defaults_fill_in() {
-        let definition = ContainerDefinition {
-            environment: Some(vec![KeyValuePair {
-                name: Some("MODE".into()),
-                value: Some("b=c".into()),
-            }]),
-            ..ContainerDefinition::default()
-        };
+    fn the_later_variable_wins_and_defaults_fill_in() {
         let image =
             ImageSettings { env: list(&["MODE=a", "PATH=/app"]), ..ImageSettings::default() };
-        let env = program(&definition, &image, "box", "/root").env;
-        assert_eq!(env, ["PATH=/app", "HOSTNAME=box", "MODE=b=c", "HOME=/root"]);
+        let own = [("MODE", "b=c"), ("URI", "1"), ("URI", "2")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = program(&ContainerDefinition::default(), &image, &own, "box", "/root").env;
+        assert_eq!(env, ["PATH=/app", "HOSTNAME=box", "MODE=b=c", "URI=2", "HOME=/root"]);
     }
 }

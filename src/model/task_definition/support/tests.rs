@@ -70,7 +70,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     for (member, value) in [
         ("repositoryCredentials", json!({"credentialsParameter": "x"})),
         ("links", json!(["a"])),
-        ("restartPolicy", json!({"enabled": true})),
         ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
         ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
         ("volumesFrom", json!([{"sourceContainer": "a"}])),
