@@ -4,10 +4,11 @@
 //! errors that name the key, the value, and where it came from. `CORACLE_*` variables that are no setting may belong to
 //! somebody else; [`Config::unknown_variables`] has them, for a warning.
 //!
-//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
-//! file only.
+//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries and roles
+//! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::net::{PortRange, Subnet, Subnet6};
 use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,10 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod role;
 mod value;
+
+pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +68,12 @@ pub struct Config {
     /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
     /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
     pub docker_config: PathBuf,
+    /// Where the credentials of tasks come from, by the ARN of their role.
+    pub roles: BTreeMap<String, RoleSource>,
+    /// The network of containers, as far as it is not left to the agent.
+    pub network: NetworkSettings,
+    /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
+    pub allow_instance_metadata: bool,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -75,6 +85,19 @@ pub struct ContainerLog {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_file: u32,
+}
+
+/// What is set of the network of containers; what is none the agent chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// The name of the bridge.
+    pub bridge: Option<String>,
+    /// Its IPv4 subnet.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 subnet.
+    pub subnet6: Option<Subnet6>,
+    /// The ports of the box for mappings that name none.
+    pub dynamic_ports: Option<PortRange>,
 }
 
 /// Settings of one registry.
@@ -112,6 +135,9 @@ impl Default for Config {
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
+            roles: BTreeMap::new(),
+            network: NetworkSettings::default(),
+            allow_instance_metadata: false,
             unknown_variables: Vec::new(),
         }
     }

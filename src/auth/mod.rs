@@ -1,6 +1,7 @@
 //! Who is asking: the installation's access keys, and the verification of Signature Version 4 on requests.
 //!
 //! * [`Keys`] holds the root key, made at the first start and kept in a file that only root can read.
+//! * [`EndpointIds`] derives what containers prove themselves with at the endpoints that are made for them.
 //! * [`sigv4`] checks the `Authorization` header of a request against those keys.
 //!
 //! Nothing here knows HTTP servers or ECS errors: `api` turns an [`AuthError`] into the answer.
@@ -8,8 +9,10 @@
 //! Not here yet: further keys, policies, session tokens, sealed secrets. A request that carries a session token is
 //! refused, as its token cannot be one of ours.
 
+mod endpoints;
 mod keys;
 pub mod sigv4;
 
+pub use endpoints::EndpointIds;
 pub use keys::{AccessKey, Keys, KeysError};
 pub use sigv4::AuthError;

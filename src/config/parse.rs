@@ -1,10 +1,13 @@
 //! Where settings come from, and which source wins.
 
+use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, log, number, ports,
-    pull_behavior, region_name, size,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, log, number,
+    ports, pull_behavior, region_name, size,
 };
-use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
+use super::{
+    Config, ConfigError, ContainerLog, LARGEST_FILE, NetworkSettings, Overrides, Registry,
+};
 use crate::model::{ClusterName, Scope};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -12,6 +15,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The file as it is written.
@@ -39,6 +43,12 @@ pub(super) struct Written {
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
+    pub(super) bridge: Option<String>,
+    pub(super) subnet: Option<String>,
+    pub(super) subnet6: Option<String>,
+    pub(super) dynamic_ports: Option<String>,
+    pub(super) allow_instance_metadata: Option<bool>,
+    pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
@@ -64,6 +74,11 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_FILE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_BRIDGE",
+    "CORACLE_SUBNET",
+    "CORACLE_SUBNET6",
+    "CORACLE_DYNAMIC_PORTS",
+    "CORACLE_ALLOW_INSTANCE_METADATA",
 ];
 
 /// Variables of others that say where docker's client keeps its credentials.
@@ -134,6 +149,20 @@ impl Sources<'_> {
             Some(given) => parse(&given).map(Some),
             None => Ok(file),
         }
+    }
+
+    /// As [`Self::text`], of a type that tells itself what is wrong with a text.
+    fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &str,
+        file: Option<String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let given = self.text(key, None, file);
+        given
+            .map(|given| {
+                given.value.trim().parse().map_err(|e: T::Err| given.invalid(e.to_string()))
+            })
+            .transpose()
     }
 
     fn path(
@@ -264,6 +293,16 @@ pub(super) fn merge(
             file.docker_config,
             docker_config(variables),
         )?,
+        roles: roles(file.roles.unwrap_or_default(), &from)?,
+        network: NetworkSettings {
+            bridge: from.text("bridge", None, file.bridge).map(|given| given.value),
+            subnet: from.parsed("subnet", file.subnet)?,
+            subnet6: from.parsed("subnet6", file.subnet6)?,
+            dynamic_ports: from.parsed("dynamic_ports", file.dynamic_ports)?,
+        },
+        allow_instance_metadata: from
+            .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
+            .unwrap_or(default.allow_instance_metadata),
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))
@@ -351,4 +390,23 @@ fn registries(
         }
     }
     Ok(registries)
+}
+
+fn roles(
+    written: BTreeMap<String, WrittenRole>,
+    from: &Sources<'_>,
+) -> Result<BTreeMap<String, RoleSource>, ConfigError> {
+    let checked = written.into_iter().map(|(arn, role)| {
+        let key = from.origin(&format!("roles.\"{arn}\""));
+        if !is_role(&arn) {
+            let rule =
+                "a role is named by its ARN, arn:aws:iam::ACCOUNT:role/NAME, or by its name alone";
+            return Err(invalid(key, arn, rule));
+        }
+        match role.source() {
+            Ok(source) => Ok((arn, source)),
+            Err(rule) => Err(invalid(key, arn, rule)),
+        }
+    });
+    checked.collect()
 }

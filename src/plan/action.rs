@@ -72,6 +72,10 @@ pub struct StartContainer {
     pub network_mode: String,
     /// What that means for this container.
     pub connection: Connection,
+    /// IAM role of the task, by name or ARN.
+    pub task_role: Option<String>,
+    /// `launchType` of the task.
+    pub launch_type: String,
     /// `pidMode`.
     pub pid_mode: Option<String>,
     /// `ipcMode`.

@@ -1,9 +1,7 @@
 //! What the shell saw. Observations are commands too ([`super::Command::Observe`]).
 
 use super::action::ContainerRun;
-use crate::model::{
-    Generation, ImageDigest, NetworkBinding, NetworkInterface, TaskId, Timestamp,
-};
+use crate::model::{Generation, ImageDigest, NetworkBinding, NetworkInterface, TaskId, Timestamp};
 
 /// What connects a container that shares not the box's network.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

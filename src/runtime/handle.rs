@@ -6,8 +6,8 @@ use super::launch::Launch;
 use super::layout::{self, Layout};
 use super::link::{Link, LinkError, Listed};
 use super::logs::{LogDefaults, LogDirectory};
-use super::preflight;
 use super::network::{NetworkNamespace, NetworkScope};
+use super::preflight;
 use super::protocol::{Message, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
@@ -237,7 +237,9 @@ impl Runtime {
     ) -> Result<(), RuntimeError> {
         let failed = |error| shim_error(task, &error);
         let link = self.existing(task).await?.ok_or_else(|| failed(LinkError::Closed))?;
-        link.ask(|id| Request::Record { id, scope: scope.clone(), record }).await.map_err(failed)?;
+        link.ask(|id| Request::Record { id, scope: scope.clone(), record })
+            .await
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -478,10 +480,7 @@ impl Runtime {
         Ok(())
     }
 
-    async fn connect(
-        &self,
-        task: &TaskId,
-    ) -> Result<Option<(Arc<Link>, Listed)>, RuntimeError> {
+    async fn connect(&self, task: &TaskId) -> Result<Option<(Arc<Link>, Listed)>, RuntimeError> {
         let directory = self.inner.resources.layout.task_run(task);
         let stream = {
             let directory = directory.clone();

@@ -47,12 +47,28 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Message {
-    Started { id: u64, at: Timestamp },
-    Failed { id: u64, failure: Failure },
-    Done { id: u64 },
-    Probed { id: u64, exit_code: Option<i32> },
+    Started {
+        id: u64,
+        at: Timestamp,
+    },
+    Failed {
+        id: u64,
+        failure: Failure,
+    },
+    Done {
+        id: u64,
+    },
+    Probed {
+        id: u64,
+        exit_code: Option<i32>,
+    },
     /// The namespace is the shim's descriptor of that number, for as long as the shim lives.
-    Namespace { id: u64, pid: u32, fd: i32, record: Option<serde_json::Value> },
+    Namespace {
+        id: u64,
+        pid: u32,
+        fd: i32,
+        record: Option<serde_json::Value>,
+    },
     Containers {
         id: u64,
         generation: Generation,
@@ -60,7 +76,10 @@ pub(crate) enum Message {
         #[serde(default)]
         networks: Vec<FoundNetwork>,
     },
-    Exited { container: ContainerName, exit: Exit },
+    Exited {
+        container: ContainerName,
+        exit: Exit,
+    },
 }
 
 impl Message {

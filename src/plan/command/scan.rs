@@ -6,7 +6,8 @@
 use super::Outcome;
 use super::observe::shim_lost;
 use crate::model::{
-    Attachment, Container, ContainerStatus, DesiredStatus, HealthStatus, Task, TaskStatus, Timestamp,
+    Attachment, Container, ContainerStatus, DesiredStatus, HealthStatus, Task, TaskStatus,
+    Timestamp,
 };
 use crate::plan::{Change, Reason, World};
 

@@ -119,9 +119,7 @@ pub(super) fn waited_since(on: &Container) -> Option<Timestamp> {
 }
 
 /// The `startTimeout` of a container, when it has one.
-pub(super) fn start_timeout(
-    definition: &ContainerDefinition,
-) -> Option<Duration> {
+pub(super) fn start_timeout(definition: &ContainerDefinition) -> Option<Duration> {
     let seconds = definition.start_timeout.and_then(|s| u64::try_from(s).ok())?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }

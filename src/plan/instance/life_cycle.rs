@@ -3,8 +3,8 @@
 use super::{Round, health, restart, start, stop};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
-    Assignment, Attachment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation, HealthStatus,
-    StopCode, Task, TaskDefinition, TaskStatus,
+    Assignment, Attachment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation,
+    HealthStatus, StopCode, Task, TaskDefinition, TaskStatus,
 };
 use crate::plan::{Change, Reason, effective};
 
@@ -108,6 +108,7 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
         attachments,
         enable_execute_command: assignment.enable_execute_command,
         health_status: HealthStatus::Unknown,
+        protected_until: None,
         created_at: assignment.created_at,
         pull_started_at: None,
         pull_stopped_at: None,

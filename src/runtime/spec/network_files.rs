@@ -30,11 +30,8 @@ pub(super) fn mounts(
     };
     let read_only = launch.definition.readonly_root_filesystem == Some(true);
     let options = ["bind", "rprivate", if read_only { "ro" } else { "rw" }];
-    let files = [
-        ("resolv.conf", resolv_conf),
-        ("hosts", hosts),
-        ("hostname", format!("{hostname}\n")),
-    ];
+    let files =
+        [("resolv.conf", resolv_conf), ("hosts", hosts), ("hostname", format!("{hostname}\n"))];
     let mut mounts = Vec::new();
     for (name, text) in files {
         let path = directory.join(name);

@@ -5,8 +5,8 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
-use crate::runtime::network::LaunchNetwork;
 use crate::runtime::logs::{LogOptions, LogWriter, Stream};
+use crate::runtime::network::LaunchNetwork;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
@@ -186,8 +186,7 @@ impl Shim {
         let namespace = match &launch.network {
             LaunchNetwork::Host | LaunchNetwork::None => None,
             LaunchNetwork::Namespace { scope, .. } => {
-                let missing =
-                    || Failure::new(Stage::Request, "its network namespace is missing");
+                let missing = || Failure::new(Stage::Request, "its network namespace is missing");
                 Some(self.networks.path(scope).ok_or_else(missing)?)
             }
         };
