@@ -44,6 +44,7 @@ const UNSAFE: [&str; 11] = [
     // The shim forks whoever enters a container, and sends real-time signals, which have no typed form.
     "src/runtime/shim/creator.rs",
     "src/runtime/shim/probe.rs",
+    "src/runtime/shim/forward/resolve.rs",
     "src/runtime/shim/serve/signal.rs",
     "src/runtime/shim/mod.rs",
     // Unshares the network namespaces of the task.

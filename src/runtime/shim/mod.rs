@@ -18,6 +18,7 @@
 mod cgroup_view;
 mod connection;
 mod creator;
+mod forward;
 mod namespace;
 mod overlay;
 mod probe;
