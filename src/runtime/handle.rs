@@ -1,5 +1,6 @@
 //! The agent's side of the runtime.
 
+use super::admission::Admission;
 use super::error::{RuntimeError, StartError};
 use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
@@ -36,6 +37,8 @@ pub struct RuntimeConfig {
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
     pub log: LogDefaults,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
 }
 
 /// Which signal to send.
@@ -110,6 +113,7 @@ impl Runtime {
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
+                    admission: Admission::new(config.allow_privileged),
                 }),
                 program,
                 events,
@@ -172,6 +176,9 @@ impl Runtime {
     /// replace. What else goes wrong the start tells.
     pub async fn prepare(&self, launch: Launch) -> Result<(), RuntimeError> {
         let run = launch.start.run.clone();
+        if let Err(refused) = self.inner.resources.admission.check(&launch.start.definition) {
+            return Err(RuntimeError::Shim { task: run.task, reason: refused.to_string() });
+        }
         self.check_generation(&run).await?;
         let link = self.shim_for(&run).await?;
         let inner = Arc::clone(&self.inner.resources);
@@ -272,6 +279,7 @@ impl Runtime {
     /// In ECS's words.
     pub async fn start(&self, launch: Launch) -> Result<Timestamp, StartError> {
         let run = launch.start.run.clone();
+        self.inner.resources.admission.check(&launch.start.definition)?;
         let resources = |e: RuntimeError| StartError::ResourceInitialization(e.to_string());
         let link = self.shim_for(&run).await.map_err(resources)?;
         let inner = Arc::clone(&self.inner.resources);

@@ -10,10 +10,12 @@
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
 //! | [`logs`] | output on disk, and reading it |
+//! | `admission` | the box's policy, and what its kernel cannot do |
 //! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
 //!
 //! It does not pull images, plan or restart; it knows nothing of the store.
 
+mod admission;
 mod capability;
 mod cgroup;
 mod error;

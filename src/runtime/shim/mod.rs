@@ -23,7 +23,10 @@ mod namespace;
 mod overlay;
 mod probe;
 mod serve;
+mod shared;
 mod unwritten;
+
+pub(super) use shared::Joined;
 
 use super::layout::Layout;
 use crate::model::TaskId;

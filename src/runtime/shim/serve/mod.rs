@@ -10,6 +10,7 @@ use super::Arguments;
 use super::connection::Connection;
 use super::forward::Forwarder;
 use super::namespace::Namespaces;
+use super::shared::Shared;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
@@ -64,6 +65,7 @@ pub(super) struct Shim {
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
     probes: Vec<Probe>,
+    shared: Shared,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
@@ -108,6 +110,7 @@ impl Shim {
             runs: BTreeMap::new(),
             creations: Vec::new(),
             probes: Vec::new(),
+            shared: Shared::default(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
@@ -132,6 +135,7 @@ impl Shim {
                 break;
             }
         }
+        drop(std::mem::take(&mut self.shared));
         // Everything is dead, so the groups are empty; what cannot be removed the agent tries again.
         let _ = self.hierarchy.remove(&self.group);
         for asker in std::mem::take(&mut self.releasing) {
@@ -383,6 +387,9 @@ impl Shim {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
+            if self.shared.ended(pid) {
+                continue;
+            }
             let running = self.runs.iter().find_map(|(name, run)| match run.state {
                 RunState::Running { pid: own, .. } if own == pid => Some(name.clone()),
                 _ => None,

@@ -140,13 +140,14 @@ impl Shim {
     }
 
     pub(super) fn create(
-        &self,
+        &mut self,
         container: ContainerName,
         runtime_id: RuntimeId,
         held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
         let layout = &self.arguments.layout;
         let task = &self.arguments.task;
+        let run_directory = layout.task_run(task);
         let resources = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
@@ -178,16 +179,18 @@ impl Shim {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
         };
-        let namespace = match &launch.network {
-            LaunchNetwork::Host | LaunchNetwork::None => None,
-            LaunchNetwork::Namespace { scope, .. } => {
-                let missing = || Failure::new(Stage::Request, "its network namespace is missing");
-                Some(self.networks.path(scope).ok_or_else(missing)?)
-            }
-        };
+        let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
+        let mut joined = self
+            .shared
+            .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
+            .map_err(resources("the task's namespaces"))?;
+        if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
+            let missing = || Failure::new(Stage::Request, "its network namespace is missing");
+            joined.network = Some(self.networks.path(scope).ok_or_else(missing)?);
+        }
         let order = creator::Order {
             launch,
-            namespace,
+            joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
             stdin: child_stdin,
