@@ -43,7 +43,7 @@ const UNSAFE: &[&str] = &[
     "src/runtime/seccomp/mod.rs",
     // The shim forks whoever enters a container, and sends real-time signals, which have no typed form.
     "src/runtime/shim/creator.rs",
-    "src/runtime/shim/probe.rs",
+    "src/runtime/shim/enter.rs",
     "src/runtime/shim/forward/resolve.rs",
     "src/runtime/shim/shared.rs",
     "src/runtime/shim/serve/signal.rs",
@@ -54,6 +54,8 @@ const UNSAFE: &[&str] = &[
     "src/runtime/init.rs",
     // Registers the descriptor of inotify(7).
     "src/runtime/logs/follow.rs",
+    // The same for the streams of a command.
+    "src/runtime/session.rs",
     // fork and exec of the shim.
     "src/runtime/process.rs",
 ];

@@ -10,6 +10,7 @@ pub mod container_instance;
 pub mod failure;
 pub mod ids;
 pub mod network;
+pub mod session;
 pub(crate) mod shape;
 pub mod status;
 pub mod tag;
@@ -27,6 +28,7 @@ pub use ids::{
     RuntimeId, TaskDefinitionRef, TaskId,
 };
 pub use network::{Attachment, NetworkBinding, NetworkInterface};
+pub use session::TerminalSize;
 pub use status::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use tag::Tag;
 pub use task::{Container, Task};

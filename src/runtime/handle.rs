@@ -296,7 +296,7 @@ impl Runtime {
             Err(LinkError::Failed(failure)) => Err(match failure.stage {
                 Stage::Resources => StartError::ResourceInitialization(failure.reason),
                 Stage::Create | Stage::Request => StartError::CannotCreate(failure.reason),
-                Stage::Start => StartError::CannotStart(failure.reason),
+                Stage::Start | Stage::Program => StartError::CannotStart(failure.reason),
             }),
             Ok(_) => Err(StartError::CannotStart(LinkError::Unexpected.to_string())),
             Err(error) => Err(StartError::CannotStart(error.to_string())),
@@ -349,6 +349,11 @@ impl Runtime {
             Ok(_) => Err(shim_error(&run.task, &LinkError::Unexpected)),
             Err(error) => Err(shim_error(&run.task, &error)),
         }
+    }
+
+    /// Where a task's shim listens.
+    pub(super) fn task_directory(&self, task: &TaskId) -> PathBuf {
+        self.inner.resources.layout.task_run(task)
     }
 
     /// What a container uses now; zeroes when it does not run.
@@ -544,7 +549,7 @@ fn shim_error(task: &TaskId, error: &LinkError) -> RuntimeError {
     RuntimeError::Shim { task: task.clone(), reason: error.to_string() }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RuntimeError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| RuntimeError::ShuttingDown)

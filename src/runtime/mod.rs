@@ -6,7 +6,8 @@
 //! | part | what it is for |
 //! | --- | --- |
 //! | `handle`, `link`, `resources` | the agent's side: start, signal, probe, scan, release |
-//! | [`shim`] | the task's parent process, its creator and its probes |
+//! | `session`, `terminal` | commands in running containers, and terminals |
+//! | [`shim`] | the task's parent process, its creator, and who else enters a container |
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
 //! | [`logs`] | output on disk, and reading it |
@@ -35,9 +36,11 @@ mod record;
 mod resources;
 mod seal;
 mod seccomp;
+mod session;
 pub mod shim;
 mod socket;
 mod spec;
+mod terminal;
 mod usage;
 
 pub use cgroup::CgroupError;
@@ -48,6 +51,9 @@ pub use launch::{ImageSettings, Launch, SecretFile, hostname};
 pub use logs::LogDefaults;
 pub use network::{FoundNetwork, LaunchNetwork, NetworkNamespace, NetworkScope};
 pub use preflight::PreflightError;
-pub use protocol::RunState;
+pub use protocol::{ExecCommand, RunState};
 pub use record::Exit;
+pub use session::{
+    Session, SessionEnd, SessionError, SessionSignals, SessionStream, SessionWaiter,
+};
 pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};

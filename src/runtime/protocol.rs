@@ -6,7 +6,7 @@
 
 use super::network::{FoundNetwork, NetworkScope};
 use super::record::Exit;
-use crate::model::{ContainerName, Generation, RuntimeId, Timestamp};
+use crate::model::{ContainerName, Generation, RuntimeId, TerminalSize, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Neither side takes longer lines.
@@ -37,6 +37,12 @@ pub(crate) enum Request {
     Namespace { id: u64, scope: NetworkScope },
     /// Keep this with the network namespace of that scope. Answered by `Done`.
     Record { id: u64, scope: NetworkScope, record: serde_json::Value },
+    /// Run a command in the container on behalf of a client. Answered by `Started` or `Failed`, later by `Ended`. With it
+    /// come descriptors: for a terminal the socket that takes its master, else standard output, error and input. When
+    /// the connection ends, the command is hung up and soon killed.
+    Exec { id: u64, container: ContainerName, runtime_id: RuntimeId, command: ExecCommand },
+    /// Send a signal to the command that this connection started. Answered by `Done`.
+    SignalExec { id: u64, signal: i32 },
     /// Answered by `Containers`.
     List { id: u64 },
     /// Kill everything, remove the control groups, end. Answered by `Done`.
@@ -80,6 +86,12 @@ pub(crate) enum Message {
         container: ContainerName,
         exit: Exit,
     },
+    /// A command that `Exec` started: its code, and whether it ended because its container did.
+    Ended {
+        id: u64,
+        exit_code: i32,
+        with_container: bool,
+    },
 }
 
 impl Message {
@@ -91,6 +103,7 @@ impl Message {
             | Self::Done { id }
             | Self::Probed { id, .. }
             | Self::Namespace { id, .. }
+            | Self::Ended { id, .. }
             | Self::Containers { id, .. } => Some(*id),
             Self::Exited { .. } => None,
         }
@@ -111,7 +124,27 @@ pub(crate) enum Stage {
     Resources,
     Create,
     Start,
+    /// There is no such program; other failures of its start are `Start`.
+    Program,
     Request,
+}
+
+/// A command for a container that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecCommand {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `NAME=VALUE`, added to the container's.
+    pub environment: Vec<String>,
+    /// Where it begins, absolute; the container's unless given.
+    pub working_directory: Option<String>,
+    /// `user[:group]`, by name or number; the container's unless given.
+    pub user: Option<String>,
+    /// It gets a terminal of this size.
+    pub terminal: Option<TerminalSize>,
+    /// Its standard input is open; always so on a terminal.
+    pub stdin: bool,
 }
 
 impl Failure {

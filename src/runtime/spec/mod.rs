@@ -11,7 +11,7 @@ mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
 mod sysctl;
-mod user;
+pub(crate) mod user;
 
 pub(crate) use mounts::shared_memory_mib;
 

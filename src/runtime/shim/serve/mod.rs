@@ -1,8 +1,8 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
+mod entries;
 mod logging;
 mod output;
-mod probing;
 mod signal;
 mod starting;
 
@@ -17,12 +17,12 @@ use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
 use crate::runtime::record::{self, Exit, TaskRecord};
 use crate::sys;
+use entries::Entry;
 use logging::Farewells;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use output::Output;
-use probing::Probe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal::send_signal;
 use starting::Creation;
@@ -64,7 +64,7 @@ pub(super) struct Shim {
     networks: Namespaces,
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
-    probes: Vec<Probe>,
+    entries: Vec<Entry>,
     shared: Shared,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
@@ -84,7 +84,7 @@ enum Source {
     /// One of a container that has ended.
     Farewell(ContainerName),
     Creation(i32),
-    Probe(i32),
+    Entry(i32),
 }
 
 impl Shim {
@@ -109,7 +109,7 @@ impl Shim {
             networks: Namespaces::default(),
             runs: BTreeMap::new(),
             creations: Vec::new(),
-            probes: Vec::new(),
+            entries: Vec::new(),
             shared: Shared::default(),
             strays: Vec::new(),
             releasing: Vec::new(),
@@ -123,12 +123,13 @@ impl Shim {
             for (source, flags) in self.wait()? {
                 self.handle(source, flags)?;
             }
-            self.expire_probes();
+            self.expire_entries();
             self.unwritten.retry();
             let closed: Vec<_> =
                 self.connections.extract_if(.., |c| c.closed).map(|c| c.number).collect();
             for connection in closed {
                 self.abandon_of(connection);
+                self.hang_up_of(connection);
             }
             self.forward();
             if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
@@ -149,7 +150,7 @@ impl Shim {
 
     fn is_idle(&self) -> bool {
         self.creations.is_empty()
-            && self.probes.is_empty()
+            && self.entries.is_empty()
             && self.runs.values().all(|r| matches!(r.state, RunState::Exited(_)))
     }
 
@@ -191,18 +192,18 @@ impl Shim {
             sources.push(Source::Creation(creation.pid));
             fds.push(PollFd::from_borrowed_fd(creation.report.as_fd(), PollFlags::IN));
         }
-        for probe in &self.probes {
-            if let Some(report) = &probe.report {
-                sources.push(Source::Probe(probe.pid));
+        for entry in &self.entries {
+            if let Some(report) = &entry.report {
+                sources.push(Source::Entry(entry.helper));
                 fds.push(PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN));
             }
         }
         let now = sys::now();
         let timeout = self
-            .probes
+            .entries
             .iter()
-            .filter(|p| !p.timed_out)
-            .map(|p| p.deadline.since(now))
+            .filter_map(Entry::deadline)
+            .map(|deadline| deadline.since(now))
             .chain(self.unwritten.wait())
             .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
             .chain(self.farewells.wait())
@@ -271,7 +272,7 @@ impl Shim {
                 }
             }
             Source::Creation(pid) => self.creation_report(pid),
-            Source::Probe(pid) => self.probe_report(pid),
+            Source::Entry(helper) => self.entry_report(helper),
         }
         Ok(())
     }
@@ -339,6 +340,12 @@ impl Shim {
                     self.fail(asker, Stage::Request, "there is no such network namespace");
                 }
             }
+            Request::Exec { id, container, runtime_id, command } => {
+                self.exec(Asker { connection, id }, &container, &runtime_id, command);
+            }
+            Request::SignalExec { id, signal } => {
+                self.signal_exec(Asker { connection, id }, signal);
+            }
             Request::List { id } => {
                 let containers = self
                     .runs
@@ -398,8 +405,8 @@ impl Shim {
                 self.exited(&name, code);
                 continue;
             }
-            let expected = !self.creations.is_empty() || !self.probes.is_empty();
-            if !self.probe_ended(pid, code) && expected {
+            let expected = !self.creations.is_empty() || !self.entries.is_empty();
+            if !self.entry_ended(pid, code) && expected {
                 self.strays.push((pid, code));
             }
         }

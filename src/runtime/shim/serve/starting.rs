@@ -240,7 +240,7 @@ impl Shim {
                 }
             }
         }
-        if self.creations.is_empty() && self.probes.is_empty() {
+        if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
     }
