@@ -15,6 +15,7 @@ use crate::config::{Config, Overrides};
 use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
+use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -128,6 +129,8 @@ async fn start(
         region: config.scope.region.clone(),
     };
 
+    let network = Network::open(host::network(config)).context("cannot open the network")?;
+
     let handle = engine::start(Parts {
         store,
         runtime: runtime.clone(),
@@ -135,6 +138,7 @@ async fn start(
         images,
         settings,
         boot,
+        network,
         endpoints,
     })?;
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
