@@ -82,6 +82,8 @@ pub struct ContainerLog {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_file: u32,
+    /// How long lines are kept; zero is for ever.
+    pub max_age: Duration,
 }
 
 /// Settings of one registry.
@@ -115,7 +117,11 @@ impl Default for Config {
             reserved_memory: 0,
             instance_attributes: BTreeMap::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
-            container_log: ContainerLog { max_size: 10 * 1024 * 1024, max_file: 3 },
+            container_log: ContainerLog {
+                max_size: 10 * 1024 * 1024,
+                max_file: 3,
+                max_age: Duration::from_hours(30 * 24),
+            },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),

@@ -3,7 +3,7 @@
 //! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
-mod copies;
+mod daily;
 mod foreground;
 mod host;
 
@@ -51,15 +51,15 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
-        let copies = tokio::spawn(copies::keep(handle.clone()));
+        let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         api::serve(handle.clone(), listeners, keys, metadata, asked_to_stop()).await?;
-        copies.abort();
+        daily.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
             runtime.close().await.context("cannot remove the cgroup of the tasks")?;
         }
-        copies::keep_one(&handle).await;
+        daily::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -105,6 +105,7 @@ async fn start(
             log: LogDefaults {
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,
+                max_age: config.container_log.max_age.as_secs(),
             },
         },
         events_in,

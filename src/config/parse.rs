@@ -2,8 +2,8 @@
 
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, log, number,
-    ports, pull_behavior, region_name, size,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, kept_for, log,
+    number, ports, pull_behavior, region_name, size,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
 use crate::model::{ClusterName, Scope};
@@ -37,6 +37,7 @@ pub(super) struct Written {
     pub(super) log: Option<String>,
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
+    pub(super) container_log_max_age: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
@@ -65,6 +66,7 @@ const VARIABLES: &[&str] = &[
     "CORACLE_LOG",
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
+    "CORACLE_CONTAINER_LOG_MAX_AGE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
     "CORACLE_ALLOW_INSTANCE_METADATA",
@@ -185,6 +187,7 @@ pub(super) fn merge(
     let stop_timeout = from.text("container_stop_timeout", None, file.container_stop_timeout);
     let retention = from.text("stopped_task_retention", None, file.stopped_task_retention);
     let max_size = from.text("container_log_max_size", None, file.container_log_max_size);
+    let max_age = from.text("container_log_max_age", None, file.container_log_max_age);
     let max_file = from.typed("container_log_max_file", file.container_log_max_file, number)?;
     if max_file == Some(0) {
         return Err(invalid(from.origin("container_log_max_file"), "0", "it must be at least 1"));
@@ -259,6 +262,7 @@ pub(super) fn merge(
         container_log: ContainerLog {
             max_size: checked(max_size, size, default.container_log.max_size)?,
             max_file: max_file.unwrap_or(default.container_log.max_file),
+            max_age: checked(max_age, kept_for, default.container_log.max_age)?,
         },
         stop_tasks_on_exit: overrides.stop_tasks_on_exit,
         registries: registries(file.registries.unwrap_or_default(), &from)?,

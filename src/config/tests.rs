@@ -90,6 +90,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_LOG", "warn,coracle::engine=debug"),
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
+            ("CORACLE_CONTAINER_LOG_MAX_AGE", "0"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
@@ -116,7 +117,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         log: "warn,coracle::engine=debug".parse().unwrap(),
-        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7 },
+        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7, max_age: Duration::ZERO },
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
@@ -156,6 +157,7 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("log", ""),
         ("container_log_max_size", "10x"),
         ("container_log_max_size", "1"),
+        ("container_log_max_age", "1m"),
     ] {
         let refused = refusal(&format!("{key} = {value:?}"), &[]);
         assert!(refused.contains(&format!("`{key}`")), "{refused}");

@@ -89,6 +89,9 @@ pub(crate) struct LaunchFile {
     pub(crate) task_cpu_shares: u32,
     pub(crate) restart: bool,
     pub(crate) image: ImageSettings,
+    /// `sha256:…`
+    #[serde(default)]
+    pub(crate) image_digest: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<SecretFile>,
@@ -127,6 +130,7 @@ impl LaunchFile {
             task_cpu_shares: start.task_cpu_shares,
             restart: start.restart,
             image,
+            image_digest: start.image_digest.to_string(),
             layers,
             environment,
             files,

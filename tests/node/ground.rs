@@ -24,11 +24,23 @@ pub(crate) struct Faults {
     pub(crate) ignores_stop: BTreeSet<String>,
     /// What health checks end with; 0 unless said, None when they take too long.
     pub(crate) probes: BTreeMap<String, Option<i32>>,
+    /// How much later than it happened a start is answered.
+    pub(crate) answers_late: BTreeMap<String, Duration>,
     /// How long a pull takes; 1 s unless said.
     pub(crate) pull_takes: Option<Duration>,
 }
 
 impl Faults {
+    /// How long after an action its answer comes.
+    pub(crate) fn lateness_of(&self, action: &Action) -> Duration {
+        match action {
+            Action::Start(start) => {
+                self.answers_late.get(start.run.container.as_str()).copied().unwrap_or_default()
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// How long an action takes.
     pub(crate) fn delay_of(&self, action: &Action) -> Duration {
         match action {

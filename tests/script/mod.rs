@@ -170,6 +170,9 @@ impl Play {
             ["start-fails", container, ..] => {
                 self.node.faults.start_fails.insert((*container).to_owned(), rest(2));
             }
+            ["answers-late", container, time] => {
+                self.node.faults.answers_late.insert((*container).to_owned(), duration(time)?);
+            }
             ["pull-fails", image, ..] => {
                 self.node.faults.pull_fails.insert((*image).to_owned(), rest(2));
             }

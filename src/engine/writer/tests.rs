@@ -47,7 +47,7 @@ impl Disk {
             state_dir: self.path().join("state"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
-            log: LogDefaults { max_size: 0, max_file: 1 },
+            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
         };
         let program = std::env::current_exe().unwrap();
         let runtime = Runtime::open_with_program(config, events, &program).unwrap();

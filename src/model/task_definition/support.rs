@@ -1,7 +1,9 @@
 //! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
 //! that nothing a definition asks for is silently left out.
 
+use super::logging::LogSettings;
 use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+use std::collections::BTreeMap;
 
 /// A member with an effect that is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,13 +167,10 @@ impl Found {
                 break;
             }
         }
+        if let Err(problem) = LogSettings::read(c.log_configuration.as_ref(), &BTreeMap::new()) {
+            self.add(&format!("logConfiguration.{}", problem.member), &problem.remedy);
+        }
         if let Some(log) = &c.log_configuration {
-            let driver = log.log_driver.as_deref();
-            self.when(
-                !matches!(driver, None | Some("json-file" | "awslogs" | "none")),
-                "logConfiguration.logDriver",
-                "set it to json-file, awslogs or none",
-            );
             self.when(
                 filled(log.secret_options.as_ref()),
                 "logConfiguration.secretOptions",

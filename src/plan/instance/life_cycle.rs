@@ -145,7 +145,8 @@ fn note_running(round: &Round, task: &mut Task) {
         return;
     }
     let ran = task.containers.iter().all(|c| c.started_at.is_some() || c.restart_count > 0);
-    let runs = task.containers.iter().any(|c| c.last_status == ContainerStatus::Running);
+    // All have begun, so what is PENDING waits for its restart.
+    let runs = task.containers.iter().any(|c| c.last_status != ContainerStatus::Stopped);
     if runs {
         task.last_status = task.last_status.max(TaskStatus::Running);
     }

@@ -18,6 +18,7 @@
 mod cgroup_view;
 mod connection;
 mod creator;
+mod forward;
 mod overlay;
 mod probe;
 mod serve;

@@ -90,7 +90,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         assert_eq!(fields(document), [format!("containerDefinitions[1].{member}")]);
     }
     for (path, value) in [
-        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "syslog"}})),
+        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
         (
             "linuxParameters.initProcessEnabled",
             json!({"linuxParameters": {"initProcessEnabled": true}}),

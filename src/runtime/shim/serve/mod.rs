@@ -1,5 +1,6 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
+mod logging;
 mod output;
 mod probing;
 mod signal;
@@ -7,12 +8,14 @@ mod starting;
 
 use super::Arguments;
 use super::connection::Connection;
+use super::forward::Forwarder;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
 use crate::runtime::record::{self, Exit, TaskRecord};
 use crate::sys;
+use logging::Farewells;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -63,6 +66,7 @@ pub(super) struct Shim {
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    farewells: Farewells,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -71,6 +75,10 @@ enum Source {
     Listener,
     Connection(u64),
     Output(ContainerName, usize),
+    /// A receiver of a container's output.
+    Receiver(ContainerName),
+    /// One of a container that has ended.
+    Farewell(ContainerName),
     Creation(i32),
     Probe(i32),
 }
@@ -100,6 +108,7 @@ impl Shim {
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            farewells: Farewells::default(),
         })
     }
 
@@ -115,7 +124,8 @@ impl Shim {
             for connection in closed {
                 self.abandon_of(connection);
             }
-            if !self.releasing.is_empty() && self.is_idle() {
+            self.forward();
+            if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
                 break;
             }
         }
@@ -149,8 +159,21 @@ impl Shim {
             sources.push(Source::Connection(connection.number));
             fds.push(PollFd::from_borrowed_fd(connection.fd(), PollFlags::IN | write));
         }
-        for (name, run) in &self.runs {
-            for (at, (_, fd)) in run.output.iter().flat_map(|o| o.streams.iter().enumerate()) {
+        // Before the output, so that the end of a connection is seen before something is sent into it.
+        for (name, output) in self.outputs() {
+            if let Some((fd, flags)) = output.forwarder.as_ref().and_then(Forwarder::interest) {
+                sources.push(Source::Receiver(name.clone()));
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+        for (name, output) in &self.farewells.outputs {
+            if let Some((fd, flags)) = output.forwarder.as_ref().and_then(Forwarder::interest) {
+                sources.push(Source::Farewell(name.clone()));
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+        for (name, output) in self.outputs().filter(|(_, output)| output.takes_input()) {
+            for (at, (_, fd)) in output.streams.iter().enumerate() {
                 if let Some(fd) = fd {
                     sources.push(Source::Output(name.clone(), at));
                     fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
@@ -174,6 +197,8 @@ impl Shim {
             .filter(|p| !p.timed_out)
             .map(|p| p.deadline.since(now))
             .chain(self.unwritten.wait())
+            .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
+            .chain(self.farewells.wait())
             .min()
             .and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -182,6 +207,21 @@ impl Shim {
         }
         let ready = fds.iter().map(PollFd::revents);
         Ok(sources.into_iter().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    /// The outputs of what runs.
+    fn outputs(&self) -> impl Iterator<Item = (&ContainerName, &Output)> {
+        self.runs.iter().filter_map(|(name, run)| Some((name, run.output.as_ref()?)))
+    }
+
+    /// Tries receivers again whose time has come.
+    fn forward(&mut self) {
+        for output in self.runs.values_mut().filter_map(|run| run.output.as_mut()) {
+            if output.forwarder.as_ref().and_then(Forwarder::wait).is_some_and(|w| w.is_zero()) {
+                output.forward();
+            }
+        }
+        self.farewells.send();
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags) -> io::Result<()> {
@@ -211,6 +251,16 @@ impl Shim {
             Source::Output(name, at) => {
                 if let Some(output) = self.runs.get_mut(&name).and_then(|r| r.output.as_mut()) {
                     output.read_once(at);
+                }
+            }
+            Source::Receiver(name) => {
+                if let Some(output) = self.runs.get_mut(&name).and_then(|r| r.output.as_mut()) {
+                    output.receiver(flags);
+                }
+            }
+            Source::Farewell(name) => {
+                if let Some(output) = self.farewells.outputs.get_mut(&name) {
+                    output.receiver(flags);
                 }
             }
             Source::Creation(pid) => self.creation_report(pid),
@@ -332,7 +382,8 @@ impl Shim {
         let Some(run) = self.runs.get_mut(container) else { return };
         // With a process namespace of its own nothing is left; without, this is what ends the rest.
         let _ = self.hierarchy.kill(&group);
-        if let Some(mut output) = run.output.take() {
+        let mut output = run.output.take();
+        if let Some(output) = &mut output {
             output.drain(finished_at);
         }
         let _ = self.hierarchy.remove(&group);
@@ -343,6 +394,9 @@ impl Shim {
             finished_at,
         };
         run.state = RunState::Exited(exit.clone());
+        if let Some(output) = output {
+            self.end_output(container, output);
+        }
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);
         // A full disk must not keep the exit from those who listen.
         self.unwritten.write(&path, &exit);

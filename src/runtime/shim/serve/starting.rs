@@ -5,7 +5,6 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
-use crate::runtime::logs::{LogOptions, LogWriter, Stream};
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
@@ -158,11 +157,6 @@ impl Shim {
             .ok_or_else(|| Failure::new(Stage::Request, "its launch file is missing"))?;
         let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
             .map_err(|e| Failure::new(Stage::Create, e))?;
-        let log = LogOptions::of(launch.definition.log_configuration.as_ref(), launch.log)
-            .map_err(|e| Failure::new(Stage::Create, e))?
-            .map(|options| LogWriter::open(layout.log_file(task, &container), options))
-            .transpose()
-            .map_err(resources("log file"))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
         let (stdout, child_stdout) = pipe()?;
         let (stderr, child_stderr) = pipe()?;
@@ -171,6 +165,7 @@ impl Shim {
         for fd in [&stdout, &stderr, &report] {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))?;
         }
+        let output = self.output(&launch, stdout, stderr)?;
         let (go, held) = match held_by {
             Some(connection) => {
                 let (read, write) = pipe()?;
@@ -200,10 +195,7 @@ impl Shim {
             container,
             runtime_id,
             stop_signal,
-            output: Output {
-                streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
-                log,
-            },
+            output,
             stdin,
             askers: Vec::new(),
             held,
@@ -241,8 +233,9 @@ impl Shim {
         }
     }
 
-    pub(super) fn started(&mut self, creation: Creation, pid: i32) {
+    pub(super) fn started(&mut self, mut creation: Creation, pid: i32) {
         let started_at = sys::now();
+        self.begin_output(&creation.container, &mut creation.output);
         let run = Run {
             runtime_id: creation.runtime_id,
             state: RunState::Running { pid, started_at },
