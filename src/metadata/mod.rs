@@ -8,14 +8,14 @@
 //!
 //! | path | answer |
 //! | --- | --- |
-//! | `/v4/ID`, `/v4/ID/task`, `/v4/ID/taskWithTags` | the container, its task ([`describe`]) |
-//! | `/v4/ID/stats`, `/v4/ID/task/stats` | what they use, as Docker tells it ([`stats`]) |
+//! | `/v4/ID`, `/v4/ID/task`, `/v4/ID/taskWithTags` | the container, its task (`describe`) |
+//! | `/v4/ID/stats`, `/v4/ID/task/stats` | what they use, as Docker tells it (`stats`) |
 //! | `/v3/ID…` | the same without the members that came with version 4 |
-//! | `/v2/credentials/ID` | credentials of the task's role ([`credentials`]) |
-//! | `/api/ID/task-protection/v1/state` | the protection of the task, to read and to set ([`protection`]) |
-//! | `/v1/metadata`, `/v1/tasks` | the agent and its tasks, for programs on the box ([`introspection`]) |
+//! | `/v2/credentials/ID` | credentials of the task's role (`credentials`) |
+//! | `/api/ID/task-protection/v1/state` | the protection of the task, to read and to set (`protection`) |
+//! | `/v1/metadata`, `/v1/tasks` | the agent and its tasks, for programs on the box (`introspection`) |
 //!
-//! Nothing is signed. Whoever asks must come from an address of the task that the ID names ([`caller`]), and the ID
+//! Nothing is signed. Whoever asks must come from an address of the task that the ID names (`caller`), and the ID
 //! itself cannot be guessed ([`crate::auth::EndpointIds`]). What does not fit is answered like an ID that does not exist.
 //!
 //! Nothing runs while nobody asks.
