@@ -54,6 +54,8 @@ pub struct Config {
     pub reserved_ports_udp: Vec<u16>,
     /// MiB of memory that tasks must not use.
     pub reserved_memory: u32,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
     /// Attributes of this container instance; an empty value is none.
     pub instance_attributes: BTreeMap<String, String>,
     /// What is logged: a level, and `TARGET=LEVEL`, separated by commas.
@@ -115,6 +117,7 @@ impl Default for Config {
             reserved_ports: vec![22, 2375, 2376, 51678, 51679, 51680],
             reserved_ports_udp: Vec::new(),
             reserved_memory: 0,
+            allow_privileged: false,
             instance_attributes: BTreeMap::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
             container_log: ContainerLog {

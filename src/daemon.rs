@@ -102,6 +102,7 @@ async fn start(
             state_dir: config.state_dir.clone(),
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
+            allow_privileged: config.allow_privileged,
             log: LogDefaults {
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,

@@ -49,7 +49,7 @@ use crate::engine::Handle;
 use crate::metadata::Metadata;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What every request can reach.
 #[derive(Debug)]
@@ -61,4 +61,6 @@ struct Api {
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.
     stopping: watch::Receiver<bool>,
+    /// One permit for each session in a container.
+    sessions: Arc<Semaphore>,
 }

@@ -34,6 +34,7 @@ pub(super) struct Written {
     pub(super) reserved_ports: Option<Vec<u16>>,
     pub(super) reserved_ports_udp: Option<Vec<u16>>,
     pub(super) reserved_memory: Option<u32>,
+    pub(super) allow_privileged: Option<bool>,
     pub(super) log: Option<String>,
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
@@ -63,6 +64,7 @@ const VARIABLES: &[&str] = &[
     "CORACLE_RESERVED_PORTS",
     "CORACLE_RESERVED_PORTS_UDP",
     "CORACLE_RESERVED_MEMORY",
+    "CORACLE_ALLOW_PRIVILEGED",
     "CORACLE_LOG",
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
@@ -253,6 +255,9 @@ pub(super) fn merge(
         reserved_memory: from
             .typed("reserved_memory", file.reserved_memory, number)?
             .unwrap_or(default.reserved_memory),
+        allow_privileged: from
+            .typed("allow_privileged", file.allow_privileged, boolean)?
+            .unwrap_or(default.allow_privileged),
         instance_attributes: attributes(
             from.typed("instance_attributes", file.instance_attributes, attribute_list)?
                 .unwrap_or(default.instance_attributes),

@@ -87,6 +87,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_RESERVED_PORTS", "[22, 80]"),
             ("CORACLE_RESERVED_PORTS_UDP", "53"),
             ("CORACLE_RESERVED_MEMORY", "64"),
+            ("CORACLE_ALLOW_PRIVILEGED", "true"),
             ("CORACLE_LOG", "warn,coracle::engine=debug"),
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
@@ -113,6 +114,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         reserved_ports: vec![22, 80],
         reserved_ports_udp: vec![53],
         reserved_memory: 64,
+        allow_privileged: true,
         instance_attributes: [("rack", "a1"), ("ssd", "")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
@@ -134,6 +136,7 @@ fn unknown_and_wrongly_typed_keys_are_refused_by_name() {
     assert!(refusal("[registries.'r:5000']\ninsecur = true", &[]).contains("insecur"));
     assert!(refusal("stop_tasks_on_exit = true", &[]).contains("stop_tasks_on_exit"));
     assert!(refusal("reserved_ports = [70000]", &[]).contains("reserved_ports"));
+    assert!(refusal("", &[("CORACLE_ALLOW_PRIVILEGED", "yes")]).contains("true or false"));
     assert!(refusal("log = ", &[]).contains("line 1"));
 }
 

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::image;
 use crate::model::ClusterName;
-use crate::model::container_instance::{Attribute, Capacity};
+use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
 use crate::plan::Settings;
 use crate::plan::command::{CreateCluster, RegisterThisInstance};
 use anyhow::Context;
@@ -93,7 +93,8 @@ fn attributes(config: &Config) -> Vec<Attribute> {
         name: name.clone(),
         value: Some(value.clone()).filter(|value| !value.is_empty()),
     });
-    fixed.into_iter().map(with_value).chain(own).collect()
+    let privileged = config.allow_privileged.then(|| Attribute::flag(PRIVILEGED));
+    fixed.into_iter().map(with_value).chain(privileged).chain(own).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The agent's side of the runtime.
 
+use super::admission::Admission;
 use super::error::{RuntimeError, StartError};
 use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
@@ -35,6 +36,8 @@ pub struct RuntimeConfig {
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
     pub log: LogDefaults,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
 }
 
 /// Which signal to send.
@@ -109,6 +112,7 @@ impl Runtime {
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
+                    admission: Admission::new(config.allow_privileged),
                 }),
                 program,
                 events,
@@ -168,6 +172,9 @@ impl Runtime {
     /// replace. What else goes wrong the start tells.
     pub async fn prepare(&self, launch: Launch) -> Result<(), RuntimeError> {
         let run = launch.start.run.clone();
+        if let Err(refused) = self.inner.resources.admission.check(&launch.start.definition) {
+            return Err(RuntimeError::Shim { task: run.task, reason: refused.to_string() });
+        }
         let (inner, id) = (Arc::clone(&self.inner.resources), run.task.clone());
         if blocking(move || inner.generation(&id)).await?.is_some_and(|g| g != run.generation) {
             return Err(RuntimeError::Shim {
@@ -214,6 +221,7 @@ impl Runtime {
     /// In ECS's words.
     pub async fn start(&self, launch: Launch) -> Result<Timestamp, StartError> {
         let run = launch.start.run.clone();
+        self.inner.resources.admission.check(&launch.start.definition)?;
         let resources = |e: RuntimeError| StartError::ResourceInitialization(e.to_string());
         let link = self.shim_for(&run).await.map_err(resources)?;
         let inner = Arc::clone(&self.inner.resources);
@@ -230,7 +238,7 @@ impl Runtime {
             Err(LinkError::Failed(failure)) => Err(match failure.stage {
                 Stage::Resources => StartError::ResourceInitialization(failure.reason),
                 Stage::Create | Stage::Request => StartError::CannotCreate(failure.reason),
-                Stage::Start => StartError::CannotStart(failure.reason),
+                Stage::Start | Stage::Program => StartError::CannotStart(failure.reason),
             }),
             Ok(_) => Err(StartError::CannotStart(LinkError::Unexpected.to_string())),
             Err(error) => Err(StartError::CannotStart(error.to_string())),
@@ -283,6 +291,11 @@ impl Runtime {
             Ok(_) => Err(shim_error(&run.task, &LinkError::Unexpected)),
             Err(error) => Err(shim_error(&run.task, &error)),
         }
+    }
+
+    /// Where a task's shim listens.
+    pub(super) fn task_directory(&self, task: &TaskId) -> PathBuf {
+        self.inner.resources.layout.task_run(task)
     }
 
     /// What a container uses now; zeroes when it does not run.
@@ -481,7 +494,7 @@ fn shim_error(task: &TaskId, error: &LinkError) -> RuntimeError {
     RuntimeError::Shim { task: task.clone(), reason: error.to_string() }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RuntimeError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| RuntimeError::ShuttingDown)

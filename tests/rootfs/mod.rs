@@ -86,6 +86,7 @@ fn connect_program(
         run_dir: dir.join("run"),
         cgroup_parent: cgroup_parent.to_owned(),
         log,
+        allow_privileged: true,
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     Ok((Runtime::open_with_program(config, sender, program)?, events))

@@ -48,6 +48,7 @@ impl Disk {
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
             log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
+            allow_privileged: false,
         };
         let program = std::env::current_exe().unwrap();
         let runtime = Runtime::open_with_program(config, events, &program).unwrap();

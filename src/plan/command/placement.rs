@@ -1,5 +1,6 @@
 //! Where a task fits: what it needs, what is left of a box, and ECS's names for what is missing.
 
+use crate::model::container_instance::PRIVILEGED;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{ContainerDefinition, TaskDefinitionContent};
 use crate::model::{ContainerInstance, ContainerInstanceId};
@@ -152,4 +153,25 @@ pub(super) fn platform_fits(
     } else {
         Err(format!("cpuArchitecture {wanted} is wanted, the box is {has}"))
     }
+}
+
+/// Whether the policy of the box allows what the definition asks for; if not, why not.
+pub(super) fn policy_allows(
+    instance: &ContainerInstance,
+    content: &TaskDefinitionContent,
+) -> Result<(), String> {
+    let containers = content.container_definitions.iter().flatten().enumerate();
+    let Some((index, container)) = containers.into_iter().find(|(_, c)| c.privileged == Some(true))
+    else {
+        return Ok(());
+    };
+    if instance.attributes.iter().any(|attribute| attribute.name == PRIVILEGED) {
+        return Ok(());
+    }
+    Err(format!(
+        "containerDefinitions[{index}].privileged: container {} asks for it, and the box does not allow it (it lacks \
+         the attribute {PRIVILEGED}); set allow_privileged = true in the configuration of its agent, or use \
+         linuxParameters.capabilities and devices",
+        container.name.as_deref().unwrap_or_default()
+    ))
 }

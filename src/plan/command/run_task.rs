@@ -342,6 +342,8 @@ impl Search<'_> {
         }
         placement::platform_fits(instance, &self.definition.content)
             .map_err(|why| ("ATTRIBUTE", why))?;
+        placement::policy_allows(instance, &self.definition.content)
+            .map_err(|why| ("ATTRIBUTE", why))?;
         self.constraints.met_by(instance, &self.placed).map_err(|why| ("ATTRIBUTE", why))?;
         let gone = || ("AGENT", "the container instance is not there".to_owned());
         let room = self.rooms.get(&instance.id).ok_or_else(gone)?;

@@ -10,13 +10,16 @@ mod mounts;
 pub(crate) mod program;
 pub(crate) mod rootfs;
 mod sysctl;
-mod user;
+pub(crate) mod user;
+
+pub(crate) use mounts::shared_memory_mib;
 
 use super::capability;
 use super::cgroup::{DeviceRule, Limits};
 use super::launch::LaunchFile;
 use super::process::{Privileges, Program};
 use super::seccomp;
+use super::shim::Joined;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -98,11 +101,23 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// Namespaces of the task.
+    pub(crate) joined: &'a Joined,
+    /// What is to be `/dev/shm`; a new one where absent.
+    pub(crate) shared_memory: Option<&'a Path>,
 }
 
 /// Builds everything.
 pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
-    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view } = *input;
+    let Input {
+        launch,
+        rootfs: rootfs_path,
+        directory,
+        cgroup,
+        cgroup_view,
+        joined,
+        shared_memory,
+    } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
     let network = network(launch)?;
@@ -128,7 +143,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         .map_err(SpecError::Invalid)?;
     let allowed = privileges(launch, network == Network::None)?;
 
-    let mut all_mounts = mounts::standard(launch, cgroup_view);
+    let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     let shares_host = network == Network::Host;
     all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
     all_mounts.extend(mounts::of_definition(launch)?);
@@ -138,11 +153,14 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     if network == Network::None {
         namespaces.push(json!({"type": "network"}));
     }
-    if launch.pid_mode.as_deref() != Some("host") {
-        namespaces.push(json!({"type": "pid"}));
-    }
-    if launch.ipc_mode.as_deref() != Some("host") {
-        namespaces.push(json!({"type": "ipc"}));
+    for (kind, mode, path) in
+        [("pid", &launch.pid_mode, &joined.pid), ("ipc", &launch.ipc_mode, &joined.ipc)]
+    {
+        match path {
+            Some(path) => namespaces.push(json!({"type": kind, "path": path})),
+            None if mode.as_deref() == Some("host") => {}
+            None => namespaces.push(json!({"type": kind})),
+        }
     }
     let rlimits = limits::rlimits(definition.ulimits.as_ref()).map_err(SpecError::Invalid)?;
     let sysctl = sysctl::of(definition.system_controls.as_ref(), network == Network::None, launch)?;
@@ -220,8 +238,8 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
         return unsupported("pseudoTerminal");
     }
     for (name, mode, known) in [
-        ("pidMode", &launch.pid_mode, &["host"][..]),
-        ("ipcMode", &launch.ipc_mode, &["host", "none"][..]),
+        ("pidMode", &launch.pid_mode, &["host", "task"][..]),
+        ("ipcMode", &launch.ipc_mode, &["host", "task", "none"][..]),
     ] {
         if let Some(mode) = mode.as_deref().filter(|m| !m.is_empty() && !known.contains(m)) {
             return unsupported(&format!("{name} {mode}"));

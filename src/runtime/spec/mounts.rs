@@ -2,7 +2,7 @@
 
 use super::SpecError;
 use super::rootfs::create_host_dir;
-use crate::model::task_definition::{Tmpfs, Volume};
+use crate::model::task_definition::{ContainerDefinition, Tmpfs, Volume};
 use crate::runtime::launch::LaunchFile;
 use serde_json::{Value, json};
 use std::fs;
@@ -12,15 +12,15 @@ use std::path::{Component, Path, PathBuf};
 const SHM_MIB: i64 = 64;
 
 /// What every container gets.
-pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<Value> {
+///
+/// `shared_memory` is what is to be `/dev/shm`, where that is not the container's own.
+pub(crate) fn standard(
+    launch: &LaunchFile,
+    cgroup_view: Option<&Path>,
+    shared_memory: Option<&Path>,
+) -> Vec<Value> {
     let definition = &launch.definition;
     let privileged = definition.privileged == Some(true);
-    let shm = definition
-        .linux_parameters
-        .as_ref()
-        .and_then(|l| l.shared_memory_size)
-        .filter(|size| *size > 0)
-        .unwrap_or(SHM_MIB);
     let access = if privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"]),
@@ -41,18 +41,30 @@ pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<V
         },
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
     ];
-    if launch.ipc_mode.as_deref() == Some("host") {
-        mounts.push(mount("bind", "/dev/shm", "/dev/shm", &["rbind", "rprivate", "rw"]));
-    } else {
-        let size = format!("size={}k", shm.saturating_mul(1024));
-        mounts.push(mount(
-            "tmpfs",
-            "shm",
-            "/dev/shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &size],
-        ));
+    let shm = Path::new("/dev/shm");
+    let flags = ["nosuid", "noexec", "nodev"];
+    match (shared_memory, launch.ipc_mode.as_deref()) {
+        (Some(task), _) => {
+            mounts.push(bind(task, shm, &[&["bind", "rprivate"][..], &flags].concat()));
+        }
+        (None, Some("host")) => {
+            mounts.push(bind(shm, shm, &[&["bind", "rprivate"][..], &flags].concat()));
+        }
+        // A private namespace, and nothing to share memory by.
+        (None, Some("none")) => {}
+        (None, _) => {
+            let size = format!("size={}k", shared_memory_mib(definition).saturating_mul(1024));
+            let options = [&flags[..], &["mode=1777", &size]].concat();
+            mounts.push(mount("tmpfs", "shm", "/dev/shm", &options));
+        }
     }
     mounts
+}
+
+/// `sharedMemorySize`, or its default.
+pub(crate) fn shared_memory_mib(definition: &ContainerDefinition) -> i64 {
+    let linux = definition.linux_parameters.as_ref();
+    linux.and_then(|l| l.shared_memory_size).filter(|size| *size > 0).unwrap_or(SHM_MIB)
 }
 
 /// The definition's own mounts, those of outer directories first.
