@@ -16,6 +16,7 @@ use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError
 use crate::image::ImageStore;
 use crate::metadata::Metadata;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
+use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -129,6 +130,8 @@ async fn start(
         region: config.scope.region.clone(),
     };
 
+    let network = Network::open(host::network(config)).context("cannot open the network")?;
+
     let handle = engine::start(Parts {
         store,
         runtime: runtime.clone(),
@@ -136,6 +139,7 @@ async fn start(
         images,
         settings,
         boot,
+        network,
         endpoints,
     })?;
     let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));

@@ -28,6 +28,8 @@ const ALSO: [(&str, &str); 5] = [
     ("api", "metadata"),
     // A setting is spelled with the planner's own word for it.
     ("config", "plan"),
+    // So is a subnet with the network's.
+    ("config", "net"),
 ];
 
 /// All that the command line may use: it is a client of the socket, and wires nothing.
@@ -48,6 +50,8 @@ const UNSAFE: &[&str] = &[
     "src/runtime/shim/shared.rs",
     "src/runtime/shim/serve/signal.rs",
     "src/runtime/shim/mod.rs",
+    // Unshares the network namespaces of the task.
+    "src/runtime/shim/namespace.rs",
     // A container's first process forks the program, and hands on the same signals.
     "src/runtime/init.rs",
     // Registers the descriptor of inotify(7).

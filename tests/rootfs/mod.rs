@@ -6,10 +6,12 @@
 
 use coracle::model::task_definition::ContainerDefinition;
 use coracle::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
-use coracle::plan::StartContainer;
 use coracle::plan::action::ContainerRun;
+use coracle::plan::{Connection, StartContainer};
 use coracle::runtime::logs::{Beginning, Stream};
-use coracle::runtime::{Event, ImageSettings, Launch, LogDefaults, Runtime, RuntimeConfig, Signal};
+use coracle::runtime::{
+    Event, ImageSettings, Launch, LaunchNetwork, LogDefaults, Runtime, RuntimeConfig, Signal,
+};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -148,6 +150,7 @@ impl Host {
                 definition,
                 volumes: Vec::new(),
                 network_mode: "none".into(),
+                connection: Connection::None,
                 task_role: None,
                 launch_type: "EC2".to_owned(),
                 pid_mode: None,
@@ -159,6 +162,7 @@ impl Host {
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],
+            network: LaunchNetwork::None,
         }
     }
 

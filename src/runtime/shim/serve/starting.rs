@@ -5,6 +5,7 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
+use crate::runtime::network::LaunchNetwork;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
@@ -179,10 +180,14 @@ impl Shim {
             None => (None, None),
         };
         let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
-        let joined = self
+        let mut joined = self
             .shared
             .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
             .map_err(resources("the task's namespaces"))?;
+        if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
+            let missing = || Failure::new(Stage::Request, "its network namespace is missing");
+            joined.network = Some(self.networks.path(scope).ok_or_else(missing)?);
+        }
         let order = creator::Order {
             launch,
             joined,
