@@ -61,16 +61,6 @@ impl Found {
             "networkMode",
             "set networkMode to host or none (absent means bridge)",
         );
-        self.when(
-            content.pid_mode.is_some(),
-            "pidMode",
-            "leave it out: each container has its own",
-        );
-        self.when(
-            content.ipc_mode.is_some(),
-            "ipcMode",
-            "leave it out: each container has its own",
-        );
         self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
         self.when(
             filled(content.inference_accelerators.as_ref()),
@@ -140,11 +130,6 @@ impl Found {
             "use environment, or a file on a host volume",
         );
         self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
-        self.when(
-            c.privileged == Some(true),
-            "privileged",
-            "use linuxParameters.capabilities and devices",
-        );
         self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
         self.when(
             filled(c.dns_search_domains.as_ref()),
@@ -176,12 +161,6 @@ impl Found {
                 "logConfiguration.secretOptions",
                 "use options",
             );
-        }
-        if let Some(linux) = &c.linux_parameters {
-            let init = linux.init_process_enabled == Some(true);
-            self.when(init, "linuxParameters.initProcessEnabled", "put an init into the image");
-            self.when(linux.max_swap.is_some(), "linuxParameters.maxSwap", OUT);
-            self.when(linux.swappiness.is_some(), "linuxParameters.swappiness", OUT);
         }
         let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
         self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");

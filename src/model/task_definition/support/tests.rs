@@ -14,7 +14,7 @@ fn fields(document: Value) -> Vec<String> {
 #[test]
 fn what_runs_now_is_not_named() {
     let document = r#"{
-        "networkMode": "host", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
+        "networkMode": "host", "pidMode": "task", "ipcMode": "none", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
         "runtimePlatform": {"operatingSystemFamily": "LINUX", "cpuArchitecture": "ARM64"},
         "placementConstraints": [{"type": "memberOf", "expression": "x"}],
         "volumes": [{"name": "a", "host": {"sourcePath": "/x"}}, {"name": "b", "host": {}}],
@@ -25,11 +25,11 @@ fn what_runs_now_is_not_named() {
             "user": "0", "workingDirectory": "/", "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 1}],
             "readonlyRootFilesystem": true, "hostname": "h", "essential": true, "startTimeout": 1, "stopTimeout": 1,
             "dependsOn": [], "healthCheck": {"command": ["CMD", "true"]}, "dockerLabels": {"a": "b"},
-            "versionConsistency": "disabled", "disableNetworking": true, "privileged": false,
+            "versionConsistency": "disabled", "disableNetworking": true, "privileged": true,
             "linuxParameters": {
                 "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}, "sharedMemorySize": 64,
                 "tmpfs": [{"containerPath": "/t", "size": 1}], "devices": [{"hostPath": "/dev/x"}],
-                "initProcessEnabled": false},
+                "initProcessEnabled": true, "maxSwap": 0, "swappiness": 10},
             "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
             "dockerSecurityOptions": ["no-new-privileges"],
             "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
@@ -46,7 +46,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     assert_eq!(fields(json!({"networkMode": "bridge"})), ["networkMode"]);
     assert_eq!(
         fields(json!({
-            "networkMode": "none", "pidMode": "host", "ipcMode": "task", "enableFaultInjection": true,
+            "networkMode": "none", "enableFaultInjection": true,
             "proxyConfiguration": {}, "ephemeralStorage": {"sizeInGiB": 21},
             "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
             "trustedExecutionConfiguration": {"isolationMode": "ISOLATED_SANDBOX"},
@@ -55,8 +55,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
                 {"name": "c", "configuredAtLaunch": true}]
         })),
         [
-            "pidMode",
-            "ipcMode",
             "proxyConfiguration",
             "ephemeralStorage",
             "enableFaultInjection",
@@ -73,7 +71,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
         ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
         ("volumesFrom", json!([{"sourceContainer": "a"}])),
-        ("privileged", json!(true)),
         ("dnsServers", json!(["1.1.1.1"])),
         ("dnsSearchDomains", json!(["local"])),
         ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
@@ -91,12 +88,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     }
     for (path, value) in [
         ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
-        (
-            "linuxParameters.initProcessEnabled",
-            json!({"linuxParameters": {"initProcessEnabled": true}}),
-        ),
-        ("linuxParameters.maxSwap", json!({"linuxParameters": {"maxSwap": 0}})),
-        ("linuxParameters.swappiness", json!({"linuxParameters": {"swappiness": 0}})),
         (
             "portMappings.containerPortRange",
             json!({"portMappings": [{"containerPortRange": "1-2"}]}),

@@ -5,6 +5,7 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
+use crate::runtime::network::LaunchNetwork;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
@@ -139,13 +140,14 @@ impl Shim {
     }
 
     pub(super) fn create(
-        &self,
+        &mut self,
         container: ContainerName,
         runtime_id: RuntimeId,
         held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
         let layout = &self.arguments.layout;
         let task = &self.arguments.task;
+        let run_directory = layout.task_run(task);
         let resources = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
@@ -177,8 +179,18 @@ impl Shim {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
         };
+        let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
+        let mut joined = self
+            .shared
+            .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
+            .map_err(resources("the task's namespaces"))?;
+        if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
+            let missing = || Failure::new(Stage::Request, "its network namespace is missing");
+            joined.network = Some(self.networks.path(scope).ok_or_else(missing)?);
+        }
         let order = creator::Order {
             launch,
+            joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
             stdin: child_stdin,
@@ -228,7 +240,7 @@ impl Shim {
                 }
             }
         }
-        if self.creations.is_empty() && self.probes.is_empty() {
+        if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
     }
