@@ -14,6 +14,7 @@ use crate::auth::{EndpointIds, Keys};
 use crate::config::{Config, Overrides};
 use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
 use crate::image::ImageStore;
+use crate::metadata::Metadata;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
@@ -47,12 +48,12 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     }
     worker_threads()?.block_on(async {
         let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
-        let Started { handle, listeners, keys, runtime } = started;
+        let Started { handle, listeners, keys, metadata, runtime } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
-        api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
+        api::serve(handle.clone(), listeners, keys, metadata, asked_to_stop()).await?;
         daily.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
@@ -69,6 +70,7 @@ struct Started {
     handle: Handle,
     listeners: Listeners,
     keys: Arc<Keys>,
+    metadata: Arc<Metadata>,
     runtime: Runtime,
 }
 
@@ -122,8 +124,9 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
+    let ids = EndpointIds::new(&keys);
     let endpoints = Endpoints {
-        ids: EndpointIds::new(&keys),
+        ids: ids.clone(),
         listen: listeners.address(),
         roles: Roles(config.roles.keys().cloned().collect()),
         region: config.scope.region.clone(),
@@ -141,9 +144,10 @@ async fn start(
         network,
         endpoints,
     })?;
+    let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
-    Ok(Started { handle, listeners, keys, runtime })
+    Ok(Started { handle, listeners, keys, metadata, runtime })
 }
 
 /// Submits what this box says of itself. When that cannot be written (a full disk), it is tried again in the background:

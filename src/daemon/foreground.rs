@@ -45,11 +45,11 @@ impl Foreground {
 
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
-        let Started { handle, listeners, keys, runtime: containers } =
+        let Started { handle, listeners, keys, metadata, runtime: containers } =
             runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
-            api::serve(handle.clone(), listeners, keys, stop).await?;
+            api::serve(handle.clone(), listeners, keys, metadata, stop).await?;
             stop_all_tasks(&handle).await?;
             containers.close().await.context("cannot remove the cgroup")
         });
