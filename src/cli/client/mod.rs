@@ -39,6 +39,9 @@ pub(super) struct Client {
     socket: PathBuf,
 }
 
+/// The connection of a session: frames in both directions.
+pub(super) type SessionIo = TokioIo<hyper::upgrade::Upgraded>;
+
 /// The root key and where the API answers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +55,8 @@ pub(super) struct Credentials {
 /// A line of a container's output.
 #[derive(Debug, Deserialize)]
 pub(super) struct LogLine {
+    #[serde(default)]
+    pub(super) task: String,
     pub(super) container: String,
     pub(super) stream: String,
     #[serde(default)]
@@ -59,13 +64,19 @@ pub(super) struct LogLine {
     pub(super) log: String,
 }
 
-/// What to read of a task's output.
+/// What to read of the output of a task, or of all tasks of a family.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogQuery {
+    /// Instead of `task`.
+    pub(super) family: Option<String>,
     pub(super) task: String,
     pub(super) container: Option<String>,
     pub(super) follow: bool,
     pub(super) tail: Option<u64>,
+    /// RFC 3339.
+    pub(super) since: Option<String>,
+    /// RFC 3339.
+    pub(super) until: Option<String>,
 }
 
 impl Client {
@@ -144,10 +155,16 @@ impl Client {
 
     /// The output of a task's containers, a [`LogLine`] each.
     pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
-        let mut path = format!("/coracle/v1/logs?task={}", escaped(&query.task));
-        if let Some(container) = &query.container {
-            path.push_str("&container=");
-            path.push_str(&escaped(container));
+        let mut path = match &query.family {
+            Some(family) => format!("/coracle/v1/logs?family={}", escaped(family)),
+            None => format!("/coracle/v1/logs?task={}", escaped(&query.task)),
+        };
+        let others =
+            [("container", &query.container), ("since", &query.since), ("until", &query.until)];
+        for (name, value) in others {
+            if let Some(value) = value {
+                let _ = write!(path, "&{name}={}", escaped(value));
+            }
         }
         if query.follow {
             path.push_str("&follow=true");
@@ -162,6 +179,26 @@ impl Client {
     pub(super) async fn watch(&self, id: &str) -> Result<Lines, Error> {
         let path = format!("/coracle/v1/tasks/{}/watch", escaped(id));
         self.stream(local(Method::GET, &path), String::new()).await
+    }
+
+    /// Begins a session in a container of the task that `task` means: `what` is `exec`, with the object of its request.
+    pub(super) async fn session(
+        &self,
+        task: &str,
+        what: &str,
+        content: &Value,
+    ) -> Result<SessionIo, Error> {
+        let request = local(Method::POST, &format!("/coracle/v1/tasks/{}/{what}", escaped(task)))
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "coracle-session");
+        let response = self.send(request, content.to_string()).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return hyper::upgrade::on(response).await.map(TokioIo::new).map_err(Error::Http);
+        }
+        match self.whole(response).await {
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::Protocol("it answered without a session".to_owned())),
+        }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
@@ -202,7 +239,7 @@ impl Client {
             .await
             .map_err(Error::Http)?;
         // Ends by itself with the answer; what goes wrong in it shows in the answer.
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(Error::Http)
     }
 

@@ -1,26 +1,28 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
+mod entries;
 mod logging;
 mod output;
-mod probing;
 mod signal;
 mod starting;
 
 use super::Arguments;
 use super::connection::Connection;
 use super::forward::Forwarder;
+use super::namespace::Namespaces;
+use super::shared::Shared;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
 use crate::runtime::record::{self, Exit, TaskRecord};
 use crate::sys;
+use entries::Entry;
 use logging::Farewells;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use output::Output;
-use probing::Probe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal::send_signal;
 use starting::Creation;
@@ -59,13 +61,17 @@ pub(super) struct Shim {
     signals: SignalFd,
     connections: Vec<Connection>,
     next_connection: u64,
+    networks: Namespaces,
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
-    probes: Vec<Probe>,
+    entries: Vec<Entry>,
+    shared: Shared,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    /// The shim has left the host's mount namespace.
+    own_namespace: bool,
     farewells: Farewells,
 }
 
@@ -80,7 +86,7 @@ enum Source {
     /// One of a container that has ended.
     Farewell(ContainerName),
     Creation(i32),
-    Probe(i32),
+    Entry(i32),
 }
 
 impl Shim {
@@ -102,12 +108,15 @@ impl Shim {
             signals,
             connections: Vec::new(),
             next_connection: 0,
+            networks: Namespaces::default(),
             runs: BTreeMap::new(),
             creations: Vec::new(),
-            probes: Vec::new(),
+            entries: Vec::new(),
+            shared: Shared::default(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            own_namespace: false,
             farewells: Farewells::default(),
         })
     }
@@ -117,18 +126,20 @@ impl Shim {
             for (source, flags) in self.wait()? {
                 self.handle(source, flags)?;
             }
-            self.expire_probes();
+            self.expire_entries();
             self.unwritten.retry();
             let closed: Vec<_> =
                 self.connections.extract_if(.., |c| c.closed).map(|c| c.number).collect();
             for connection in closed {
                 self.abandon_of(connection);
+                self.hang_up_of(connection);
             }
             self.forward();
             if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
                 break;
             }
         }
+        drop(std::mem::take(&mut self.shared));
         // Everything is dead, so the groups are empty; what cannot be removed the agent tries again.
         let _ = self.hierarchy.remove(&self.group);
         for asker in std::mem::take(&mut self.releasing) {
@@ -142,7 +153,7 @@ impl Shim {
 
     fn is_idle(&self) -> bool {
         self.creations.is_empty()
-            && self.probes.is_empty()
+            && self.entries.is_empty()
             && self.runs.values().all(|r| matches!(r.state, RunState::Exited(_)))
     }
 
@@ -184,18 +195,18 @@ impl Shim {
             sources.push(Source::Creation(creation.pid));
             fds.push(PollFd::from_borrowed_fd(creation.report.as_fd(), PollFlags::IN));
         }
-        for probe in &self.probes {
-            if let Some(report) = &probe.report {
-                sources.push(Source::Probe(probe.pid));
+        for entry in &self.entries {
+            if let Some(report) = &entry.report {
+                sources.push(Source::Entry(entry.helper));
                 fds.push(PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN));
             }
         }
         let now = sys::now();
         let timeout = self
-            .probes
+            .entries
             .iter()
-            .filter(|p| !p.timed_out)
-            .map(|p| p.deadline.since(now))
+            .filter_map(Entry::deadline)
+            .map(|deadline| deadline.since(now))
             .chain(self.unwritten.wait())
             .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
             .chain(self.farewells.wait())
@@ -264,7 +275,7 @@ impl Shim {
                 }
             }
             Source::Creation(pid) => self.creation_report(pid),
-            Source::Probe(pid) => self.probe_report(pid),
+            Source::Entry(helper) => self.entry_report(helper),
         }
         Ok(())
     }
@@ -312,6 +323,32 @@ impl Shim {
                     timeout_millis,
                 );
             }
+            Request::Namespace { id, scope } => {
+                let asker = Asker { connection, id };
+                match self.networks.get_or_make(scope) {
+                    Ok((fd, record)) => {
+                        let pid = std::process::id();
+                        self.answer(asker, &Message::Namespace { id, pid, fd, record });
+                    }
+                    Err(error) => {
+                        self.fail(asker, Stage::Resources, format!("network namespace: {error}"));
+                    }
+                }
+            }
+            Request::Record { id, scope, record } => {
+                let asker = Asker { connection, id };
+                if self.networks.record(&scope, record) {
+                    self.answer(asker, &Message::Done { id });
+                } else {
+                    self.fail(asker, Stage::Request, "there is no such network namespace");
+                }
+            }
+            Request::Exec { id, container, runtime_id, command } => {
+                self.exec(Asker { connection, id }, &container, &runtime_id, command);
+            }
+            Request::SignalExec { id, signal } => {
+                self.signal_exec(Asker { connection, id }, signal);
+            }
             Request::List { id } => {
                 let containers = self
                     .runs
@@ -323,7 +360,8 @@ impl Shim {
                     })
                     .collect();
                 let generation = self.record.generation;
-                let message = Message::Containers { id, generation, containers };
+                let networks = self.networks.list();
+                let message = Message::Containers { id, generation, containers, networks };
                 self.answer(Asker { connection, id }, &message);
             }
             Request::Release { id } => {
@@ -359,6 +397,9 @@ impl Shim {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
+            if self.shared.ended(pid) {
+                continue;
+            }
             let running = self.runs.iter().find_map(|(name, run)| match run.state {
                 RunState::Running { pid: own, .. } if own == pid => Some(name.clone()),
                 _ => None,
@@ -367,8 +408,8 @@ impl Shim {
                 self.exited(&name, code);
                 continue;
             }
-            let expected = !self.creations.is_empty() || !self.probes.is_empty();
-            if !self.probe_ended(pid, code) && expected {
+            let expected = !self.creations.is_empty() || !self.entries.is_empty();
+            if !self.entry_ended(pid, code) && expected {
                 self.strays.push((pid, code));
             }
         }
