@@ -32,6 +32,7 @@ mod session;
 mod stop;
 mod task_def;
 mod version;
+mod volume;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -69,6 +70,8 @@ enum Verb {
     TaskDef(task_def::Verb),
     #[command(subcommand)]
     Image(image::Verb),
+    #[command(subcommand)]
+    Volume(volume::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -111,6 +114,7 @@ impl Cli {
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Volume(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),
