@@ -12,7 +12,7 @@
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
-//! | L3 | [`auth`] | access keys and SigV4 verification |
+//! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
 //! | L1 | [`plan`] | the pure core: world, commands, the instance planner, `check` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
