@@ -4,8 +4,8 @@
 //! errors that name the key, the value, and where it came from. `CORACLE_*` variables that are no setting may belong to
 //! somebody else; [`Config::unknown_variables`] has them, for a warning.
 //!
-//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries are set in the
-//! file only.
+//! A list in a variable is separated by commas; instance attributes are `name=value,name`; registries and roles
+//! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
 use crate::plan::Settings;
@@ -18,7 +18,10 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod parse;
+mod role;
 mod value;
+
+pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +67,10 @@ pub struct Config {
     /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
     /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
     pub docker_config: PathBuf,
+    /// Where the credentials of tasks come from, by the ARN of their role.
+    pub roles: BTreeMap<String, RoleSource>,
+    /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
+    pub allow_instance_metadata: bool,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -112,6 +119,8 @@ impl Default for Config {
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
+            roles: BTreeMap::new(),
+            allow_instance_metadata: false,
             unknown_variables: Vec::new(),
         }
     }

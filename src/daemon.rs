@@ -10,9 +10,9 @@ mod host;
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::Keys;
+use crate::auth::{EndpointIds, Keys};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Handle, Parts, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
@@ -117,8 +117,22 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
-    let handle =
-        engine::start(Parts { store, runtime: runtime.clone(), events, images, settings, boot })?;
+    let endpoints = Endpoints {
+        ids: EndpointIds::new(&keys),
+        listen: listeners.address(),
+        roles: Roles(config.roles.keys().cloned().collect()),
+        region: config.scope.region.clone(),
+    };
+
+    let handle = engine::start(Parts {
+        store,
+        runtime: runtime.clone(),
+        events,
+        images,
+        settings,
+        boot,
+        endpoints,
+    })?;
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, runtime })

@@ -11,6 +11,7 @@
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
+//! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
 //! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
@@ -18,7 +19,7 @@
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
 //! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random and signals |
 //!
-//! `runtime` and `image` do not know each other: `engine` joins them. `api` sees the engine only through its
+//! `runtime`, `image` and `net` do not know each other: `engine` joins them. `api` sees the engine only through its
 //! handle, and `cli` is a client of the API's socket. Nothing below `cli` prints. `plan` has no I/O, no clock, no randomness, no async.
 //!
 //! The flow of one request: `api` turns bytes into a [`plan::Command`]; the engine applies it to the
@@ -33,6 +34,7 @@ pub mod daemon;
 pub mod engine;
 pub mod image;
 pub mod model;
+pub mod net;
 pub mod plan;
 pub mod runtime;
 pub mod store;

@@ -33,6 +33,9 @@ pub(super) async fn call(
         "DescribeTasks" => tasks::describe(engine, input),
         "ListTasks" => tasks::list(engine, input),
 
+        "GetTaskProtection" => tasks::protection::get(engine, input),
+        "UpdateTaskProtection" => tasks::protection::update(engine, input).await,
+
         "DescribeContainerInstances" => container_instances::describe(engine, input),
         "ListContainerInstances" => container_instances::list(engine, input),
 

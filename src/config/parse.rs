@@ -1,8 +1,9 @@
 //! Where settings come from, and which source wins.
 
+use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, log, number, ports,
-    pull_behavior, region_name, size,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, log, number,
+    ports, pull_behavior, region_name, size,
 };
 use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
 use crate::model::{ClusterName, Scope};
@@ -39,6 +40,8 @@ pub(super) struct Written {
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
+    pub(super) allow_instance_metadata: Option<bool>,
+    pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
@@ -64,6 +67,7 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_FILE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_ALLOW_INSTANCE_METADATA",
 ];
 
 /// Variables of others that say where docker's client keeps its credentials.
@@ -264,6 +268,10 @@ pub(super) fn merge(
             file.docker_config,
             docker_config(variables),
         )?,
+        roles: roles(file.roles.unwrap_or_default(), &from)?,
+        allow_instance_metadata: from
+            .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
+            .unwrap_or(default.allow_instance_metadata),
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))
@@ -351,4 +359,23 @@ fn registries(
         }
     }
     Ok(registries)
+}
+
+fn roles(
+    written: BTreeMap<String, WrittenRole>,
+    from: &Sources<'_>,
+) -> Result<BTreeMap<String, RoleSource>, ConfigError> {
+    let checked = written.into_iter().map(|(arn, role)| {
+        let key = from.origin(&format!("roles.\"{arn}\""));
+        if !is_role(&arn) {
+            let rule =
+                "a role is named by its ARN, arn:aws:iam::ACCOUNT:role/NAME, or by its name alone";
+            return Err(invalid(key, arn, rule));
+        }
+        match role.source() {
+            Ok(source) => Ok((arn, source)),
+            Err(rule) => Err(invalid(key, arn, rule)),
+        }
+    });
+    checked.collect()
 }

@@ -46,6 +46,9 @@ fn the_examples_in_comments_of_the_default_file_are_valid() {
         .fold(String::new(), |text, line| text + line + "\n");
     let config = load(&text, &[]).unwrap();
     assert_eq!(config.instance_attributes["rack"], "a1");
+    let role = &config.roles["arn:aws:iam::123456789012:role/reader"];
+    assert!(matches!(role, RoleSource::Command(command) if command.len() == 2));
+    assert_eq!(config.roles.len(), 2);
     let registry = &config.registries["registry.example:5000"];
     assert!(registry.insecure && registry.mirrors.len() == 1 && registry.ca_file.is_some());
 }
@@ -65,7 +68,7 @@ fn a_flag_wins_over_a_variable_over_the_file_over_the_default() {
 }
 
 #[test]
-fn every_setting_but_registries_can_be_a_variable() {
+fn every_setting_but_registries_and_roles_can_be_a_variable() {
     let config = load(
         "",
         &[
@@ -89,6 +92,7 @@ fn every_setting_but_registries_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
+            ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
             ("CORACLE_CORPUS", "/elsewhere"),
         ],
     )
@@ -116,6 +120,8 @@ fn every_setting_but_registries_can_be_a_variable() {
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
+        roles: BTreeMap::new(),
+        allow_instance_metadata: true,
         unknown_variables: vec!["CORACLE_CORPUS".to_owned()],
     };
     assert_eq!(config, expected);
@@ -180,6 +186,46 @@ fn registries_are_named_as_in_images() {
         assert!(refusal(&format!("[registries.{bad:?}]"), &[]).contains("registr"), "{bad}");
         let mirror = format!("[registries.r]\nmirrors = ['ftp://{bad}']");
         assert!(refusal(&mirror, &[]).contains("mirror"));
+    }
+}
+
+#[test]
+fn roles_are_arns_with_one_source() {
+    let arn = "arn:aws:iam::123456789012:role/path/name";
+    let entry = |text: &str| format!("[roles.'{arn}']\n{text}");
+    let config = load(&entry("credentials_file = '/c'"), &[]).unwrap();
+    let file = RoleSource::File { path: "/c".into(), profile: "default".to_owned() };
+    assert_eq!(config.roles[arn], file);
+    let both = format!("{}\n[roles.name]\ncommand = ['/a']", entry("credentials_file = '/c'"));
+    let roles = load(&both, &[]).unwrap().roles;
+    let by_name = RoleSource::Command(vec!["/a".to_owned()]);
+    assert_eq!(role_source(&roles, arn), Some(&file));
+    assert_eq!(role_source(&roles, "name"), Some(&by_name));
+    assert_eq!(role_source(&roles, "arn:aws:iam::1:role/name"), Some(&by_name));
+    assert_eq!(role_source(&roles, "arn:aws:iam::1:role/other"), None);
+    for bad in [
+        "",
+        "profile = 'x'",
+        "credentials_file = 'relative'",
+        "command = []",
+        "command = ['relative']",
+        "command = ['/a']\nprofile = 'x'",
+        "command = ['/a']\ncredentials_file = '/c'",
+    ] {
+        let refused = refusal(&entry(bad), &[]);
+        assert!(refused.contains(&format!("`roles.\"{arn}\"`")), "{refused}");
+    }
+    assert!(refusal(&entry("secret_file = '/c'"), &[]).contains("secret_file"));
+    for bad in [
+        "a name",
+        "a/name",
+        "",
+        "arn:aws:iam::1:user/x",
+        "arn:aws:iam::1:role/",
+        "arn:aws:s3::1:role/x",
+    ] {
+        let refused = refusal(&format!("[roles.'{bad}']\ncommand = ['/a']"), &[]);
+        assert!(refused.contains("a role is named by its ARN"), "{refused}");
     }
 }
 

@@ -72,6 +72,24 @@ pub(super) fn is_host(text: &str) -> bool {
     host_ok && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
 }
 
+/// `arn:PARTITION:iam::ACCOUNT:role/NAME`, or a bare name.
+pub(super) fn is_role(text: &str) -> bool {
+    let named = |name: &str| {
+        !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b))
+    };
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    match parts.as_slice() {
+        ["arn", partition, "iam", "", account, role] => {
+            !partition.is_empty()
+                && !account.is_empty()
+                && role.strip_prefix("role/").is_some_and(named)
+        }
+        [name] => named(name) && !name.contains('/'),
+        _ => false,
+    }
+}
+
 pub(super) fn cgroup(given: &Given) -> Result<String, ConfigError> {
     let name = given.value.trim_matches('/');
     let part_ok = |part: &str| {

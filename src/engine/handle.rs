@@ -2,6 +2,7 @@
 
 use crate::image::ImageStore;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
+use crate::runtime::Runtime;
 use crate::runtime::logs::LogDirectory;
 use crate::store::Store;
 use std::sync::{Arc, RwLock};
@@ -33,7 +34,7 @@ pub struct Handle {
     commits: watch::Receiver<u64>,
     settings: Settings,
     images: ImageStore,
-    logs: LogDirectory,
+    pub(super) runtime: Runtime,
     store: Store,
 }
 
@@ -44,10 +45,10 @@ impl Handle {
         commits: watch::Receiver<u64>,
         settings: Settings,
         images: ImageStore,
-        logs: LogDirectory,
+        runtime: Runtime,
         store: Store,
     ) -> Self {
-        Self { requests, world, commits, settings, images, logs, store }
+        Self { requests, world, commits, settings, images, runtime, store }
     }
 
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
@@ -115,7 +116,7 @@ impl Handle {
 
     /// The output of containers.
     #[must_use]
-    pub fn logs(&self) -> &LogDirectory {
-        &self.logs
+    pub fn logs(&self) -> LogDirectory {
+        self.runtime.logs()
     }
 }

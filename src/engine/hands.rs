@@ -7,6 +7,7 @@
 //! the shim does, and the next scan clears what belongs to no task.
 
 use super::boot::BootMark;
+use super::endpoints::{EndpointError, Endpoints, Subject};
 use super::environment;
 use crate::image::{ImageError, ImageStore};
 use crate::model::{TaskId, Timestamp};
@@ -17,6 +18,7 @@ use crate::runtime::{
 };
 use crate::sys;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -29,7 +31,17 @@ const SCAN_AGAIN: Duration = Duration::from_secs(5);
 pub(super) struct Hands {
     runtime: Runtime,
     images: ImageStore,
+    endpoints: Arc<Endpoints>,
     facts: mpsc::UnboundedSender<Fact>,
+}
+
+/// Why a container cannot be started, in ECS's words.
+#[derive(Debug, thiserror::Error)]
+enum LaunchError {
+    #[error("CannotCreateContainerError: {0}")]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Endpoints(#[from] EndpointError),
 }
 
 /// An observation, and what to do once it is committed.
@@ -57,9 +69,10 @@ impl Hands {
     pub(super) fn new(
         runtime: Runtime,
         images: ImageStore,
+        endpoints: Endpoints,
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
-        Self { runtime, images, facts }
+        Self { runtime, images, endpoints: Arc::new(endpoints), facts }
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -246,17 +259,14 @@ impl Hands {
         let launch = match self.launch(start).await {
             Ok(launch) => launch,
             Err(error) => {
-                return Observation::StartFailed {
-                    run,
-                    reason: format!("CannotCreateContainerError: {error}"),
-                };
+                return Observation::StartFailed { run, reason: error.to_string() };
             }
         };
         let started = self.runtime.start(launch).await;
         started_or_failed(run, started)
     }
 
-    async fn launch(&self, start: StartContainer) -> Result<Launch, ImageError> {
+    async fn launch(&self, start: StartContainer) -> Result<Launch, LaunchError> {
         let image = self.images.unpacked(&start.image_digest).await?;
         let settings = ImageSettings {
             env: image.config.env,
@@ -267,7 +277,8 @@ impl Hands {
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };
-        let environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
+        let mut environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
+        self.endpoints.announce(&Subject::new(&start, &settings.env), &mut environment)?;
         Ok(Launch {
             start,
             image: settings,

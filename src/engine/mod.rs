@@ -19,13 +19,17 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
+mod endpoints;
 mod environment;
 mod handle;
 mod hands;
+mod inside;
 mod writer;
 
 pub use boot::BootMark;
+pub use endpoints::{Endpoints, Roles};
 pub use handle::{Handle, SubmitError};
+pub use inside::running;
 
 use crate::image::ImageStore;
 use crate::plan::{Settings, World};
@@ -50,13 +54,15 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells a reboot from a restart.
     pub boot: BootMark,
+    /// What containers are told of their endpoints.
+    pub endpoints: Endpoints,
 }
 
 /// Loads the world and starts the writer; the handle is usable at once.
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot } = parts;
+    let Parts { store, runtime, events, images, settings, boot, endpoints } = parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -72,10 +78,10 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         watch,
         settings,
         images.clone(),
-        runtime.logs(),
+        runtime.clone(),
         store.clone(),
     );
-    let hands = Hands::new(runtime, images.clone(), facts_in);
+    let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());
     let writer =

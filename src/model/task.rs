@@ -61,6 +61,9 @@ pub struct Task {
     /// Health over its essential containers.
     #[serde(default)]
     pub health_status: HealthStatus,
+    /// Until when nothing may scale it in; past or absent when anything may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected_until: Option<Timestamp>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When the first image was asked for.
@@ -97,6 +100,18 @@ impl Task {
     #[must_use]
     pub fn container(&self, name: &ContainerName) -> Option<&Container> {
         self.containers.iter().find(|c| &c.name == name)
+    }
+
+    /// Until when it is protected, if at `now` it still is.
+    #[must_use]
+    pub fn protection(&self, now: Timestamp) -> Option<Timestamp> {
+        self.protected_until.filter(|until| *until > now)
+    }
+
+    /// Whether a service started it.
+    #[must_use]
+    pub fn is_of_service(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.starts_with("service:"))
     }
 }
 

@@ -69,6 +69,10 @@ pub struct StartContainer {
     pub volumes: Vec<Volume>,
     /// `networkMode`, with its default.
     pub network_mode: String,
+    /// IAM role of the task, by name or ARN.
+    pub task_role: Option<String>,
+    /// `launchType` of the task.
+    pub launch_type: String,
     /// `pidMode`.
     pub pid_mode: Option<String>,
     /// `ipcMode`.

@@ -65,6 +65,15 @@ fn put(variables: &mut Vec<KeyValuePair>, variable: &KeyValuePair) {
     }
 }
 
+/// The IAM role of the task.
+pub(crate) fn task_role(
+    content: &TaskDefinitionContent,
+    overrides: &TaskOverride,
+) -> Option<String> {
+    let given = |role: &Option<String>| role.clone().filter(|role| !role.is_empty());
+    given(&overrides.task_role_arn).or_else(|| given(&content.task_role_arn))
+}
+
 /// CPU units of the whole task, when it states them.
 pub(crate) fn task_cpu(content: &TaskDefinitionContent, overrides: &TaskOverride) -> Option<u32> {
     stated(overrides.cpu.as_deref()).or_else(|| stated(content.cpu.as_deref()))

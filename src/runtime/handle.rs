@@ -1,6 +1,5 @@
 //! The agent's side of the runtime.
 
-use super::cgroup::Usage;
 use super::error::{RuntimeError, StartError};
 use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
@@ -12,6 +11,7 @@ use super::protocol::{Message, Report, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
 use super::socket;
+use super::usage::{self, Usage};
 use crate::model::{Generation, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use std::collections::BTreeMap;
@@ -285,12 +285,19 @@ impl Runtime {
         }
     }
 
-    /// What a container uses now.
+    /// What a container uses now; zeroes when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
     pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
         let (inner, run) = (Arc::clone(&self.inner.resources), run.clone());
         blocking(move || {
             let group = inner.group(&run.task).join(run.container.as_str());
-            inner.hierarchy.usage(&group)
+            let mut usage = inner.hierarchy.usage(&group);
+            if let Some(pid) = inner.hierarchy.processes(&group).first() {
+                usage.network = usage::network_of(*pid);
+            }
+            usage
         })
         .await
     }

@@ -35,8 +35,9 @@ mod seccomp;
 pub mod shim;
 mod socket;
 mod spec;
+mod usage;
 
-pub use cgroup::{CgroupError, Usage};
+pub use cgroup::CgroupError;
 pub use error::{RuntimeError, StartError};
 pub use event::{Event, Found, FoundContainer};
 pub use handle::{Runtime, RuntimeConfig, Signal};
@@ -45,3 +46,4 @@ pub use logs::LogDefaults;
 pub use preflight::PreflightError;
 pub use protocol::RunState;
 pub use record::Exit;
+pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};

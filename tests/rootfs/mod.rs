@@ -147,6 +147,8 @@ impl Host {
                 definition,
                 volumes: Vec::new(),
                 network_mode: "none".into(),
+                task_role: None,
+                launch_type: "EC2".to_owned(),
                 pid_mode: None,
                 ipc_mode: None,
                 task_cpu: None,

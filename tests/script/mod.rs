@@ -78,6 +78,10 @@ impl Play {
                 let tasks = if tasks.is_empty() { "no task".to_owned() } else { tasks.join(", ") };
                 format!("  = {tasks}; {}", told_failures(failures))
             }
+            Ok(Reply::Protection { tasks, failures }) => {
+                let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
+                format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
+            }
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();

@@ -50,7 +50,7 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
         }
     }
     let (sender, response) = lines::answer();
-    let logs = api.engine.logs().clone();
+    let logs = api.engine.logs();
     if follow {
         let engine = api.engine.clone();
         let stopping = told_to_stop(api.stopping.clone());

@@ -40,7 +40,7 @@ pub(super) fn unexpected_reply() -> ApiError {
 }
 
 /// Adds a member if there is a value for it.
-fn put(object: &mut Map<String, Value>, name: &str, value: Option<impl Serialize>) {
+pub(super) fn put(object: &mut Map<String, Value>, name: &str, value: Option<impl Serialize>) {
     if let Some(value) = value {
         object.insert(name.to_owned(), json!(value));
     }

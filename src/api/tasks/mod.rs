@@ -1,5 +1,6 @@
 //! Tasks: running, stopping, describing and listing them.
 
+pub(super) mod protection;
 pub(super) mod run;
 
 use super::clusters::service_not_found;

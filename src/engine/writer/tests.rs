@@ -56,7 +56,15 @@ impl Disk {
         let store = Store::open(&self.store(), Options::default()).unwrap();
         let world = store.load().unwrap();
         let (facts_in, facts) = mpsc::unbounded_channel();
-        let hands = Hands::new(runtime, images.clone(), facts_in);
+        let endpoints = crate::engine::Endpoints {
+            ids: crate::auth::EndpointIds::new(&crate::auth::Keys::with_root(
+                crate::auth::AccessKey::generate(),
+            )),
+            listen: None,
+            roles: crate::engine::Roles::default(),
+            region: String::new(),
+        };
+        let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

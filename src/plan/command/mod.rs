@@ -9,6 +9,7 @@ mod expression;
 mod instance;
 mod observe;
 pub(crate) mod placement;
+mod protection;
 mod registration;
 pub(crate) mod run_task;
 mod scan;
@@ -16,6 +17,8 @@ mod setting;
 mod stop_task;
 mod tag;
 mod task_definition;
+
+pub(crate) use protection::protectable;
 
 use super::change::Change;
 use super::ids::Ids;
@@ -52,6 +55,15 @@ pub enum Command {
         cluster: ClusterName,
         task: TaskId,
         reason: Option<String>,
+    },
+    UpdateTaskProtection {
+        /// All in this cluster.
+        cluster: ClusterName,
+        tasks: Vec<TaskId>,
+        protected: bool,
+        /// Two hours unless given.
+        expires_in_minutes: Option<i64>,
+        asked_by: ProtectionAsker,
     },
     TagResource {
         resource: Resource,
@@ -124,6 +136,15 @@ pub struct RegisterThisInstance {
     pub agent_version: String,
 }
 
+/// Who wants a task protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtectionAsker {
+    /// A caller of the API: tasks of services only, as in ECS.
+    Caller,
+    /// The task itself, over its endpoint: whatever started it.
+    Task,
+}
+
 /// Something that carries tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -148,6 +169,13 @@ pub enum Reply {
         /// Being deleted, as the caller should see them.
         deleted: Vec<crate::model::TaskDefinition>,
         /// Refused, by ARN.
+        failures: Vec<Failure>,
+    },
+    /// Tasks whose protection was changed, and those that have none to change.
+    Protection {
+        /// As asked for.
+        tasks: Vec<TaskId>,
+        /// ECS's `failures[]`.
         failures: Vec<Failure>,
     },
     /// Tasks started, and where there was no room.
@@ -250,6 +278,16 @@ pub fn apply(
         Command::RunTask(run) => run_task::run(world, *run, now, ids),
         Command::StopTask { cluster, task, reason } => {
             stop_task::stop(world, &cluster, &task, reason)
+        }
+        Command::UpdateTaskProtection {
+            cluster,
+            tasks,
+            protected,
+            expires_in_minutes,
+            asked_by,
+        } => {
+            let wish = protection::Wish { protected, expires_in_minutes, asked_by };
+            protection::update(world, &cluster, &tasks, &wish, now)
         }
         Command::TagResource { resource, tags } => tag::tag(world, &resource, tags),
         Command::UntagResource { resource, keys } => tag::untag(world, &resource, &keys),

@@ -100,6 +100,7 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
             .map(|memory| memory.to_string()),
         enable_execute_command: assignment.enable_execute_command,
         health_status: HealthStatus::Unknown,
+        protected_until: None,
         created_at: assignment.created_at,
         pull_started_at: None,
         pull_stopped_at: None,

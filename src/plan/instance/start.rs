@@ -137,6 +137,8 @@ fn start_container(
         definition: effective::container(of, &task.overrides),
         volumes: content.volumes.clone().unwrap_or_default(),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
+        task_role: effective::task_role(content, &task.overrides),
+        launch_type: task.launch_type.clone(),
         pid_mode: content.pid_mode.clone(),
         ipc_mode: content.ipc_mode.clone(),
         task_cpu: effective::task_cpu(content, &task.overrides),

@@ -14,9 +14,10 @@ mod v2;
 
 pub(crate) use device::{Access, DeviceRule, Kind};
 
+use super::usage::Usage;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,17 +44,6 @@ pub(crate) struct Limits {
 
 /// Microseconds of a CPU quota's period.
 pub(crate) const CPU_PERIOD: u64 = 100_000;
-
-/// What a group used.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// CPU time in microseconds.
-    pub cpu_micros: u64,
-    /// Bytes of memory in use, page cache included.
-    pub memory_bytes: u64,
-    /// Processes and threads.
-    pub pids: u64,
-}
 
 /// Why a control group could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -193,12 +183,14 @@ impl Hierarchy {
         file.and_then(|f| keyed(&f, "oom_kill")).unwrap_or(0)
     }
 
-    /// What the group used so far.
+    /// What the group used so far; zeroes when it is gone.
     pub(crate) fn usage(&self, group: &Path) -> Usage {
-        match self {
+        let mut usage = match self {
             Self::V1(v1) => v1.usage(group),
             Self::V2(v2) => v2.usage(group),
-        }
+        };
+        (usage.cpu.of_box, usage.cpu.cores) = super::usage::of_box();
+        usage
     }
 
     /// The names of the groups right below `group`.
@@ -253,7 +245,8 @@ impl Hierarchy {
         }
     }
 
-    fn processes(&self, group: &Path) -> BTreeSet<i32> {
+    /// The processes in the group and below it.
+    pub(crate) fn processes(&self, group: &Path) -> BTreeSet<i32> {
         let mut pids = BTreeSet::new();
         for directory in self.directories(group) {
             processes_below(&directory, &mut pids);
@@ -333,4 +326,19 @@ fn keyed(path: &Path, key: &str) -> Option<u64> {
         let (name, value) = l.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok())?
     })
+}
+
+/// A file of `key number` lines.
+fn table(path: &Path) -> BTreeMap<String, u64> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let rows = text.lines().filter_map(|l| l.split_once(' '));
+    rows.filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?))).collect()
+}
+
+/// The smallest limit in `file` of the group's directory and those above it, up to the memory of the box.
+fn smallest_limit(directory: &Path, file: &str) -> u64 {
+    let of_box = rustix::system::sysinfo();
+    let memory = (of_box.totalram as u64).saturating_mul(u64::from(of_box.mem_unit));
+    // Above the mount point there is no such file; "max" is no number, and no limit.
+    directory.ancestors().filter_map(|d| number(&d.join(file))).fold(memory, u64::min)
 }

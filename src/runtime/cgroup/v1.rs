@@ -5,8 +5,11 @@
 
 use super::mountinfo::CgroupMount;
 use super::{
-    CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, number, write, write_if_present,
+    CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, number, smallest_limit, table,
+    write, write_if_present,
 };
+use crate::runtime::usage::{BlockUsage, CpuUsage, MemoryUsage, PidsUsage};
+use crate::sys;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -191,17 +194,95 @@ impl V1 {
     }
 
     pub(super) fn usage(&self, group: &Path) -> Usage {
-        let read = |controller: &str, file: &str| {
-            self.path(controller, group).and_then(|p| number(&p.join(file))).unwrap_or(0)
-        };
+        let at = |controller: &str| self.path(controller, group).unwrap_or_default();
+        let (cpu, memory, pids) = (at("cpuacct"), at("memory"), at("pids"));
+        let time = |file: &str| number(&cpu.join(file)).unwrap_or(0);
+        let per_core =
+            std::fs::read_to_string(cpu.join("cpuacct.usage_percpu")).unwrap_or_default();
+        let throttling = table(&at("cpu").join("cpu.stat"));
+        let throttled = |key: &str| throttling.get(key).copied().unwrap_or(0);
         Usage {
-            cpu_micros: read("cpuacct", "cpuacct.usage") / 1000,
-            memory_bytes: read("memory", "memory.usage_in_bytes"),
-            pids: read("pids", "pids.current"),
+            at: sys::now(),
+            cpu: CpuUsage {
+                total: time("cpuacct.usage"),
+                user: time("cpuacct.usage_user"),
+                system: time("cpuacct.usage_sys"),
+                per_core: per_core.split_whitespace().filter_map(|n| n.parse().ok()).collect(),
+                periods: throttled("nr_periods"),
+                throttled_periods: throttled("nr_throttled"),
+                throttled: throttled("throttled_time"),
+                ..CpuUsage::default()
+            },
+            memory: MemoryUsage {
+                bytes: number(&memory.join("memory.usage_in_bytes")).unwrap_or(0),
+                peak: number(&memory.join("memory.max_usage_in_bytes")),
+                limit: smallest_limit(&memory, "memory.limit_in_bytes"),
+                failures: number(&memory.join("memory.failcnt")).unwrap_or(0),
+                details: table(&memory.join("memory.stat")),
+            },
+            pids: PidsUsage {
+                current: number(&pids.join("pids.current")).unwrap_or(0),
+                limit: number(&pids.join("pids.max")),
+            },
+            block: block(&at("blkio")),
+            ..Usage::default()
         }
     }
 }
 
+/// Bytes and requests per device and operation, from whichever of the two sets of files the kernel fills.
+fn block(directory: &Path) -> Vec<BlockUsage> {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let sets = [
+        ("blkio.io_service_bytes_recursive", "blkio.io_serviced_recursive"),
+        ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"),
+    ];
+    let mut sets = sets.iter().map(|(bytes, requests)| pair(&read(bytes), &read(requests)));
+    sets.find(|all| !all.is_empty()).unwrap_or_default()
+}
+
+/// Lines like `8:0 Read 4096`; a last line `Total 4096` has no device.
+fn pair(bytes: &str, requests: &str) -> Vec<BlockUsage> {
+    fn row(line: &str) -> Option<(&str, &str, u64)> {
+        let mut words = line.split_whitespace();
+        let row = (words.next()?, words.next()?, words.next()?.parse().ok()?);
+        row.0.contains(':').then_some(row)
+    }
+    let count = |device: &str, operation: &str| {
+        let mut rows = requests.lines().filter_map(row);
+        rows.find(|r| r.0 == device && r.1 == operation).map_or(0, |r| r.2)
+    };
+    bytes
+        .lines()
+        .filter_map(row)
+        .filter_map(|(device, operation, bytes)| {
+            let (major, minor) = device.split_once(':')?;
+            Some(BlockUsage {
+                major: major.parse().ok()?,
+                minor: minor.parse().ok()?,
+                operation: operation.to_owned(),
+                bytes,
+                requests: count(device, operation),
+            })
+        })
+        .collect()
+}
+
 fn below(mount: &Path, group: &Path) -> PathBuf {
     mount.join(group.strip_prefix("/").unwrap_or(group))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn block_io_is_read_per_device() {
+        let bytes = "8:0 Read 4096\n8:0 Write 512\nTotal 4608\n";
+        let all = pair(bytes, "8:0 Read 1\n8:0 Write 2\nTotal 3\n");
+        let seen: Vec<_> =
+            all.iter().map(|b| (b.major, &*b.operation, b.bytes, b.requests)).collect();
+        assert_eq!(seen, [(8, "Read", 4096, 1), (8, "Write", 512, 2)]);
+        assert!(pair("Total 0\n", "").is_empty());
+    }
 }

@@ -2,9 +2,11 @@
 
 use super::device_program::DeviceProgram;
 use super::{
-    CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, keyed, number, write,
-    write_if_present,
+    CPU_PERIOD, CgroupError, DeviceRule, Limits, Usage, create_dir, keyed, number, smallest_limit,
+    table, write, write_if_present,
 };
+use crate::runtime::usage::{BlockUsage, CpuUsage, MemoryUsage, PidsUsage};
+use crate::sys;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -90,12 +92,60 @@ impl V2 {
 
     pub(super) fn usage(&self, group: &Path) -> Usage {
         let directory = self.path(group);
+        let cpu = table(&directory.join("cpu.stat"));
+        let micros = |key: &str| cpu.get(key).copied().unwrap_or(0);
+        let nanos = |key: &str| micros(key).saturating_mul(1000);
         Usage {
-            cpu_micros: keyed(&directory.join("cpu.stat"), "usage_usec").unwrap_or(0),
-            memory_bytes: number(&directory.join("memory.current")).unwrap_or(0),
-            pids: number(&directory.join("pids.current")).unwrap_or(0),
+            at: sys::now(),
+            cpu: CpuUsage {
+                total: nanos("usage_usec"),
+                user: nanos("user_usec"),
+                system: nanos("system_usec"),
+                periods: micros("nr_periods"),
+                throttled_periods: micros("nr_throttled"),
+                throttled: nanos("throttled_usec"),
+                ..CpuUsage::default()
+            },
+            memory: MemoryUsage {
+                bytes: number(&directory.join("memory.current")).unwrap_or(0),
+                peak: number(&directory.join("memory.peak")),
+                limit: smallest_limit(&directory, "memory.max"),
+                failures: keyed(&directory.join("memory.events"), "max").unwrap_or(0),
+                details: table(&directory.join("memory.stat")),
+            },
+            pids: PidsUsage {
+                current: number(&directory.join("pids.current")).unwrap_or(0),
+                limit: number(&directory.join("pids.max")),
+            },
+            block: block(&fs::read_to_string(directory.join("io.stat")).unwrap_or_default()),
+            ..Usage::default()
         }
     }
+}
+
+/// Lines like `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
+fn block(text: &str) -> Vec<BlockUsage> {
+    let mut all = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let Some((major, minor)) = words.next().and_then(|d| d.split_once(':')) else { continue };
+        let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
+        let pairs: Vec<_> = words.filter_map(|w| w.split_once('=')).collect();
+        let value = |key: String| {
+            let found = pairs.iter().find(|(k, _)| *k == key).and_then(|(_, v)| v.parse().ok());
+            found.unwrap_or(0)
+        };
+        for (letter, operation) in [("r", "Read"), ("w", "Write"), ("d", "Discard")] {
+            all.push(BlockUsage {
+                major,
+                minor,
+                operation: operation.to_owned(),
+                bytes: value(format!("{letter}bytes")),
+                requests: value(format!("{letter}ios")),
+            });
+        }
+    }
+    all
 }
 
 fn write_limits(directory: &Path, limits: &Limits) -> Result<(), CgroupError> {
@@ -176,5 +226,13 @@ mod tests {
         assert_eq!(read("memory.low"), "33554432");
         assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("pids.max"), "100");
+    }
+
+    #[test]
+    fn block_io_is_read_per_device() {
+        let all = block("8:0 rbytes=4096 wbytes=512 rios=1 wios=2 dbytes=0 dios=0\nodd\n");
+        let seen: Vec<_> =
+            all.iter().map(|b| (b.major, &*b.operation, b.bytes, b.requests)).collect();
+        assert_eq!(seen, [(8, "Read", 4096, 1), (8, "Write", 512, 2), (8, "Discard", 0, 0)]);
     }
 }

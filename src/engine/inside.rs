@@ -1,0 +1,33 @@
+//! Looking into running containers. It changes nothing that is planned, so it goes past the writer.
+
+use super::Handle;
+use crate::model::{ContainerName, ContainerStatus, TaskId};
+use crate::plan::World;
+use crate::plan::action::ContainerRun;
+use crate::runtime::{RuntimeError, Usage};
+
+/// The run of a task's container, if its process runs.
+#[must_use]
+pub fn running(world: &World, task: &TaskId, container: &ContainerName) -> Option<ContainerRun> {
+    let task = world.tasks.get(task)?;
+    let found = task.container(container)?;
+    if found.last_status != ContainerStatus::Running {
+        return None;
+    }
+    Some(ContainerRun {
+        task: task.id.clone(),
+        generation: task.generation,
+        container: found.name.clone(),
+        runtime_id: found.runtime_id.clone()?,
+    })
+}
+
+impl Handle {
+    /// What a container uses now; zeroes when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
+        self.runtime.usage(run).await
+    }
+}
