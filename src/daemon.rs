@@ -10,9 +10,9 @@ mod host;
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::{EndpointIds, Keys};
+use crate::auth::{EndpointIds, Keys, Secrets};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::plan::{Command, Ids, Settings};
@@ -124,6 +124,10 @@ async fn start(
         region: config.scope.region.clone(),
     };
 
+    let sources = Sources {
+        secrets: Secrets::new(&config.state_dir, store.clone()),
+        environment_files: config.environment_files.clone(),
+    };
     let handle = engine::start(Parts {
         store,
         runtime: runtime.clone(),
@@ -132,6 +136,7 @@ async fn start(
         settings,
         boot,
         endpoints,
+        sources,
     })?;
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;

@@ -26,6 +26,7 @@ mod logs;
 mod output;
 mod ps;
 mod run;
+mod secret;
 mod stop;
 mod task_def;
 mod version;
@@ -65,6 +66,8 @@ enum Verb {
     TaskDef(task_def::Verb),
     #[command(subcommand)]
     Image(image::Verb),
+    #[command(subcommand)]
+    Secret(secret::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -106,6 +109,7 @@ impl Cli {
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Secret(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

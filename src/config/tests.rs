@@ -35,7 +35,8 @@ fn the_default_file_sets_every_key_to_its_default() {
         .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": Option<"))
         .map(|(key, _)| key);
     let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
-    assert_eq!(missing, ["docker_config"], "the file shows every key, this one as a comment");
+    let as_comments = ["docker_config", "environment_files"];
+    assert_eq!(missing, as_comments, "the file shows every key, these as comments");
 }
 
 #[test]
@@ -91,6 +92,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
+            ("CORACLE_ENVIRONMENT_FILES", "/objects"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
             ("CORACLE_CORPUS", "/elsewhere"),
@@ -120,6 +122,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
+        environment_files: Some("/objects".into()),
         roles: BTreeMap::new(),
         allow_instance_metadata: true,
         unknown_variables: vec!["CORACLE_CORPUS".to_owned()],

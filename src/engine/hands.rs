@@ -8,7 +8,7 @@
 
 use super::boot::BootMark;
 use super::endpoints::{EndpointError, Endpoints, Subject};
-use super::environment;
+use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore};
 use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
@@ -17,7 +17,7 @@ use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
 use crate::sys;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,6 +32,7 @@ pub(super) struct Hands {
     runtime: Runtime,
     images: ImageStore,
     endpoints: Arc<Endpoints>,
+    sources: Sources,
     facts: mpsc::UnboundedSender<Fact>,
 }
 
@@ -42,6 +43,8 @@ enum LaunchError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Endpoints(#[from] EndpointError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
 }
 
 /// An observation, and what to do once it is committed.
@@ -70,9 +73,10 @@ impl Hands {
         runtime: Runtime,
         images: ImageStore,
         endpoints: Endpoints,
+        sources: Sources,
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
-        Self { runtime, images, endpoints: Arc::new(endpoints), facts }
+        Self { runtime, images, endpoints: Arc::new(endpoints), sources, facts }
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -277,15 +281,16 @@ impl Hands {
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };
-        let mut environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
+        let Resolved { mut environment, files, log_options } =
+            self.sources.resolve(&start.definition).await?;
         self.endpoints.announce(&Subject::new(&start, &settings.env), &mut environment)?;
         Ok(Launch {
             start,
             image: settings,
             layers: image.layers,
             environment,
-            files: Vec::new(),
-            log_options_secret: BTreeMap::new(),
+            files,
+            log_options_secret: log_options,
         })
     }
 

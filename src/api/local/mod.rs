@@ -9,6 +9,10 @@
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//! | `GET secrets` | `{"secrets":[{"name","kind","arn","createdDate","lastChangedDate","versions"}]}`, never a value |
+//! | `POST secrets/set` `{"name","value"}` | `{"name","kind","versionId"}` |
+//! | `POST secrets/remove` `{"name"}` | `{"name","kind"}` |
+//! | `POST secrets/rotate-key` | `{"values"}`: how many were sealed anew |
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
@@ -18,6 +22,7 @@ mod images;
 mod lines;
 mod logs;
 mod query;
+mod secrets;
 mod watch;
 
 use super::body::{self, AnswerBody};
@@ -95,6 +100,13 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         }
         (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
         (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
+        (&Method::GET, ["secrets"]) => {
+            query.only(&[])?;
+            secrets::list(&api).await
+        }
+        (&Method::POST, ["secrets", "set"]) => secrets::set(&api, bytes).await,
+        (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
+        (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
     }
 }

@@ -142,6 +142,18 @@ impl Client {
         self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
     }
 
+    /// The secrets of the box, without their values.
+    pub(super) async fn list_secrets(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/secrets").await
+    }
+
+    /// Has the agent do `what` with its secrets.
+    pub(super) async fn secrets(&self, what: &str, request: &Value) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/secrets/{what}");
+        let response = self.send(local(Method::POST, &path), request.to_string()).await?;
+        self.whole(response).await
+    }
+
     /// The output of a task's containers, a [`LogLine`] each.
     pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
         let mut path = format!("/coracle/v1/logs?task={}", escaped(&query.task));

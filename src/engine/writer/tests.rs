@@ -64,7 +64,11 @@ impl Disk {
             roles: crate::engine::Roles::default(),
             region: String::new(),
         };
-        let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
+        let sources = crate::engine::Sources {
+            secrets: crate::auth::Secrets::new(self.path(), store.clone()),
+            environment_files: None,
+        };
+        let hands = Hands::new(runtime, images.clone(), endpoints, sources, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

@@ -11,6 +11,7 @@ pub mod lenient;
 mod linux;
 mod normalise;
 mod registration;
+pub mod secret_file;
 pub mod support;
 mod units;
 mod validate;

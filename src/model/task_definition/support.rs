@@ -1,7 +1,7 @@
 //! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
 //! that nothing a definition asks for is silently left out.
 
-use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+use super::{ContainerDefinition, TaskDefinitionContent, Volume, secret_file};
 
 /// A member with an effect that is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,12 +131,9 @@ impl Found {
             "links",
             "leave it out: containers of host mode share localhost",
         );
-        self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
-        self.when(
-            filled(c.secrets.as_ref()),
-            "secrets",
-            "use environment, or a file on a host volume",
-        );
+        if let Err(error) = secret_file::secret_files(c) {
+            self.add("dockerLabels", &error.to_string());
+        }
         self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
         self.when(
             c.privileged == Some(true),

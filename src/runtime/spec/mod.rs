@@ -9,6 +9,7 @@ mod limits;
 mod mounts;
 pub(crate) mod program;
 pub(crate) mod rootfs;
+mod secret_files;
 mod sysctl;
 mod user;
 
@@ -132,6 +133,9 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     let shares_host = network == Network::Host;
     all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
     all_mounts.extend(mounts::of_definition(launch)?);
+    // Last, so that no volume hides them.
+    let files_at = directory.join("secrets.d");
+    all_mounts.extend(secret_files::mounts(&launch.files, &files_at, &user)?);
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
@@ -203,12 +207,6 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     }
     if definition.links.as_ref().is_some_and(|l| !l.is_empty()) {
         return unsupported("links");
-    }
-    if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
-        return unsupported("secrets");
-    }
-    if definition.environment_files.as_ref().is_some_and(|f| !f.is_empty()) {
-        return unsupported("environmentFiles");
     }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");

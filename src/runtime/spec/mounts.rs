@@ -210,8 +210,8 @@ fn docker_volume(launch: &LaunchFile, volume: &Volume) -> Option<Result<PathBuf,
     Some(Ok(shared))
 }
 
-fn target(path: &str) -> Result<PathBuf, SpecError> {
-    let path = PathBuf::from(path);
+pub(super) fn target(path: impl Into<PathBuf>) -> Result<PathBuf, SpecError> {
+    let path = path.into();
     let up = path.components().any(|c| c == Component::ParentDir);
     if !path.is_absolute() || up || path == Path::new("/") {
         return Err(SpecError::Target(path));
