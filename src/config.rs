@@ -8,6 +8,7 @@
 //! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::net::{PortRange, Subnet, Subnet6};
 use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub struct Config {
     pub reserved_ports_udp: Vec<u16>,
     /// MiB of memory that tasks must not use.
     pub reserved_memory: u32,
+    /// Whether containers may be privileged.
+    pub allow_privileged: bool,
     /// Attributes of this container instance; an empty value is none.
     pub instance_attributes: BTreeMap<String, String>,
     /// What is logged: a level, and `TARGET=LEVEL`, separated by commas.
@@ -69,6 +72,8 @@ pub struct Config {
     pub docker_config: PathBuf,
     /// Where the credentials of tasks come from, by the ARN of their role.
     pub roles: BTreeMap<String, RoleSource>,
+    /// The network of containers, as far as it is not left to the agent.
+    pub network: NetworkSettings,
     /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
     pub allow_instance_metadata: bool,
     /// The directory that stands for S3: `arn:aws:s3:::BUCKET/KEY` of `environmentFiles` is `BUCKET/KEY` in it.
@@ -84,6 +89,21 @@ pub struct ContainerLog {
     pub max_size: u64,
     /// Files kept, the current one included.
     pub max_file: u32,
+    /// How long lines are kept; zero is for ever.
+    pub max_age: Duration,
+}
+
+/// What is set of the network of containers; what is none the agent chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// The name of the bridge.
+    pub bridge: Option<String>,
+    /// Its IPv4 subnet.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 subnet.
+    pub subnet6: Option<Subnet6>,
+    /// The ports of the box for mappings that name none.
+    pub dynamic_ports: Option<PortRange>,
 }
 
 /// Settings of one registry.
@@ -115,13 +135,19 @@ impl Default for Config {
             reserved_ports: vec![22, 2375, 2376, 51678, 51679, 51680],
             reserved_ports_udp: Vec::new(),
             reserved_memory: 0,
+            allow_privileged: false,
             instance_attributes: BTreeMap::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
-            container_log: ContainerLog { max_size: 10 * 1024 * 1024, max_file: 3 },
+            container_log: ContainerLog {
+                max_size: 10 * 1024 * 1024,
+                max_file: 3,
+                max_age: Duration::from_hours(30 * 24),
+            },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
             roles: BTreeMap::new(),
+            network: NetworkSettings::default(),
             allow_instance_metadata: false,
             environment_files: None,
             unknown_variables: Vec::new(),

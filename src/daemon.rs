@@ -3,7 +3,7 @@
 //! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
-mod copies;
+mod daily;
 mod foreground;
 mod host;
 
@@ -15,6 +15,7 @@ use crate::config::{Config, Overrides};
 use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
 use crate::image::ImageStore;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
+use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -50,15 +51,15 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
-        let copies = tokio::spawn(copies::keep(handle.clone()));
+        let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
-        copies.abort();
+        daily.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
             runtime.close().await.context("cannot remove the cgroup of the tasks")?;
         }
-        copies::keep_one(&handle).await;
+        daily::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -100,9 +101,11 @@ async fn start(
             state_dir: config.state_dir.clone(),
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
+            allow_privileged: config.allow_privileged,
             log: LogDefaults {
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,
+                max_age: config.container_log.max_age.as_secs(),
             },
         },
         events_in,
@@ -128,6 +131,8 @@ async fn start(
         secrets: Secrets::new(&config.state_dir, store.clone()),
         environment_files: config.environment_files.clone(),
     };
+    let network = Network::open(host::network(config)).context("cannot open the network")?;
+
     let handle = engine::start(Parts {
         store,
         runtime: runtime.clone(),
@@ -135,6 +140,7 @@ async fn start(
         images,
         settings,
         boot,
+        network,
         endpoints,
         sources,
     })?;

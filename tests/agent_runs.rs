@@ -176,6 +176,53 @@ fn a_dependency_that_fails_stops_the_task() {
 }
 
 #[test]
+fn health_checks_run_in_the_container_and_make_its_health() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let checked = |name: &str, essential: bool, check: Value| {
+        let mut check = check;
+        check["interval"] = json!(5);
+        check["timeout"] = json!(2);
+        check["retries"] = json!(1);
+        let sleeper = shell(name, "touch /tmp/started; exec sleep 1000");
+        with(
+            sleeper,
+            json!({"essential": essential, "stopTimeout": 1, "user": "daemon:daemon",
+                   "environment": [{"name": "GREETING", "value": "hello there"}], "healthCheck": check}),
+        )
+    };
+    // Its file system, user and environment are those of the container.
+    let inside =
+        "test -e /tmp/started && test $(id -un) = daemon && test \"$GREETING\" = 'hello there'";
+    let task = agent.run(&agent.register_all(
+        "checked",
+        json!([
+            checked("shell", true, json!({"command": ["CMD-SHELL", inside]})),
+            checked("exec", true, json!({"command": ["CMD", "test", "-e", "/tmp/started"]})),
+            checked("fails", false, json!({"command": ["CMD-SHELL", "exit 3"]})),
+            checked("hangs", false, json!({"command": ["CMD", "sleep", "1000"]})),
+            checked("starts", false, json!({"command": ["CMD", "false"], "startPeriod": 300})),
+            checked("none", false, json!({"command": ["NONE"]})),
+        ]),
+    ));
+    let status = |task: &Value, name: &str| container(task, name)["healthStatus"].clone();
+    let task = agent.wait_until(&task, "a verdict for each container", |task| {
+        let verdict = |name| status(task, name) != "UNKNOWN";
+        ["shell", "exec", "fails", "hangs"].into_iter().all(verdict)
+    });
+    assert_eq!(status(&task, "shell"), "HEALTHY", "{task:#}");
+    assert_eq!(status(&task, "exec"), "HEALTHY", "{task:#}");
+    assert_eq!(status(&task, "fails"), "UNHEALTHY", "{task:#}");
+    assert_eq!(status(&task, "hangs"), "UNHEALTHY", "{task:#}");
+    assert_eq!(status(&task, "starts"), "UNKNOWN", "{task:#}");
+    assert_eq!(status(&task, "none"), "UNKNOWN", "{task:#}");
+    // That of the task is that of its essential containers; ECS stops no task for its health.
+    assert_eq!(task["healthStatus"], "HEALTHY", "{task:#}");
+    assert_eq!(task["lastStatus"], "RUNNING", "{task:#}");
+}
+
+#[test]
 fn a_restart_policy_brings_a_container_back_within_its_task() {
     let host = Host::new();
     let agent = host.start();

@@ -257,7 +257,10 @@ async fn the_programs_file_cannot_be_written_from_inside() {
 
 #[tokio::test]
 async fn logs_rotate_and_are_followed_across_rotation() {
-    let Some(mut host) = open_with(LogDefaults { max_size: 20_000, max_file: 50 }) else { return };
+    let Some(mut host) = open_with(LogDefaults { max_size: 20_000, max_file: 50, max_age: 0 })
+    else {
+        return;
+    };
     let run = run_of("t1", "main", "t1-1");
     let script = "echo first; for i in $(seq 1 2000); do echo line $i; done; echo last";
     let logs = host.runtime.logs();

@@ -48,7 +48,7 @@ use crate::auth::Keys;
 use crate::engine::Handle;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// What every request can reach.
 #[derive(Debug)]
@@ -59,4 +59,6 @@ struct Api {
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.
     stopping: watch::Receiver<bool>,
+    /// One permit for each session in a container.
+    sessions: Arc<Semaphore>,
 }

@@ -24,6 +24,8 @@ use tokio::task::JoinSet;
 const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// As many connections are served at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
+/// As many sessions in containers are served at once.
+const SESSIONS: usize = 128;
 /// How long requests in progress may take once the server is to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait when the process has run out of file descriptors.
@@ -49,7 +51,8 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
-    let api = Arc::new(Api { engine: handle, keys, address, stopping });
+    let sessions = Arc::new(Semaphore::new(SESSIONS));
+    let api = Arc::new(Api { engine: handle, keys, address, stopping, sessions });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -146,7 +149,8 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(http::HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let mut served = pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,

@@ -11,9 +11,10 @@
 //! | 0 | done |
 //! | 1 | it did not work; one line on stderr says why and what to do |
 //! | 2 | the command line is wrong |
-//! | 125 | `run`: the task did not come to run |
-//! | 128 + N | `run`: given up after a second signal N |
-//! | other | `run`: the exit code of the first essential container that ended |
+//! | 125 | `run`: the task did not come to run; `exec`: the command did not, or its end is not known |
+//! | 126, 127 | `exec`: the command cannot be executed, there is no such command |
+//! | 128 + N | `run`: given up after a second signal N; `exec`: the command ended by signal N |
+//! | other | `run`: the exit code of the first essential container that ended; `exec`: that of the command |
 //!
 //! What it does not do: decide. No verb holds state or looks into the agent's directories.
 
@@ -21,12 +22,14 @@ mod agent;
 mod client;
 mod completions;
 mod env;
+mod exec;
 mod image;
 mod logs;
 mod output;
 mod ps;
 mod run;
 mod secret;
+mod session;
 mod stop;
 mod task_def;
 mod version;
@@ -61,6 +64,7 @@ enum Verb {
     Run(run::Arguments),
     Ps(ps::Arguments),
     Logs(logs::Arguments),
+    Exec(exec::Arguments),
     Stop(stop::Arguments),
     #[command(subcommand, visible_alias = "td")]
     TaskDef(task_def::Verb),
@@ -106,6 +110,7 @@ impl Cli {
             Verb::Run(arguments) => arguments.run(),
             Verb::Ps(arguments) => block_on(arguments.run()),
             Verb::Logs(arguments) => block_on(arguments.run()),
+            Verb::Exec(arguments) => block_on_code(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
@@ -119,9 +124,11 @@ impl Cli {
 
 /// A client needs no threads of its own.
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(work)?;
-    Ok(ExitCode::SUCCESS)
+    block_on_code(async { work.await.map(|()| ExitCode::SUCCESS) })
+}
+
+fn block_on_code(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
 #[cfg(test)]
@@ -171,7 +178,7 @@ mod tests {
                 if name != "completions" && !has("run-dir") {
                     missing.push(format!("{name} --run-dir"));
                 }
-                if !matches!(name, "completions" | "agent") && !has("output") {
+                if !matches!(name, "completions" | "agent" | "exec") && !has("output") {
                     missing.push(format!("{name} --output"));
                 }
             }

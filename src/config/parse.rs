@@ -2,10 +2,12 @@
 
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, log, number,
-    ports, pull_behavior, region_name, size,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, kept_for, log,
+    number, ports, pull_behavior, region_name, size,
 };
-use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
+use super::{
+    Config, ConfigError, ContainerLog, LARGEST_FILE, NetworkSettings, Overrides, Registry,
+};
 use crate::model::{ClusterName, Scope};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The file as it is written.
@@ -34,13 +37,19 @@ pub(super) struct Written {
     pub(super) reserved_ports: Option<Vec<u16>>,
     pub(super) reserved_ports_udp: Option<Vec<u16>>,
     pub(super) reserved_memory: Option<u32>,
+    pub(super) allow_privileged: Option<bool>,
     pub(super) log: Option<String>,
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
+    pub(super) container_log_max_age: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
     pub(super) environment_files: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
+    pub(super) bridge: Option<String>,
+    pub(super) subnet: Option<String>,
+    pub(super) subnet6: Option<String>,
+    pub(super) dynamic_ports: Option<String>,
     pub(super) allow_instance_metadata: Option<bool>,
     pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
@@ -63,12 +72,18 @@ const VARIABLES: &[&str] = &[
     "CORACLE_RESERVED_PORTS",
     "CORACLE_RESERVED_PORTS_UDP",
     "CORACLE_RESERVED_MEMORY",
+    "CORACLE_ALLOW_PRIVILEGED",
     "CORACLE_LOG",
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
+    "CORACLE_CONTAINER_LOG_MAX_AGE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_ENVIRONMENT_FILES",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_BRIDGE",
+    "CORACLE_SUBNET",
+    "CORACLE_SUBNET6",
+    "CORACLE_DYNAMIC_PORTS",
     "CORACLE_ALLOW_INSTANCE_METADATA",
 ];
 
@@ -142,6 +157,20 @@ impl Sources<'_> {
         }
     }
 
+    /// As [`Self::text`], of a type that tells itself what is wrong with a text.
+    fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &str,
+        file: Option<String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let given = self.text(key, None, file);
+        given
+            .map(|given| {
+                given.value.trim().parse().map_err(|e: T::Err| given.invalid(e.to_string()))
+            })
+            .transpose()
+    }
+
     fn path(
         &self,
         key: &str,
@@ -196,6 +225,7 @@ pub(super) fn merge(
     let stop_timeout = from.text("container_stop_timeout", None, file.container_stop_timeout);
     let retention = from.text("stopped_task_retention", None, file.stopped_task_retention);
     let max_size = from.text("container_log_max_size", None, file.container_log_max_size);
+    let max_age = from.text("container_log_max_age", None, file.container_log_max_age);
     let max_file = from.typed("container_log_max_file", file.container_log_max_file, number)?;
     if max_file == Some(0) {
         return Err(invalid(from.origin("container_log_max_file"), "0", "it must be at least 1"));
@@ -261,6 +291,9 @@ pub(super) fn merge(
         reserved_memory: from
             .typed("reserved_memory", file.reserved_memory, number)?
             .unwrap_or(default.reserved_memory),
+        allow_privileged: from
+            .typed("allow_privileged", file.allow_privileged, boolean)?
+            .unwrap_or(default.allow_privileged),
         instance_attributes: attributes(
             from.typed("instance_attributes", file.instance_attributes, attribute_list)?
                 .unwrap_or(default.instance_attributes),
@@ -270,6 +303,7 @@ pub(super) fn merge(
         container_log: ContainerLog {
             max_size: checked(max_size, size, default.container_log.max_size)?,
             max_file: max_file.unwrap_or(default.container_log.max_file),
+            max_age: checked(max_age, kept_for, default.container_log.max_age)?,
         },
         stop_tasks_on_exit: overrides.stop_tasks_on_exit,
         registries: registries(file.registries.unwrap_or_default(), &from)?,
@@ -280,6 +314,12 @@ pub(super) fn merge(
             docker_config(variables),
         )?,
         roles: roles(file.roles.unwrap_or_default(), &from)?,
+        network: NetworkSettings {
+            bridge: from.text("bridge", None, file.bridge).map(|given| given.value),
+            subnet: from.parsed("subnet", file.subnet)?,
+            subnet6: from.parsed("subnet6", file.subnet6)?,
+            dynamic_ports: from.parsed("dynamic_ports", file.dynamic_ports)?,
+        },
         allow_instance_metadata: from
             .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
             .unwrap_or(default.allow_instance_metadata),

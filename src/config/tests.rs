@@ -35,8 +35,11 @@ fn the_default_file_sets_every_key_to_its_default() {
         .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": Option<"))
         .map(|(key, _)| key);
     let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
-    let as_comments = ["docker_config", "environment_files"];
-    assert_eq!(missing, as_comments, "the file shows every key, these as comments");
+    assert_eq!(
+        missing,
+        ["docker_config", "environment_files", "bridge", "subnet", "subnet6", "dynamic_ports"],
+        "the file shows every key, these as comments"
+    );
 }
 
 #[test]
@@ -51,6 +54,7 @@ fn the_examples_in_comments_of_the_default_file_are_valid() {
     assert!(matches!(role, RoleSource::Command(command) if command.len() == 2));
     assert_eq!(config.roles.len(), 2);
     let registry = &config.registries["registry.example:5000"];
+    assert_eq!(config.network.dynamic_ports, "32768-60999".parse().ok());
     assert!(registry.insecure && registry.mirrors.len() == 1 && registry.ca_file.is_some());
 }
 
@@ -88,9 +92,11 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_RESERVED_PORTS", "[22, 80]"),
             ("CORACLE_RESERVED_PORTS_UDP", "53"),
             ("CORACLE_RESERVED_MEMORY", "64"),
+            ("CORACLE_ALLOW_PRIVILEGED", "true"),
             ("CORACLE_LOG", "warn,coracle::engine=debug"),
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
+            ("CORACLE_CONTAINER_LOG_MAX_AGE", "0"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_ENVIRONMENT_FILES", "/objects"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
@@ -114,16 +120,23 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         reserved_ports: vec![22, 80],
         reserved_ports_udp: vec![53],
         reserved_memory: 64,
+        allow_privileged: true,
         instance_attributes: [("rack", "a1"), ("ssd", "")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         log: "warn,coracle::engine=debug".parse().unwrap(),
-        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7 },
+        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7, max_age: Duration::ZERO },
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
         environment_files: Some("/objects".into()),
         roles: BTreeMap::new(),
+        network: NetworkSettings {
+            bridge: Some("br-x".to_owned()),
+            subnet: "10.9.0.0/24".parse().ok(),
+            subnet6: "fd09::/64".parse().ok(),
+            dynamic_ports: "40000-40999".parse().ok(),
+        },
         allow_instance_metadata: true,
         unknown_variables: vec!["CORACLE_CORPUS".to_owned()],
     };
@@ -136,6 +149,7 @@ fn unknown_and_wrongly_typed_keys_are_refused_by_name() {
     assert!(refusal("[registries.'r:5000']\ninsecur = true", &[]).contains("insecur"));
     assert!(refusal("stop_tasks_on_exit = true", &[]).contains("stop_tasks_on_exit"));
     assert!(refusal("reserved_ports = [70000]", &[]).contains("reserved_ports"));
+    assert!(refusal("", &[("CORACLE_ALLOW_PRIVILEGED", "yes")]).contains("true or false"));
     assert!(refusal("log = ", &[]).contains("line 1"));
 }
 
@@ -159,6 +173,7 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("log", ""),
         ("container_log_max_size", "10x"),
         ("container_log_max_size", "1"),
+        ("container_log_max_age", "1m"),
     ] {
         let refused = refusal(&format!("{key} = {value:?}"), &[]);
         assert!(refused.contains(&format!("`{key}`")), "{refused}");

@@ -164,6 +164,17 @@ pub(super) fn at_least(
     }
 }
 
+/// How long something is kept: a time of at least an hour, or 0 for ever.
+pub(super) fn kept_for(given: &Given) -> Result<Duration, ConfigError> {
+    if given.value.trim() == "0" {
+        return Ok(Duration::ZERO);
+    }
+    match duration(&given.value) {
+        Some(duration) if duration >= Duration::from_hours(1) => Ok(duration),
+        _ => Err(given.invalid("it must be a time such as 720h, at least 1h, or 0 for ever")),
+    }
+}
+
 /// Numbers with units, `1h30m`; the units are h, m, s and ms.
 fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();

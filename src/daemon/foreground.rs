@@ -5,7 +5,7 @@
 
 use super::{Started, start, stop_all_tasks, worker_threads};
 use crate::api;
-use crate::config::Config;
+use crate::config::{Config, NetworkSettings};
 use anyhow::Context;
 use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
@@ -36,6 +36,11 @@ impl Foreground {
         };
         own.state_dir.clone_from(&directories.state);
         own.run_dir.clone_from(&directories.run);
+        // Those of the settings may be an agent's that is just not up, and another run's.
+        own.network = NetworkSettings {
+            dynamic_ports: config.network.dynamic_ports,
+            ..NetworkSettings::default()
+        };
         own.cgroup_parent = format!("{}-run-{}", config.cgroup_parent, std::process::id());
 
         let runtime = worker_threads()?;

@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::image;
 use crate::model::ClusterName;
-use crate::model::container_instance::{Attribute, Capacity};
+use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
+use crate::net::NetworkConfig;
 use crate::plan::Settings;
 use crate::plan::command::{CreateCluster, RegisterThisInstance};
 use anyhow::Context;
@@ -63,6 +64,20 @@ pub(super) fn image_options(config: &Config) -> image::Options {
     }
 }
 
+/// What the settings say of the network of containers.
+pub(super) fn network(config: &Config) -> NetworkConfig {
+    NetworkConfig {
+        state_dir: config.state_dir.clone(),
+        bridge: config.network.bridge.clone(),
+        subnet: config.network.subnet,
+        subnet6: config.network.subnet6,
+        dynamic_ports: config.network.dynamic_ports,
+        reserved_ports: config.reserved_ports.clone(),
+        reserved_ports_udp: config.reserved_ports_udp.clone(),
+        allow_instance_metadata: config.allow_instance_metadata,
+    }
+}
+
 /// `MemTotal` in MiB.
 fn total_mib(meminfo: &str) -> Option<u32> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -93,7 +108,8 @@ fn attributes(config: &Config) -> Vec<Attribute> {
         name: name.clone(),
         value: Some(value.clone()).filter(|value| !value.is_empty()),
     });
-    fixed.into_iter().map(with_value).chain(own).collect()
+    let privileged = config.allow_privileged.then(|| Attribute::flag(PRIVILEGED));
+    fixed.into_iter().map(with_value).chain(privileged).chain(own).collect()
 }
 
 #[cfg(test)]

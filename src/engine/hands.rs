@@ -7,6 +7,7 @@
 //! the shim does, and the next scan clears what belongs to no task.
 
 use super::boot::BootMark;
+use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
 use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore};
@@ -33,6 +34,7 @@ pub(super) struct Hands {
     images: ImageStore,
     endpoints: Arc<Endpoints>,
     sources: Sources,
+    connections: Connections,
     facts: mpsc::UnboundedSender<Fact>,
 }
 
@@ -45,6 +47,8 @@ enum LaunchError {
     Endpoints(#[from] EndpointError),
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// An observation, and what to do once it is committed.
@@ -61,22 +65,16 @@ pub(super) struct Prepared {
     ready: JoinHandle<bool>,
 }
 
-fn started_or_failed(run: ContainerRun, started: Result<Timestamp, StartError>) -> Observation {
-    match started {
-        Ok(at) => Observation::Started { run, at },
-        Err(error) => Observation::StartFailed { run, reason: error.to_string() },
-    }
-}
-
 impl Hands {
     pub(super) fn new(
         runtime: Runtime,
         images: ImageStore,
         endpoints: Endpoints,
         sources: Sources,
+        connections: Connections,
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
-        Self { runtime, images, endpoints: Arc::new(endpoints), sources, facts }
+        Self { runtime, images, endpoints: Arc::new(endpoints), sources, connections, facts }
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -97,6 +95,10 @@ impl Hands {
     /// False when there is nothing that could be gone on from; the start itself will say why.
     async fn prepare_start(&self, start: StartContainer) -> bool {
         let run = start.run.clone();
+        // Before anything is made for it: an earlier generation stays until the commit.
+        if self.runtime.check_generation(&run).await.is_err() {
+            return false;
+        }
         let Ok(launch) = self.launch(start).await else { return false };
         match self.runtime.prepare(launch).await {
             Ok(()) => true,
@@ -126,6 +128,7 @@ impl Hands {
     /// Removes all that there is of a task in which nothing ever ran.
     async fn clear(&self, task: &TaskId) -> Result<(), RuntimeError> {
         self.runtime.release(task).await?;
+        self.connections.release(task).await;
         self.runtime.forget(task).await
     }
 
@@ -138,7 +141,7 @@ impl Hands {
             {
                 let run = start.run.clone();
                 let started = hands.runtime.start_prepared(&run).await;
-                return hands.report(started_or_failed(run, started));
+                return hands.report(hands.started_or_failed(run, started));
             }
             let observation = hands.carry_out(action).await;
             hands.report(observation);
@@ -177,10 +180,14 @@ impl Hands {
                     }
                 }
             };
+            let never_was =
+                |task: &Found| task.containers.is_empty() && !known.contains(&task.task);
+            let (cleared, found): (Vec<_>, Vec<_>) = found.into_iter().partition(never_was);
+            for task in cleared {
+                hands.clear_found(&task.task).await;
+            }
+            hands.connections.adopt(&found).await;
             for task in found {
-                if task.containers.is_empty() && !known.contains(&task.task) {
-                    hands.clear_found(&task.task).await;
-                }
                 hands.report_found(task);
             }
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
@@ -204,7 +211,8 @@ impl Hands {
             };
             match container.state {
                 RunState::Running { started_at, .. } => {
-                    self.report(Observation::Started { run, at: started_at });
+                    let network = self.connections.connected(&run);
+                    self.report(Observation::Started { run, at: started_at, network });
                 }
                 RunState::Exited(exit) => self.report(Observation::Exited {
                     run,
@@ -234,6 +242,7 @@ impl Hands {
                 if let Err(error) = self.runtime.release(&task).await {
                     tracing::warn!(%task, %error, "the task's resources could not all be removed");
                 }
+                self.connections.release(&task).await;
                 Observation::Released { task, generation }
             }
             Action::Forget { task } => {
@@ -267,7 +276,18 @@ impl Hands {
             }
         };
         let started = self.runtime.start(launch).await;
-        started_or_failed(run, started)
+        self.started_or_failed(run, started)
+    }
+
+    fn started_or_failed(
+        &self,
+        run: ContainerRun,
+        started: Result<Timestamp, StartError>,
+    ) -> Observation {
+        match started {
+            Ok(at) => Observation::Started { network: self.connections.connected(&run), run, at },
+            Err(error) => Observation::StartFailed { run, reason: error.to_string() },
+        }
     }
 
     async fn launch(&self, start: StartContainer) -> Result<Launch, LaunchError> {
@@ -284,8 +304,10 @@ impl Hands {
         let Resolved { mut environment, files, log_options } =
             self.sources.resolve(&start.definition).await?;
         self.endpoints.announce(&Subject::new(&start, &settings.env), &mut environment)?;
+        let network = self.connections.connect(&start).await?;
         Ok(Launch {
             start,
+            network,
             image: settings,
             layers: image.layers,
             environment,

@@ -4,7 +4,7 @@ use super::Handle;
 use crate::model::{ContainerName, ContainerStatus, TaskId};
 use crate::plan::World;
 use crate::plan::action::ContainerRun;
-use crate::runtime::{RuntimeError, Usage};
+use crate::runtime::{ExecCommand, RuntimeError, Session, SessionError, Usage};
 
 /// The run of a task's container, if its process runs.
 #[must_use]
@@ -29,5 +29,17 @@ impl Handle {
     /// When the program is shutting down.
     pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
         self.runtime.usage(run).await
+    }
+
+    /// Starts a command in a running container.
+    ///
+    /// # Errors
+    /// When it cannot be started; nothing of it is left then.
+    pub async fn exec(
+        &self,
+        run: &ContainerRun,
+        command: ExecCommand,
+    ) -> Result<Session, SessionError> {
+        self.runtime.exec(run, command).await
     }
 }

@@ -19,6 +19,7 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
+mod connections;
 mod endpoints;
 mod environment;
 mod environment_file;
@@ -35,9 +36,11 @@ pub use inside::running;
 pub use secrets::Sources;
 
 use crate::image::ImageStore;
+use crate::net::Network;
 use crate::plan::{Settings, World};
 use crate::runtime::{self, Runtime};
 use crate::store::{Store, StoreError};
+use connections::Connections;
 use hands::Hands;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, watch};
@@ -57,6 +60,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells a reboot from a restart.
     pub boot: BootMark,
+    /// The network of the containers.
+    pub network: Network,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
     /// Where secrets and environment files come from.
@@ -67,7 +72,8 @@ pub struct Parts {
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot, endpoints, sources } = parts;
+    let Parts { store, runtime, events, images, settings, boot, network, endpoints, sources } =
+        parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -87,7 +93,8 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         store.clone(),
         sources.secrets.clone(),
     );
-    let hands = Hands::new(runtime, images.clone(), endpoints, sources, facts_in);
+    let connections = Connections::new(network, runtime.clone());
+    let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());
     let writer =

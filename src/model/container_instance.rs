@@ -16,6 +16,17 @@ pub struct Attribute {
     pub value: Option<String>,
 }
 
+/// The attribute of boxes whose policy allows privileged containers, as ECS names it.
+pub const PRIVILEGED: &str = "com.amazonaws.ecs.capability.privileged-container";
+
+impl Attribute {
+    /// One without a value.
+    #[must_use]
+    pub fn flag(name: &str) -> Self {
+        Self { name: name.to_owned(), value: None }
+    }
+}
+
 /// What a box has to give.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,10 +1,35 @@
 //! The network of containers: a bridge, links into namespaces, addresses, published ports.
 //!
-//! It talks to the kernel over netlink itself; no program is run.
+//! It talks to the kernel over netlink itself; no program is run. An **endpoint** is one network namespace: a whole
+//! task's or one container's. Whoever makes the namespace has it attached here, and tells what it got again after a
+//! restart.
+//!
+//! | module | what it is for |
+//! | --- | --- |
+//! | [`connection`] | attaching and detaching: who waits for whom, and what is undone |
+//! | [`bridge`] | the bridge of this agent: made with the first endpoint, removed after the last |
+//! | [`allocation`], [`hold`] | who has which address and port; keeping others on the box from a published port |
+//! | [`link`] | links, addresses and routes |
+//! | [`nftables`] | the rules, in a table of our own |
+//! | [`forwarding`] | settings of the kernel, and their way back |
+//! | [`netlink`] | the protocol of both |
+//! | [`hosts()`], [`resolv_conf`] | the texts of a container's files |
+//!
+//! What is on the box is told by the box, not remembered: the bridge says in its alias whose it is, the table in its
+//! comment. An agent that was killed at any moment finds both, and removes what nobody runs on. A link dies with its
+//! namespace.
 
+mod allocation;
 mod attachment;
+mod bridge;
+mod connection;
 mod error;
+mod forwarding;
+mod hold;
 mod hosts;
+mod link;
+mod netlink;
+mod nftables;
 mod port;
 mod resolv;
 mod subnet;
@@ -19,6 +44,7 @@ pub use port::{PortRange, PortRangeError, Protocol};
 pub use resolv::{BoxResolver, DnsSettings, FALLBACK, resolv_conf};
 pub use subnet::{Subnet, Subnet6, SubnetError};
 
+use connection::Connections;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,12 +76,7 @@ pub struct NetworkConfig {
 /// [`Network::detach`].
 #[derive(Clone, Debug)]
 pub struct Network {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    config: NetworkConfig,
+    connections: Arc<Connections>,
 }
 
 impl Network {
@@ -64,7 +85,10 @@ impl Network {
     /// # Errors
     /// [`NetworkError::BridgeName`].
     pub fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
-        Ok(Self { inner: Arc::new(Inner { config }) })
+        if let Some(name) = config.bridge.as_ref().filter(|name| !is_bridge_name(name)) {
+            return Err(NetworkError::BridgeName(name.clone()));
+        }
+        Ok(Self { connections: Arc::new(Connections::new(config)) })
     }
 
     /// Takes over `running`, what an earlier life of this agent attached and still runs: once, before anything else.
@@ -74,8 +98,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`] when the box could not be made equal to that.
     pub async fn adopt(&self, running: Vec<Attachment>) -> Result<(), NetworkError> {
-        let _ = (running, &self.inner.config);
-        Err(NetworkError::ShuttingDown)
+        self.blocking(move |connections| connections.adopt(running)).await
     }
 
     /// Connects a namespace: a link called `eth0` with addresses and routes, and its published ports. Asked again
@@ -87,8 +110,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError::PortInUse`] when a port is taken, and whatever else went wrong.
     pub async fn attach(&self, request: AttachRequest) -> Result<Attachment, NetworkError> {
-        let _ = request;
-        Err(NetworkError::ShuttingDown)
+        self.blocking(move |connections| connections.attach(&request)).await
     }
 
     /// Disconnects an endpoint, whether or not its namespace is still there; one that is not attached is no error.
@@ -97,8 +119,8 @@ impl Network {
     /// # Errors
     /// [`NetworkError`] when the box kept something.
     pub async fn detach(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
-        let _ = endpoint;
-        Err(NetworkError::ShuttingDown)
+        let endpoint = endpoint.clone();
+        self.blocking(move |connections| connections.detach(&endpoint)).await
     }
 
     /// From now on, what endpoints send to 169.254.170.2, TCP port 80, goes to this port at the bridge's own address.
@@ -107,7 +129,23 @@ impl Network {
     /// # Errors
     /// [`NetworkError::Rules`].
     pub async fn set_metadata_port(&self, port: u16) -> Result<(), NetworkError> {
-        let _ = port;
-        Err(NetworkError::ShuttingDown)
+        self.blocking(move |connections| connections.set_metadata_port(port)).await
     }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connections) -> Result<T, NetworkError> + Send + 'static,
+    ) -> Result<T, NetworkError> {
+        let connections = Arc::clone(&self.connections);
+        tokio::task::spawn_blocking(move || work(&connections))
+            .await
+            .map_err(|_| NetworkError::ShuttingDown)?
+    }
+}
+
+/// What the kernel takes as a name, and nft(8) as part of one.
+fn is_bridge_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }

@@ -21,11 +21,14 @@ pub(super) fn fork_program() -> io::Result<()> {
     // SAFETY: this process has one thread.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
+            foreground();
             default_signals();
             Ok(())
         }
         ForkResult::Parent { child } => {
             let _ = rustix::thread::set_name(c"init");
+            // Where it is not the first process of its namespace, what others leave comes to it all the same.
+            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
             // Whoever waits for the program to be executed waits for these to close.
             // SAFETY: nothing in this process uses a descriptor again.
             unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };
@@ -34,6 +37,14 @@ pub(super) fn fork_program() -> io::Result<()> {
             unsafe { libc::_exit(code) }
         }
     }
+}
+
+/// Gives the program a process group of its own, in the foreground of the terminal if there is one: what the terminal
+/// signals must not come a second time through the first process.
+fn foreground() {
+    let _ = rustix::process::setpgid(None, None);
+    // Fails where standard input is no terminal. The signal that a change from the background brings is still blocked.
+    let _ = nix::unistd::tcsetpgrp(io::stdin(), nix::unistd::getpid());
 }
 
 /// Hands signals on and reaps until the program ends; its code.

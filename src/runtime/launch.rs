@@ -2,6 +2,7 @@
 
 use super::layout::Layout;
 use super::logs::LogDefaults;
+use super::network::LaunchNetwork;
 use crate::model::task_definition::{ContainerDefinition, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
@@ -57,6 +58,8 @@ pub struct Launch {
     pub image: ImageSettings,
     /// The image's layers as directories, the top one first.
     pub layers: Vec<PathBuf>,
+    /// How it is connected.
+    pub network: LaunchNetwork,
     /// All variables but the image's, which they win over; of two with one name the later wins. The definition's own
     /// `environment` is among them and is not looked at again.
     pub environment: Vec<(String, String)>,
@@ -81,7 +84,7 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
-    pub(crate) network_mode: String,
+    pub(crate) network: LaunchNetwork,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
     pub(crate) task_cpu: Option<u32>,
@@ -89,6 +92,9 @@ pub(crate) struct LaunchFile {
     pub(crate) task_cpu_shares: u32,
     pub(crate) restart: bool,
     pub(crate) image: ImageSettings,
+    /// `sha256:…`
+    #[serde(default)]
+    pub(crate) image_digest: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<SecretFile>,
@@ -122,7 +128,8 @@ impl LaunchFile {
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
-        let Launch { start, image, layers, environment, files, log_options_secret } = launch;
+        let Launch { start, image, layers, network, environment, files, log_options_secret } =
+            launch;
         Self {
             task: start.run.task,
             generation: start.run.generation,
@@ -130,7 +137,7 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
-            network_mode: start.network_mode,
+            network,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
             task_cpu: start.task_cpu,
@@ -138,6 +145,7 @@ impl LaunchFile {
             task_cpu_shares: start.task_cpu_shares,
             restart: start.restart,
             image,
+            image_digest: start.image_digest.to_string(),
             layers,
             environment,
             files,
@@ -147,4 +155,25 @@ impl LaunchFile {
             log,
         }
     }
+}
+
+impl LaunchFile {
+    /// The name of the host as the container sees it.
+    pub(crate) fn hostname(&self) -> String {
+        let shares_box = self.network == LaunchNetwork::Host;
+        hostname(&self.definition, &self.runtime_id, shares_box)
+    }
+}
+
+/// The name of the host that a container sees: what its definition says, the box's, or as Docker's the first
+/// characters of its id.
+#[must_use]
+pub fn hostname(definition: &ContainerDefinition, run: &RuntimeId, shares_box: bool) -> String {
+    if let Some(name) = definition.hostname.as_deref().filter(|h| !h.is_empty()) {
+        return name.to_owned();
+    }
+    if shares_box {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    run.as_str().chars().take(12).collect()
 }

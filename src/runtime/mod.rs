@@ -6,14 +6,17 @@
 //! | part | what it is for |
 //! | --- | --- |
 //! | `handle`, `link`, `resources` | the agent's side: start, signal, probe, scan, release |
-//! | [`shim`] | the task's parent process, its creator and its probes |
+//! | `session`, `terminal` | commands in running containers, and terminals |
+//! | [`shim`] | the task's parent process, its creator, and who else enters a container |
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
 //! | [`logs`] | output on disk, and reading it |
+//! | `admission` | the box's policy, and what its kernel cannot do |
 //! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
 //!
 //! It does not pull images, plan or restart; it knows nothing of the store.
 
+mod admission;
 mod capability;
 mod cgroup;
 mod error;
@@ -25,6 +28,7 @@ mod launch;
 mod layout;
 mod link;
 pub mod logs;
+mod network;
 mod preflight;
 mod process;
 mod protocol;
@@ -32,18 +36,24 @@ mod record;
 mod resources;
 mod seal;
 mod seccomp;
+mod session;
 pub mod shim;
 mod socket;
 mod spec;
+mod terminal;
 mod usage;
 
 pub use cgroup::CgroupError;
 pub use error::{RuntimeError, StartError};
 pub use event::{Event, Found, FoundContainer};
 pub use handle::{Runtime, RuntimeConfig, Signal};
-pub use launch::{ImageSettings, Launch, SecretFile};
+pub use launch::{ImageSettings, Launch, SecretFile, hostname};
 pub use logs::LogDefaults;
+pub use network::{FoundNetwork, LaunchNetwork, NetworkNamespace, NetworkScope};
 pub use preflight::PreflightError;
-pub use protocol::RunState;
+pub use protocol::{ExecCommand, RunState};
 pub use record::Exit;
+pub use session::{
+    Session, SessionEnd, SessionError, SessionSignals, SessionStream, SessionWaiter,
+};
 pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};

@@ -4,8 +4,9 @@
 //! connection, unasked. What a container is started from is not in the request but in a file ([`super::launch`]), so
 //! that the shim never has to hold it.
 
+use super::network::{FoundNetwork, NetworkScope};
 use super::record::Exit;
-use crate::model::{ContainerName, Generation, RuntimeId, Timestamp};
+use crate::model::{ContainerName, Generation, RuntimeId, TerminalSize, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Neither side takes longer lines.
@@ -32,6 +33,16 @@ pub(crate) enum Request {
         command: Vec<String>,
         timeout_millis: u64,
     },
+    /// The network namespace of that scope, made if there is none yet. Answered by `Namespace`.
+    Namespace { id: u64, scope: NetworkScope },
+    /// Keep this with the network namespace of that scope. Answered by `Done`.
+    Record { id: u64, scope: NetworkScope, record: serde_json::Value },
+    /// Run a command in the container on behalf of a client. Answered by `Started` or `Failed`, later by `Ended`. With it
+    /// come descriptors: for a terminal the socket that takes its master, else standard output, error and input. When
+    /// the connection ends, the command is hung up and soon killed.
+    Exec { id: u64, container: ContainerName, runtime_id: RuntimeId, command: ExecCommand },
+    /// Send a signal to the command that this connection started. Answered by `Done`.
+    SignalExec { id: u64, signal: i32 },
     /// Answered by `Containers`.
     List { id: u64 },
     /// Kill everything, remove the control groups, end. Answered by `Done`.
@@ -42,12 +53,45 @@ pub(crate) enum Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(crate) enum Message {
-    Started { id: u64, at: Timestamp },
-    Failed { id: u64, failure: Failure },
-    Done { id: u64 },
-    Probed { id: u64, exit_code: Option<i32> },
-    Containers { id: u64, generation: Generation, containers: Vec<Report> },
-    Exited { container: ContainerName, exit: Exit },
+    Started {
+        id: u64,
+        at: Timestamp,
+    },
+    Failed {
+        id: u64,
+        failure: Failure,
+    },
+    Done {
+        id: u64,
+    },
+    Probed {
+        id: u64,
+        exit_code: Option<i32>,
+    },
+    /// The namespace is the shim's descriptor of that number, for as long as the shim lives.
+    Namespace {
+        id: u64,
+        pid: u32,
+        fd: i32,
+        record: Option<serde_json::Value>,
+    },
+    Containers {
+        id: u64,
+        generation: Generation,
+        containers: Vec<Report>,
+        #[serde(default)]
+        networks: Vec<FoundNetwork>,
+    },
+    Exited {
+        container: ContainerName,
+        exit: Exit,
+    },
+    /// A command that `Exec` started: its code, and whether it ended because its container did.
+    Ended {
+        id: u64,
+        exit_code: i32,
+        with_container: bool,
+    },
 }
 
 impl Message {
@@ -58,6 +102,8 @@ impl Message {
             | Self::Failed { id, .. }
             | Self::Done { id }
             | Self::Probed { id, .. }
+            | Self::Namespace { id, .. }
+            | Self::Ended { id, .. }
             | Self::Containers { id, .. } => Some(*id),
             Self::Exited { .. } => None,
         }
@@ -78,7 +124,27 @@ pub(crate) enum Stage {
     Resources,
     Create,
     Start,
+    /// There is no such program; other failures of its start are `Start`.
+    Program,
     Request,
+}
+
+/// A command for a container that runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExecCommand {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `NAME=VALUE`, added to the container's.
+    pub environment: Vec<String>,
+    /// Where it begins, absolute; the container's unless given.
+    pub working_directory: Option<String>,
+    /// `user[:group]`, by name or number; the container's unless given.
+    pub user: Option<String>,
+    /// It gets a terminal of this size.
+    pub terminal: Option<TerminalSize>,
+    /// Its standard input is open; always so on a terminal.
+    pub stdin: bool,
 }
 
 impl Failure {

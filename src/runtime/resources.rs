@@ -2,6 +2,7 @@
 //!
 //! All of this blocks; [`super::handle`] calls it off the asynchronous threads.
 
+use super::admission::Admission;
 use super::cgroup::Hierarchy;
 use super::error::RuntimeError;
 use super::event::FoundContainer;
@@ -25,6 +26,7 @@ pub(super) struct Resources {
     pub(super) cgroup_parent: String,
     pub(super) log: LogDefaults,
     pub(super) hierarchy: Hierarchy,
+    pub(super) admission: Admission,
 }
 
 impl Resources {
@@ -129,6 +131,8 @@ impl Resources {
     }
 
     pub(super) fn write_launch(&self, launch: Launch) -> Result<(), RuntimeError> {
+        let parent = Path::new(&self.cgroup_parent);
+        self.admission.tell(&launch.start.definition, &self.hierarchy, parent);
         let file =
             LaunchFile::new(launch, self.layout.clone(), self.cgroup_parent.clone(), self.log);
         let path = self.layout.launch_file(&file.task, &file.container);

@@ -149,6 +149,17 @@ impl Host {
         self.pids_in_cgroups().into_iter().filter(first).collect()
     }
 
+    /// The processes of this host's containers that are children of a shim.
+    pub fn container_pids_in_any_namespace(&self) -> Vec<i32> {
+        let shims = self.shims();
+        let parent = |pid: &i32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            status.lines().find_map(|l| l.strip_prefix("PPid:")?.trim().parse::<i32>().ok())
+        };
+        let of_shim = |pid: &i32| parent(pid).is_some_and(|parent| shims.contains(&parent));
+        self.pids_in_cgroups().into_iter().filter(of_shim).collect()
+    }
+
     /// The groups of this host that are there, in every hierarchy.
     pub fn cgroups(&self) -> Vec<PathBuf> {
         let groups = cgroup_roots().into_iter().map(|root| root.join(&self.cgroup_parent));

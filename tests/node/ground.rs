@@ -24,11 +24,23 @@ pub(crate) struct Faults {
     pub(crate) ignores_stop: BTreeSet<String>,
     /// What health checks end with; 0 unless said, None when they take too long.
     pub(crate) probes: BTreeMap<String, Option<i32>>,
+    /// How much later than it happened a start is answered.
+    pub(crate) answers_late: BTreeMap<String, Duration>,
     /// How long a pull takes; 1 s unless said.
     pub(crate) pull_takes: Option<Duration>,
 }
 
 impl Faults {
+    /// How long after an action its answer comes.
+    pub(crate) fn lateness_of(&self, action: &Action) -> Duration {
+        match action {
+            Action::Start(start) => {
+                self.answers_late.get(start.run.container.as_str()).copied().unwrap_or_default()
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// How long an action takes.
     pub(crate) fn delay_of(&self, action: &Action) -> Duration {
         match action {
@@ -128,7 +140,7 @@ impl Ground {
         let key = (run.task.clone(), run.container.clone());
         if let Some(process) = self.processes.get(&key) {
             if process.run == *run {
-                return Observation::Started { run: run.clone(), at: process.since };
+                return Observation::Started { run: run.clone(), at: process.since, network: None };
             }
             assert!(process.exit.is_some(), "{run:?} is started beside {process:?}");
         }
@@ -142,7 +154,7 @@ impl Ground {
         assert!(self.started.insert(run.runtime_id.clone()), "{run:?} is started twice");
         self.logs.insert(run.task.clone());
         self.processes.insert(key, Process { run: run.clone(), since: now, exit: None });
-        Observation::Started { run: run.clone(), at: now }
+        Observation::Started { run: run.clone(), at: now, network: None }
     }
 
     fn runs(&self, run: &ContainerRun) -> bool {
@@ -190,7 +202,7 @@ impl Ground {
         let found = |process: &Process| {
             let run = process.run.clone();
             match process.exit {
-                None => Observation::Started { run, at: process.since },
+                None => Observation::Started { run, at: process.since, network: None },
                 Some((code, out_of_memory, at)) => {
                     Observation::Exited { run, exit_code: Some(code), out_of_memory, at }
                 }

@@ -39,6 +39,8 @@ enum Event {
     Act(Action),
     /// A process ends by itself.
     Exit(ContainerRun, i32, bool),
+    /// An answer that took its time arrives.
+    Tell(Observation),
 }
 
 /// The agent's core and the box under it.
@@ -275,8 +277,12 @@ impl Node {
                 for (after, run, code, out_of_memory) in follows.exits {
                     self.later(after, Event::Exit(run, code, out_of_memory));
                 }
-                self.observe(follows.answer);
+                match self.faults.lateness_of(&action) {
+                    Duration::ZERO => self.observe(follows.answer),
+                    late => self.later(late, Event::Tell(follows.answer)),
+                }
             }
+            Event::Tell(answer) => self.observe(answer),
         }
     }
 
@@ -315,7 +321,7 @@ impl Node {
                         self.later(after, Event::Exit(run, code, out_of_memory));
                     }
                 }
-                Event::Act(_) => {}
+                Event::Act(_) | Event::Tell(_) => {}
             }
         }
     }

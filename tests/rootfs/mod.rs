@@ -6,10 +6,12 @@
 
 use coracle::model::task_definition::ContainerDefinition;
 use coracle::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
-use coracle::plan::StartContainer;
 use coracle::plan::action::ContainerRun;
+use coracle::plan::{Connection, StartContainer};
 use coracle::runtime::logs::{Beginning, Stream};
-use coracle::runtime::{Event, ImageSettings, Launch, LogDefaults, Runtime, RuntimeConfig, Signal};
+use coracle::runtime::{
+    Event, ImageSettings, Launch, LaunchNetwork, LogDefaults, Runtime, RuntimeConfig, Signal,
+};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -86,6 +88,7 @@ fn connect_program(
         run_dir: dir.join("run"),
         cgroup_parent: cgroup_parent.to_owned(),
         log,
+        allow_privileged: true,
     };
     let (sender, events) = tokio::sync::mpsc::unbounded_channel();
     Ok((Runtime::open_with_program(config, sender, program)?, events))
@@ -147,6 +150,7 @@ impl Host {
                 definition,
                 volumes: Vec::new(),
                 network_mode: "none".into(),
+                connection: Connection::None,
                 task_role: None,
                 launch_type: "EC2".to_owned(),
                 pid_mode: None,
@@ -158,6 +162,7 @@ impl Host {
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],
+            network: LaunchNetwork::None,
         }
     }
 

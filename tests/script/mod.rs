@@ -170,6 +170,9 @@ impl Play {
             ["start-fails", container, ..] => {
                 self.node.faults.start_fails.insert((*container).to_owned(), rest(2));
             }
+            ["answers-late", container, time] => {
+                self.node.faults.answers_late.insert((*container).to_owned(), duration(time)?);
+            }
             ["pull-fails", image, ..] => {
                 self.node.faults.pull_fails.insert((*image).to_owned(), rest(2));
             }
@@ -267,6 +270,7 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
         group: None,
         started_by: None,
         launch_type: None,
+        network: None,
         enable_execute_command: false,
         enable_ecs_managed_tags: false,
         propagate_tags_from_task_definition: false,

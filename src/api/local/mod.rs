@@ -6,6 +6,7 @@
 //! | `GET credentials` | `{"endpoint","accessKeyId","secretAccessKey","region"}`; no endpoint when TCP is off |
 //! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N]` | a line of output per line of JSON |
 //! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
+//! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
@@ -18,11 +19,13 @@
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
 //! begins so.
 
+mod exec;
 mod images;
 mod lines;
 mod logs;
 mod query;
 mod secrets;
+mod session;
 mod watch;
 
 use super::body::{self, AnswerBody};
@@ -47,11 +50,13 @@ const SHORTEST_PREFIX: usize = 6;
 struct LocalError {
     status: StatusCode,
     message: String,
+    /// What a shell would say of a command that cannot be executed.
+    exit_code: Option<u8>,
 }
 
 impl LocalError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into() }
+        Self { status, message: message.into(), exit_code: None }
     }
 
     fn bad(message: impl Into<String>) -> Self {
@@ -68,7 +73,11 @@ type Answer = Result<Response<AnswerBody>, LocalError>;
 /// Answers one request under [`PREFIX`].
 pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<AnswerBody> {
     route(api, request).await.unwrap_or_else(|error| {
-        http::plain(error.status, JSON, json!({ "error": error.message }).to_string())
+        let mut content = json!({ "error": error.message });
+        if let Some(code) = error.exit_code {
+            content["exitCode"] = code.into();
+        }
+        http::plain(error.status, JSON, content.to_string())
     })
 }
 
@@ -93,6 +102,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["tasks", id, "watch"]) => {
             query.only(&[])?;
             watch::answer(&api, &query::decode(id)?)
+        }
+        (&Method::POST, ["tasks", id, "exec"]) => {
+            query.only(&[])?;
+            let id = query::decode(id)?;
+            exec::exec(&api, &id, head, &bytes).await
         }
         (&Method::GET, ["images"]) => {
             query.only(&[])?;

@@ -35,6 +35,9 @@ pub(in crate::cli) enum Error {
     /// An exception of the ECS API.
     #[error("{kind}: {message}")]
     Exception { kind: String, message: String },
+    /// A command cannot be executed in a container.
+    #[error("{message}")]
+    Command { exit_code: u8, message: String },
     /// The agent said no in its own words.
     #[error("{0}")]
     Refused(String),
@@ -61,9 +64,14 @@ impl Error {
             #[serde(alias = "Message")]
             message: Option<String>,
             error: Option<String>,
+            #[serde(rename = "exitCode")]
+            exit_code: Option<u8>,
         }
         let body: Body = serde_json::from_slice(body).unwrap_or_default();
         if let Some(error) = body.error {
+            if let Some(exit_code) = body.exit_code {
+                return Self::Command { exit_code, message: error };
+            }
             return Self::Refused(error);
         }
         match body.__type.as_deref().or(kind) {

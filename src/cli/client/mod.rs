@@ -39,6 +39,9 @@ pub(super) struct Client {
     socket: PathBuf,
 }
 
+/// The connection of a session: frames in both directions.
+pub(super) type SessionIo = TokioIo<hyper::upgrade::Upgraded>;
+
 /// The root key and where the API answers.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,6 +179,26 @@ impl Client {
         self.stream(local(Method::GET, &path), String::new()).await
     }
 
+    /// Begins a session in a container of the task that `task` means: `what` is `exec`, with the object of its request.
+    pub(super) async fn session(
+        &self,
+        task: &str,
+        what: &str,
+        content: &Value,
+    ) -> Result<SessionIo, Error> {
+        let request = local(Method::POST, &format!("/coracle/v1/tasks/{}/{what}", escaped(task)))
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "coracle-session");
+        let response = self.send(request, content.to_string()).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return hyper::upgrade::on(response).await.map(TokioIo::new).map_err(Error::Http);
+        }
+        match self.whole(response).await {
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::Protocol("it answered without a session".to_owned())),
+        }
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let response = self.send(local(Method::GET, path), String::new()).await?;
         serde_json::from_value(self.whole(response).await?).map_err(Error::Shape)
@@ -214,7 +237,7 @@ impl Client {
             .await
             .map_err(Error::Http)?;
         // Ends by itself with the answer; what goes wrong in it shows in the answer.
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         sender.send_request(request).await.map_err(Error::Http)
     }
 

@@ -1,5 +1,7 @@
 use super::*;
+use crate::engine::connections::Connections;
 use crate::model::ClusterName;
+use crate::net::{Network, NetworkConfig};
 use crate::plan::command::CreateCluster;
 use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
 use crate::store::Options;
@@ -47,7 +49,8 @@ impl Disk {
             state_dir: self.path().join("state"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
-            log: LogDefaults { max_size: 0, max_file: 1 },
+            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
+            allow_privileged: false,
         };
         let program = std::env::current_exe().unwrap();
         let runtime = Runtime::open_with_program(config, events, &program).unwrap();
@@ -68,7 +71,11 @@ impl Disk {
             secrets: crate::auth::Secrets::new(self.path(), store.clone()),
             environment_files: None,
         };
-        let hands = Hands::new(runtime, images.clone(), endpoints, sources, facts_in);
+        let network =
+            NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
+        let network = Network::open(network).unwrap();
+        let connections = Connections::new(network, runtime.clone());
+        let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

@@ -9,6 +9,7 @@ mod container;
 mod launch_type;
 pub mod lenient;
 mod linux;
+pub mod logging;
 mod normalise;
 mod registration;
 pub mod secret_file;

@@ -1,7 +1,9 @@
 //! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
 //! that nothing a definition asks for is silently left out.
 
+use super::logging::LogSettings;
 use super::{ContainerDefinition, TaskDefinitionContent, Volume, secret_file};
+use std::collections::BTreeMap;
 
 /// A member with an effect that is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,16 +60,6 @@ impl Found {
             !matches!(mode, Some("host" | "none")),
             "networkMode",
             "set networkMode to host or none (absent means bridge)",
-        );
-        self.when(
-            content.pid_mode.is_some(),
-            "pidMode",
-            "leave it out: each container has its own",
-        );
-        self.when(
-            content.ipc_mode.is_some(),
-            "ipcMode",
-            "leave it out: each container has its own",
         );
         self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
         self.when(
@@ -135,11 +127,6 @@ impl Found {
             self.add("dockerLabels", &error.to_string());
         }
         self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
-        self.when(
-            c.privileged == Some(true),
-            "privileged",
-            "use linuxParameters.capabilities and devices",
-        );
         self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
         self.when(
             filled(c.dns_search_domains.as_ref()),
@@ -162,24 +149,8 @@ impl Found {
                 break;
             }
         }
-        if let Some(log) = &c.log_configuration {
-            let driver = log.log_driver.as_deref();
-            self.when(
-                !matches!(driver, None | Some("json-file" | "awslogs" | "none")),
-                "logConfiguration.logDriver",
-                "set it to json-file, awslogs or none",
-            );
-            self.when(
-                filled(log.secret_options.as_ref()),
-                "logConfiguration.secretOptions",
-                "use options",
-            );
-        }
-        if let Some(linux) = &c.linux_parameters {
-            let init = linux.init_process_enabled == Some(true);
-            self.when(init, "linuxParameters.initProcessEnabled", "put an init into the image");
-            self.when(linux.max_swap.is_some(), "linuxParameters.maxSwap", OUT);
-            self.when(linux.swappiness.is_some(), "linuxParameters.swappiness", OUT);
+        if let Err(problem) = LogSettings::read(c.log_configuration.as_ref(), &BTreeMap::new()) {
+            self.add(&format!("logConfiguration.{}", problem.member), &problem.remedy);
         }
         let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
         self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");

@@ -183,6 +183,20 @@ impl Hierarchy {
         file.and_then(|f| keyed(&f, "oom_kill")).unwrap_or(0)
     }
 
+    /// Whether the kernel can limit swap. `group` has been made, or is yet to be.
+    pub(crate) fn accounts_swap(&self, group: &Path) -> bool {
+        match self {
+            Self::V1(v1) => v1
+                .path("memory", Path::new(""))
+                .is_none_or(|root| root.join("memory.memsw.limit_in_bytes").exists()),
+            // The root has no such file, and a box without any group below it cannot say.
+            Self::V2(v2) => {
+                let group = v2.path(group);
+                !group.join("memory.max").exists() || group.join("memory.swap.max").exists()
+            }
+        }
+    }
+
     /// What the group used so far; zeroes when it is gone.
     pub(crate) fn usage(&self, group: &Path) -> Usage {
         let mut usage = match self {

@@ -2,16 +2,17 @@
 
 use super::follow::LogFollower;
 use super::line::LogLine;
-use super::writer::numbered;
-use crate::model::{ContainerName, TaskId};
+use super::writer::{expire, numbered};
+use crate::model::{ContainerName, TaskId, Timestamp};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// More rotated files than this are not looked for.
 pub(super) const MAX_FILES: u32 = 1000;
-/// A line of the file is at most this long: 16 KiB of text, each byte escaped.
-const MAX_LINE: u64 = 256 << 10;
+/// A line of the file is at most this long: 16 KiB of text, each byte escaped, and what goes with it.
+pub(super) const MAX_LINE: u64 = 512 << 10;
 
 /// Why logs could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,22 @@ impl LogDirectory {
         self.root.join(task.as_str()).join(format!("{container}.log"))
     }
 
+    /// Removes rotated files in which nothing is younger than `max_age`; zero keeps all.
+    ///
+    /// # Errors
+    /// When the directories cannot be read.
+    pub fn expire(&self, max_age: Duration, now: Timestamp) -> Result<(), LogError> {
+        let tasks = entries(&self.root)?;
+        for task in tasks {
+            for path in entries(&task)? {
+                if path.extension().is_some_and(|end| end == "log") {
+                    expire(&path, max_age, now);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Opens what a container has written so far. Nothing written is an empty log.
     ///
     /// # Errors
@@ -73,6 +90,17 @@ impl LogDirectory {
         beginning: Beginning,
     ) -> Result<LogFollower, LogError> {
         LogFollower::open(self.path(task, container), beginning)
+    }
+}
+
+/// What is in a directory; nothing when it is none, or has gone meanwhile.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(source) => Err(LogError { path: directory.to_owned(), source }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp as Moment;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub struct LogLine {
     pub log: String,
     /// Where it came from.
     pub stream: Stream,
+    /// Variables and labels that the definition wants with each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attrs: Option<BTreeMap<String, String>>,
     /// When it was read, RFC 3339 in UTC.
     pub time: String,
 }
@@ -46,7 +50,8 @@ mod tests {
     fn times_are_docker_compatible() {
         let at = crate::model::Timestamp(1_763_700_000_123);
         assert_eq!(rfc3339(at), "2025-11-21T04:40:00.123Z");
-        let line = LogLine { log: "x\n".into(), stream: Stream::Stdout, time: rfc3339(at) };
+        let line =
+            LogLine { log: "x\n".into(), stream: Stream::Stdout, attrs: None, time: rfc3339(at) };
         assert_eq!(line.at(), Some(at));
         let json = serde_json::to_string(&line).unwrap();
         assert_eq!(json, r#"{"log":"x\n","stream":"stdout","time":"2025-11-21T04:40:00.123Z"}"#);

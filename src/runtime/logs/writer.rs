@@ -1,130 +1,155 @@
-//! Writing a container's output: lines out of two byte streams, rotated by size.
+//! Writing a container's output to disk, rotated by size and age.
 
 use super::line::{LogLine, Stream, rfc3339};
 use super::options::LogOptions;
+use super::pieces::{LONGEST, Piece};
 use crate::model::Timestamp;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
-/// Longer lines are split, as Docker does.
-const MAX_LINE: usize = 16 << 10;
-/// Follows where something is missing.
-const LOST: &[u8] = b"{\"log\":\"coracle: output was lost, the log could not be written\\n\",\"stream\":\"stderr\",\"time\":\"1970-01-01T00:00:00Z\"}\n";
+/// Lines held until [`LogWriter::flush`], at most about so many bytes.
+const HELD: usize = 64 << 10;
+/// A box without a battery counts from 1970 until somebody tells it the time: nothing is judged by such a clock.
+const CLOCK_IS_SET: Timestamp = Timestamp::from_secs(1_577_836_800);
 
 /// Writes the log file of one container.
 ///
-/// An error of the disk, a full one above all, must not stop the container: output that cannot be written is dropped,
-/// and a line says so as soon as one can be written again.
+/// An error of the disk, a full one above all, must not stop the container: output that cannot be written is dropped
+/// and counted, and a line says so as soon as one can be written again.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     path: PathBuf,
     options: LogOptions,
     file: File,
     size: u64,
-    /// What of each stream is not a whole line yet.
-    pending: [Vec<u8>; 2],
-    /// Lines ready to be written.
+    /// When the first line of the file was written; none in an empty one.
+    begun: Option<Timestamp>,
+    attrs: Option<BTreeMap<String, String>>,
+    /// Lines ready to be written, and how many.
     out: Vec<u8>,
-    /// Something could not be written.
-    lost: bool,
+    count: u64,
+    /// Lines that could not be written, and when the last of them came.
+    lost: u64,
+    latest: Timestamp,
 }
 
 impl LogWriter {
-    /// Opens the file, going on where an earlier run of the container ended.
-    pub(crate) fn open(path: PathBuf, options: LogOptions) -> io::Result<Self> {
+    /// Opens the file, going on where an earlier run of the container ended. `attrs` go with every line.
+    pub(crate) fn open(
+        path: PathBuf,
+        options: LogOptions,
+        attrs: BTreeMap<String, String>,
+    ) -> io::Result<Self> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
         let file = append(&path)?;
         let size = file.metadata()?.len();
+        let begun = if size > 0 { first_line(&path).and_then(|line| line.at()) } else { None };
+        // An earlier definition may have kept more.
+        for number in options.max_file.max(1).. {
+            if fs::remove_file(numbered(&path, number)).is_err() {
+                break;
+            }
+        }
         Ok(Self {
             path,
             options,
             file,
             size,
-            pending: Default::default(),
+            begun,
+            attrs: Some(attrs).filter(|attrs| !attrs.is_empty()),
             out: Vec::new(),
-            lost: false,
+            count: 0,
+            lost: 0,
+            latest: Timestamp(0),
         })
     }
 
-    /// Takes bytes of a stream.
-    pub(crate) fn push(&mut self, stream: Stream, mut bytes: &[u8], at: Timestamp) {
-        let time = rfc3339(at);
-        while !bytes.is_empty() {
-            let pending = &mut self.pending[index(stream)];
-            let room = MAX_LINE - pending.len();
-            let newline = bytes.iter().take(room).position(|b| *b == b'\n');
-            let take = newline.map_or_else(|| room.min(bytes.len()), |at| at + 1);
-            pending.extend_from_slice(&bytes[..take]);
-            bytes = &bytes[take..];
-            if newline.is_some() || pending.len() == MAX_LINE {
-                let line = std::mem::take(pending);
-                self.line(stream, &line, &time);
-                let pending = &mut self.pending[index(stream)];
-                *pending = line;
-                pending.clear();
-            }
-        }
+    /// Takes a line or a part of one; [`LogWriter::flush`] writes it.
+    pub(crate) fn line(&mut self, piece: &Piece<'_>, at: Timestamp) {
+        self.put(piece.stream, String::from_utf8_lossy(piece.text).into_owned(), at);
+    }
+
+    /// Says something about the log in the log.
+    pub(crate) fn note(&mut self, text: &str, at: Timestamp) {
+        self.put(Stream::Stderr, format!("coracle: {text}\n"), at);
         self.flush();
     }
 
-    /// Writes what has no newline at the end of a stream.
-    pub(crate) fn finish(&mut self, at: Timestamp) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let rest = std::mem::take(&mut self.pending[index(stream)]);
-            if !rest.is_empty() {
-                self.line(stream, &rest, &rfc3339(at));
-            }
-        }
-        self.flush();
-    }
-
-    fn line(&mut self, stream: Stream, bytes: &[u8], time: &str) {
-        let line = LogLine {
-            log: String::from_utf8_lossy(bytes).into_owned(),
-            stream,
-            time: time.to_owned(),
-        };
+    fn put(&mut self, stream: Stream, log: String, at: Timestamp) {
+        let line = LogLine { log, stream, attrs: self.attrs.clone(), time: rfc3339(at) };
         let before = self.out.len();
         if serde_json::to_writer(&mut self.out, &line).is_err() {
             self.out.truncate(before);
             return;
         }
         self.out.push(b'\n');
+        self.latest = at;
         let written = (self.out.len() - before) as u64;
-        if self.options.max_size > 0 && self.size > 0 && self.size + written > self.options.max_size
-        {
+        if self.size > 0 && self.is_full(written, at) {
             let line = self.out.split_off(before);
             self.flush();
             // When that fails the old file goes on growing, which is better than losing lines.
-            let _ = self.rotate();
+            if self.rotate().is_ok() {
+                expire(&self.path, Duration::from_secs(self.options.max_age), at);
+            }
             self.out = line;
         }
+        self.begun.get_or_insert(at);
         self.size += written;
+        self.count += 1;
+        if self.out.len() > HELD {
+            self.flush();
+        }
     }
 
-    fn flush(&mut self) {
+    /// Whether the next line belongs into a new file.
+    fn is_full(&self, more: u64, at: Timestamp) -> bool {
+        let LogOptions { max_size, max_file, max_age } = self.options;
+        if max_size > 0 && self.size + more > max_size {
+            return true;
+        }
+        // So that all that is kept together is not older than allowed.
+        let share = Duration::from_secs(max_age / u64::from(max_file.max(1)));
+        max_age > 0
+            && self.begun.is_some_and(|begun| begun > CLOCK_IS_SET && at.since(begun) > share)
+    }
+
+    /// Writes what has been taken.
+    pub(crate) fn flush(&mut self) {
         if !self.out.is_empty() {
             let before = self.size - self.out.len() as u64;
-            if self.lost {
-                self.out.splice(..0, LOST.iter().copied());
+            if self.lost > 0 {
+                let lost = self.lost;
+                let line = LogLine {
+                    log: format!("coracle: {lost} lines were lost: the log could not be written\n"),
+                    stream: Stream::Stderr,
+                    attrs: None,
+                    time: rfc3339(self.latest),
+                };
+                let mut note = serde_json::to_vec(&line).unwrap_or_default();
+                note.push(b'\n');
+                self.out.splice(..0, note);
             }
             if self.file.write_all(&self.out).is_ok() {
-                self.lost = false;
+                self.lost = 0;
                 self.size = before + self.out.len() as u64;
             } else {
                 // Half a line would spoil the next one as well.
                 let _ = self.file.set_len(before);
-                self.lost = true;
+                self.lost += self.count;
                 self.size = before;
             }
         }
+        self.count = 0;
         self.out.clear();
         // One huge burst should not keep its buffer for the life of the shim.
-        self.out.shrink_to(MAX_LINE);
+        self.out.shrink_to(LONGEST);
     }
 
     /// `log` becomes `log.1`, `log.1` becomes `log.2`, …; the last is dropped.
@@ -141,14 +166,32 @@ impl LogWriter {
         }
         self.file = append(&self.path)?;
         self.size = 0;
+        self.begun = None;
         Ok(())
     }
 }
 
-const fn index(stream: Stream) -> usize {
-    match stream {
-        Stream::Stdout => 0,
-        Stream::Stderr => 1,
+fn first_line(path: &Path) -> Option<LogLine> {
+    let mut line = Vec::new();
+    let file = BufReader::new(File::open(path).ok()?);
+    file.take(super::directory::MAX_LINE).read_until(b'\n', &mut line).ok()?;
+    serde_json::from_slice(&line).ok()
+}
+
+/// Removes the rotated files of a log in which nothing is younger than `max_age`; 0 keeps all.
+pub(super) fn expire(path: &Path, max_age: Duration, now: Timestamp) {
+    if max_age.is_zero() {
+        return;
+    }
+    for number in 1..super::directory::MAX_FILES {
+        let path = numbered(path, number);
+        let Ok(written) = fs::metadata(&path).and_then(|m| m.modified()) else { return };
+        let since_epoch = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let written = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+        if written > CLOCK_IS_SET && now.since(written) > max_age {
+            // One that cannot be removed is tried again at the next occasion.
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 
@@ -167,80 +210,4 @@ pub(super) fn numbered(path: &Path, number: u32) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(path: &Path) -> Vec<String> {
-        let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|l| serde_json::from_str::<LogLine>(l).unwrap().log).collect()
-    }
-
-    #[test]
-    fn lines_are_put_together_and_long_ones_split() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t/web.log");
-        let mut log =
-            LogWriter::open(path.clone(), LogOptions { max_size: 0, max_file: 1 }).unwrap();
-        let at = Timestamp(0);
-        log.push(Stream::Stdout, b"one\ntw", at);
-        log.push(Stream::Stderr, b"err\n", at);
-        log.push(Stream::Stdout, b"o\n", at);
-        log.push(Stream::Stdout, &vec![b'x'; MAX_LINE + 10], at);
-        log.push(Stream::Stdout, b"\nlast", at);
-        log.finish(at);
-        let found = lines(&path);
-        assert_eq!(found[..3], ["one\n", "err\n", "two\n"]);
-        assert_eq!(found[3].len(), MAX_LINE);
-        assert_eq!(found[4], format!("{}\n", "x".repeat(10)));
-        assert_eq!(found[5], "last");
-    }
-
-    #[test]
-    fn a_full_disk_loses_lines_but_spoils_none() {
-        use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: must run as root");
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), c"size=64k").unwrap();
-        let path = dir.path().join("web.log");
-        let mut log =
-            LogWriter::open(path.clone(), LogOptions { max_size: 0, max_file: 1 }).unwrap();
-        for _ in 0..20 {
-            log.push(Stream::Stdout, format!("{}\n", "x".repeat(5000)).as_bytes(), Timestamp(0));
-        }
-        // Room again.
-        let text = fs::read_to_string(&path).unwrap();
-        let kept = text.lines().take(5).map(|l| l.len() as u64 + 1).sum();
-        log.file.set_len(kept).unwrap();
-        log.size = kept;
-        log.push(Stream::Stdout, b"after\n", Timestamp(0));
-        let found = lines(&path);
-        unmount(dir.path(), UnmountFlags::DETACH).unwrap();
-        assert_eq!(found.len(), 7);
-        assert!(found[..5].iter().all(|l| l.len() == 5001));
-        assert!(found[5].contains("output was lost"));
-        assert_eq!(found[6], "after\n");
-    }
-
-    #[test]
-    fn files_rotate_and_the_oldest_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("web.log");
-        let mut log =
-            LogWriter::open(path.clone(), LogOptions { max_size: 200, max_file: 3 }).unwrap();
-        for number in 0..20 {
-            log.push(Stream::Stdout, format!("line {number:02}\n").as_bytes(), Timestamp(0));
-        }
-        for number in 0..3 {
-            assert!(fs::metadata(numbered(&path, number)).unwrap().len() <= 200);
-        }
-        assert!(!numbered(&path, 3).exists());
-        let kept: Vec<String> =
-            (0..3).rev().flat_map(|number| lines(&numbered(&path, number))).collect();
-        let expected: Vec<String> =
-            (20 - kept.len()..20).map(|n| format!("line {n:02}\n")).collect();
-        assert_eq!(kept, expected);
-    }
-}
+mod tests;

@@ -1,12 +1,15 @@
 //! One connection of an agent: lines in, lines out, never blocking.
 
 use crate::runtime::protocol::{MAX_LINE, Message, Request};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use crate::runtime::socket;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 /// A peer that does not read is dropped when this much waits for it.
 const MAX_WAITING: usize = 4 << 20;
+/// A peer that sends more descriptors than any request needs is dropped.
+const MAX_PASSED: usize = 3;
 
 /// A connection and what is on its way.
 #[derive(Debug)]
@@ -15,13 +18,22 @@ pub(super) struct Connection {
     stream: UnixStream,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    /// Descriptors that came and belong to no request yet.
+    passed: Vec<OwnedFd>,
     pub(super) closed: bool,
 }
 
 impl Connection {
     pub(super) fn new(number: u64, stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { number, stream, incoming: Vec::new(), outgoing: Vec::new(), closed: false })
+        Ok(Self {
+            number,
+            stream,
+            incoming: Vec::new(),
+            outgoing: Vec::new(),
+            passed: Vec::new(),
+            closed: false,
+        })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
@@ -37,7 +49,7 @@ impl Connection {
         let mut requests = Vec::new();
         let mut buffer = [0; 8192];
         loop {
-            match self.stream.read(&mut buffer) {
+            match socket::receive_with(&self.stream, &mut buffer, &mut self.passed) {
                 Ok(0) => {
                     self.closed = true;
                     break;
@@ -67,9 +79,14 @@ impl Connection {
                 Err(_) => self.closed = true,
             }
         }
-        if self.incoming.len() > MAX_LINE {
+        if self.incoming.len() > MAX_LINE || self.passed.len() > MAX_PASSED {
             self.closed = true;
         }
+    }
+
+    /// The descriptors that came so far.
+    pub(super) fn take_passed(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.passed)
     }
 
     pub(super) fn send(&mut self, message: &Message) {

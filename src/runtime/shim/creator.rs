@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) launch: LaunchFile,
+    pub(super) joined: super::Joined,
     /// The task's control group.
     pub(super) group: PathBuf,
     pub(super) hierarchy: Hierarchy,
@@ -88,12 +89,20 @@ fn create(order: Order) -> Result<i32, Failure> {
     let group = order.group.join(launch.container.as_str());
     let absolute_group = Path::new("/").join(&group);
     let view = directory.join("cgroup");
+    let memory = directory.join("shm");
+    if let Some(namespace) = &order.joined.memory {
+        let mib = spec::shared_memory_mib(&launch.definition);
+        super::shared::mount_memory(namespace, mib, &memory)
+            .map_err(at(Stage::Resources, "/dev/shm of the task"))?;
+    }
     let built = spec::build(&spec::Input {
         launch,
         rootfs: &rootfs,
         directory: &directory,
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
+        joined: &order.joined,
+        shared_memory: order.joined.memory.is_some().then_some(&*memory),
     })
     .map_err(|error| {
         let stage = match error {
@@ -164,7 +173,7 @@ fn create(order: Order) -> Result<i32, Failure> {
     let container = match container {
         Ok(container) if refusal.is_empty() => container,
         Err(error) if refusal.is_empty() => {
-            return Err(Failure::new(Stage::Create, chain(&error)));
+            return Err(Failure::new(Stage::Create, explained(chain(&error), launch)));
         }
         _ => return Err(Failure::new(Stage::Start, refusal)),
     };
@@ -178,6 +187,18 @@ fn create(order: Order) -> Result<i32, Failure> {
     let path = launch.layout.launch_file(&launch.task, &launch.container);
     let _ = record::write_volatile(&path, &launch.without_secrets());
     Ok(pid)
+}
+
+/// libcontainer says that a kernel parameter was refused, but not which.
+fn explained(reason: String, launch: &LaunchFile) -> String {
+    let controls = launch.definition.system_controls.iter().flatten();
+    let pairs: Vec<_> = controls
+        .filter_map(|c| Some(format!("{}={}", c.namespace.as_deref()?, c.value.as_deref()?)))
+        .collect();
+    if reason.contains("failed to set sysctl") && !pairs.is_empty() {
+        return format!("systemControls: the kernel refuses {}", pairs.join(" or "));
+    }
+    reason
 }
 
 /// Mounts made from here on are seen by nobody else; those made on the host still show.

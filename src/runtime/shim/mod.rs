@@ -9,7 +9,7 @@
 //!  agent ──socket──► shim ──fork──► creator ──libcontainer──► container's init
 //!                     ▲  ▲                                        │ (CLONE_PARENT: the shim's child)
 //!                     │  └──────────── pipes, SIGCHLD ────────────┘
-//!                     └──fork──► probe (joins the container's namespaces)
+//!                     └──fork──► helper (joins the container's namespaces)
 //! ```
 //!
 //! The agent makes the socket and hands it over as standard input, so it can be connected to at once, and a refused
@@ -18,10 +18,15 @@
 mod cgroup_view;
 mod connection;
 mod creator;
+mod enter;
+mod forward;
+mod namespace;
 mod overlay;
-mod probe;
 mod serve;
+mod shared;
 mod unwritten;
+
+pub(super) use shared::Joined;
 
 use super::layout::Layout;
 use crate::model::TaskId;

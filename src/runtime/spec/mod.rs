@@ -7,17 +7,22 @@
 mod devices;
 mod limits;
 mod mounts;
+mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
 mod secret_files;
 mod sysctl;
-mod user;
+pub(crate) mod user;
+
+pub(crate) use mounts::shared_memory_mib;
 
 use super::capability;
 use super::cgroup::{DeviceRule, Limits};
 use super::launch::LaunchFile;
+use super::network::LaunchNetwork;
 use super::process::{Privileges, Program};
 use super::seccomp;
+use super::shim::Joined;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -61,14 +66,6 @@ pub(crate) struct Built {
     pub(crate) program: Program,
 }
 
-/// How a container is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Network {
-    Host,
-    /// Its own namespace with nothing but the loopback.
-    None,
-}
-
 /// What `/proc` and `/sys` files a container cannot see, as in Docker.
 const MASKED: [&str; 12] = [
     "/proc/acpi",
@@ -99,18 +96,29 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// Namespaces of the task.
+    pub(crate) joined: &'a Joined,
+    /// What is to be `/dev/shm`; a new one where absent.
+    pub(crate) shared_memory: Option<&'a Path>,
 }
 
 /// Builds everything.
 pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
-    let Input { launch, rootfs: rootfs_path, directory, cgroup, cgroup_view } = *input;
+    let Input {
+        launch,
+        rootfs: rootfs_path,
+        directory,
+        cgroup,
+        cgroup_view,
+        joined,
+        shared_memory,
+    } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
-    let network = network(launch)?;
     let privileged = definition.privileged == Some(true);
     let rootfs = RootFs::open(rootfs_path)
         .map_err(|source| SpecError::File { path: rootfs_path.to_owned(), source })?;
-    let hostname = hostname(launch, network);
+    let hostname = launch.hostname();
     let wanted_user = definition
         .user
         .as_deref()
@@ -127,11 +135,10 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     let linux_parameters = definition.linux_parameters.as_ref();
     let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
         .map_err(SpecError::Invalid)?;
-    let allowed = privileges(launch, network == Network::None)?;
+    let allowed = privileges(launch, launch.network == LaunchNetwork::None)?;
 
-    let mut all_mounts = mounts::standard(launch, cgroup_view);
-    let shares_host = network == Network::Host;
-    all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
+    let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
+    all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
     all_mounts.extend(mounts::of_definition(launch)?);
     // Last, so that no volume hides them.
     let files_at = directory.join("secrets.d");
@@ -139,17 +146,24 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
-    if network == Network::None {
-        namespaces.push(json!({"type": "network"}));
+    match &launch.network {
+        LaunchNetwork::Host => {}
+        LaunchNetwork::None => namespaces.push(json!({"type": "network"})),
+        LaunchNetwork::Namespace { .. } => {
+            namespaces.push(json!({"type": "network", "path": joined.network}));
+        }
     }
-    if launch.pid_mode.as_deref() != Some("host") {
-        namespaces.push(json!({"type": "pid"}));
-    }
-    if launch.ipc_mode.as_deref() != Some("host") {
-        namespaces.push(json!({"type": "ipc"}));
+    for (kind, mode, path) in
+        [("pid", &launch.pid_mode, &joined.pid), ("ipc", &launch.ipc_mode, &joined.ipc)]
+    {
+        match path {
+            Some(path) => namespaces.push(json!({"type": kind, "path": path})),
+            None if mode.as_deref() == Some("host") => {}
+            None => namespaces.push(json!({"type": kind})),
+        }
     }
     let rlimits = limits::rlimits(definition.ulimits.as_ref()).map_err(SpecError::Invalid)?;
-    let sysctl = sysctl::of(definition.system_controls.as_ref(), network == Network::None, launch)?;
+    let sysctl = sysctl::of(definition.system_controls.as_ref(), launch)?;
     let none: [&str; 0] = [];
     let config = json!({
         "ociVersion": "1.0.2",
@@ -205,9 +219,6 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
         return unsupported("volumesFrom");
     }
-    if definition.links.as_ref().is_some_and(|l| !l.is_empty()) {
-        return unsupported("links");
-    }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");
     }
@@ -218,36 +229,14 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
         return unsupported("pseudoTerminal");
     }
     for (name, mode, known) in [
-        ("pidMode", &launch.pid_mode, &["host"][..]),
-        ("ipcMode", &launch.ipc_mode, &["host", "none"][..]),
+        ("pidMode", &launch.pid_mode, &["host", "task"][..]),
+        ("ipcMode", &launch.ipc_mode, &["host", "task", "none"][..]),
     ] {
         if let Some(mode) = mode.as_deref().filter(|m| !m.is_empty() && !known.contains(m)) {
             return unsupported(&format!("{name} {mode}"));
         }
     }
     Ok(())
-}
-
-fn network(launch: &LaunchFile) -> Result<Network, SpecError> {
-    if launch.definition.disable_networking == Some(true) {
-        return Ok(Network::None);
-    }
-    match launch.network_mode.as_str() {
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        other => Err(SpecError::Unsupported(format!("networkMode {other}"))),
-    }
-}
-
-fn hostname(launch: &LaunchFile, network: Network) -> String {
-    if let Some(name) = launch.definition.hostname.as_deref().filter(|h| !h.is_empty()) {
-        return name.to_owned();
-    }
-    if network == Network::Host {
-        return rustix::system::uname().nodename().to_string_lossy().into_owned();
-    }
-    // As Docker's: the first characters of the id.
-    launch.runtime_id.as_str().chars().take(12).collect()
 }
 
 #[derive(Debug, Default)]

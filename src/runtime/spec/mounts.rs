@@ -1,26 +1,25 @@
-//! Mounts of a container: Docker's defaults, the task's volumes, memory file systems, generated files of `/etc`.
+//! Mounts of a container: Docker's defaults, the task's volumes, memory file systems.
 
 use super::SpecError;
 use super::rootfs::create_host_dir;
-use crate::model::task_definition::{Tmpfs, Volume};
+use crate::model::task_definition::{ContainerDefinition, Tmpfs, Volume};
 use crate::runtime::launch::LaunchFile;
 use serde_json::{Value, json};
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// `/dev/shm` unless the definition says otherwise, in MiB.
 const SHM_MIB: i64 = 64;
 
 /// What every container gets.
-pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<Value> {
+///
+/// `shared_memory` is what is to be `/dev/shm`, where that is not the container's own.
+pub(crate) fn standard(
+    launch: &LaunchFile,
+    cgroup_view: Option<&Path>,
+    shared_memory: Option<&Path>,
+) -> Vec<Value> {
     let definition = &launch.definition;
     let privileged = definition.privileged == Some(true);
-    let shm = definition
-        .linux_parameters
-        .as_ref()
-        .and_then(|l| l.shared_memory_size)
-        .filter(|size| *size > 0)
-        .unwrap_or(SHM_MIB);
     let access = if privileged { "rw" } else { "ro" };
     let mut mounts = vec![
         mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"]),
@@ -41,18 +40,30 @@ pub(crate) fn standard(launch: &LaunchFile, cgroup_view: Option<&Path>) -> Vec<V
         },
         mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
     ];
-    if launch.ipc_mode.as_deref() == Some("host") {
-        mounts.push(mount("bind", "/dev/shm", "/dev/shm", &["rbind", "rprivate", "rw"]));
-    } else {
-        let size = format!("size={}k", shm.saturating_mul(1024));
-        mounts.push(mount(
-            "tmpfs",
-            "shm",
-            "/dev/shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", &size],
-        ));
+    let shm = Path::new("/dev/shm");
+    let flags = ["nosuid", "noexec", "nodev"];
+    match (shared_memory, launch.ipc_mode.as_deref()) {
+        (Some(task), _) => {
+            mounts.push(bind(task, shm, &[&["bind", "rprivate"][..], &flags].concat()));
+        }
+        (None, Some("host")) => {
+            mounts.push(bind(shm, shm, &[&["bind", "rprivate"][..], &flags].concat()));
+        }
+        // A private namespace, and nothing to share memory by.
+        (None, Some("none")) => {}
+        (None, _) => {
+            let size = format!("size={}k", shared_memory_mib(definition).saturating_mul(1024));
+            let options = [&flags[..], &["mode=1777", &size]].concat();
+            mounts.push(mount("tmpfs", "shm", "/dev/shm", &options));
+        }
     }
     mounts
+}
+
+/// `sharedMemorySize`, or its default.
+pub(crate) fn shared_memory_mib(definition: &ContainerDefinition) -> i64 {
+    let linux = definition.linux_parameters.as_ref();
+    linux.and_then(|l| l.shared_memory_size).filter(|size| *size > 0).unwrap_or(SHM_MIB)
 }
 
 /// The definition's own mounts, those of outer directories first.
@@ -76,74 +87,6 @@ pub(crate) fn of_definition(launch: &LaunchFile) -> Result<Vec<Value>, SpecError
     }
     mounts.sort_by_key(|(target, _)| target.components().count());
     Ok(mounts.into_iter().map(|(_, mount)| mount).collect())
-}
-
-/// `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`, written to `directory` unless they are the host's.
-pub(crate) fn network_files(
-    launch: &LaunchFile,
-    directory: &Path,
-    hostname: &str,
-    shares_host: bool,
-) -> Result<Vec<Value>, SpecError> {
-    let definition = &launch.definition;
-    let write = |name: &str, text: &str| -> Result<PathBuf, SpecError> {
-        let path = directory.join(name);
-        fs::write(&path, text).map_err(|source| SpecError::File { path: path.clone(), source })?;
-        Ok(path)
-    };
-    let extra: Vec<String> = definition
-        .extra_hosts
-        .iter()
-        .flatten()
-        .map(|h| {
-            let (address, name) = (h.ip_address.as_deref(), h.hostname.as_deref());
-            format!("{}\t{}\n", address.unwrap_or_default(), name.unwrap_or_default())
-        })
-        .collect();
-    let extra = extra.concat();
-    let of_host = |name: &str| fs::read_to_string(Path::new("/etc").join(name)).unwrap_or_default();
-    let hosts = if shares_host && extra.is_empty() && Path::new("/etc/hosts").exists() {
-        PathBuf::from("/etc/hosts")
-    } else if shares_host {
-        write("hosts", &format!("{}\n{extra}", of_host("hosts").trim_end()))?
-    } else {
-        write(
-            "hosts",
-            &format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t{hostname}\n{extra}"),
-        )?
-    };
-    let servers = definition.dns_servers.as_deref().unwrap_or_default();
-    let domains = definition.dns_search_domains.as_deref().unwrap_or_default();
-    let resolv =
-        if servers.is_empty() && domains.is_empty() && Path::new("/etc/resolv.conf").exists() {
-            fs::canonicalize("/etc/resolv.conf")
-                .map_err(|source| SpecError::File { path: "/etc/resolv.conf".into(), source })?
-        } else {
-            write("resolv.conf", &resolv_conf(&of_host("resolv.conf"), servers, domains))?
-        };
-    let hostname = write("hostname", &format!("{hostname}\n"))?;
-    let options = ["bind", "rprivate", "ro"];
-    Ok(vec![
-        bind(&resolv, Path::new("/etc/resolv.conf"), &options),
-        bind(&hosts, Path::new("/etc/hosts"), &options),
-        bind(&hostname, Path::new("/etc/hostname"), &options),
-    ])
-}
-
-fn resolv_conf(host: &str, servers: &[String], domains: &[String]) -> String {
-    let kept = |line: &&str| match line.split_whitespace().next().unwrap_or_default() {
-        "nameserver" => servers.is_empty(),
-        "search" | "domain" => domains.is_empty(),
-        _ => true,
-    };
-    let mut text: String = host.lines().filter(kept).flat_map(|l| [l, "\n"]).collect();
-    if !domains.is_empty() {
-        text = format!("{text}search {}\n", domains.join(" "));
-    }
-    for server in servers {
-        text = format!("{text}nameserver {server}\n");
-    }
-    text
 }
 
 /// The directory on the host that a volume stands for; made when it is missing.
@@ -232,21 +175,13 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Value {
     json!({"type": kind, "source": source, "destination": target, "options": options})
 }
 
-fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
+pub(super) fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
     json!({"type": "bind", "source": source, "destination": target, "options": options})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn name_servers_replace_the_hosts() {
-        let host = "nameserver 10.0.0.1\nsearch lan\noptions ndots:2\n";
-        let text = resolv_conf(host, &["1.1.1.1".to_owned()], &["corp".to_owned()]);
-        assert_eq!(text, "options ndots:2\nsearch corp\nnameserver 1.1.1.1\n");
-        assert_eq!(resolv_conf(host, &[], &[]), host);
-    }
 
     #[test]
     fn targets_that_leave_the_root_are_refused() {

@@ -7,6 +7,9 @@ use crate::runtime::process::Program;
 /// `PATH` of images that set none.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What programs on a terminal take it for, as in Docker.
+pub(crate) const TERMINAL_TYPE: &str = "TERM=xterm";
+
 /// Joins what the definition and the image say.
 ///
 /// A definition's `entryPoint` drops the image's command, its `command` only replaces it. An empty list is none.
@@ -46,7 +49,7 @@ pub(crate) fn working_directory(definition: &ContainerDefinition, image: &ImageS
 }
 
 /// Sets a variable, in the place of an earlier value if there is one.
-fn set(env: &mut Vec<String>, variable: String) {
+pub(crate) fn set(env: &mut Vec<String>, variable: String) {
     let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
     let same = |e: &String| e.split_once('=').is_some_and(|(n, _)| n == name);
     match env.iter_mut().find(|e| same(e)) {

@@ -14,7 +14,7 @@ fn fields(document: Value) -> Vec<String> {
 #[test]
 fn what_runs_now_is_not_named() {
     let document = r#"{
-        "networkMode": "host", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
+        "networkMode": "host", "pidMode": "task", "ipcMode": "none", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
         "runtimePlatform": {"operatingSystemFamily": "LINUX", "cpuArchitecture": "ARM64"},
         "placementConstraints": [{"type": "memberOf", "expression": "x"}],
         "volumes": [{"name": "a", "host": {"sourcePath": "/x"}}, {"name": "b", "host": {}}],
@@ -25,11 +25,11 @@ fn what_runs_now_is_not_named() {
             "user": "0", "workingDirectory": "/", "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 1}],
             "readonlyRootFilesystem": true, "hostname": "h", "essential": true, "startTimeout": 1, "stopTimeout": 1,
             "dependsOn": [], "healthCheck": {"command": ["CMD", "true"]}, "dockerLabels": {"a": "b", "coracle.secret-file.B": "/run/b"},
-            "versionConsistency": "disabled", "disableNetworking": true, "privileged": false,
+            "versionConsistency": "disabled", "disableNetworking": true, "privileged": true,
             "linuxParameters": {
                 "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}, "sharedMemorySize": 64,
                 "tmpfs": [{"containerPath": "/t", "size": 1}], "devices": [{"hostPath": "/dev/x"}],
-                "initProcessEnabled": false},
+                "initProcessEnabled": true, "maxSwap": 0, "swappiness": 10},
             "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
             "dockerSecurityOptions": ["no-new-privileges"],
             "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
@@ -48,7 +48,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     assert_eq!(fields(json!({"networkMode": "bridge"})), ["networkMode"]);
     assert_eq!(
         fields(json!({
-            "networkMode": "none", "pidMode": "host", "ipcMode": "task", "enableFaultInjection": true,
+            "networkMode": "none", "enableFaultInjection": true,
             "proxyConfiguration": {}, "ephemeralStorage": {"sizeInGiB": 21},
             "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
             "trustedExecutionConfiguration": {"isolationMode": "ISOLATED_SANDBOX"},
@@ -57,8 +57,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
                 {"name": "c", "configuredAtLaunch": true}]
         })),
         [
-            "pidMode",
-            "ipcMode",
             "proxyConfiguration",
             "ephemeralStorage",
             "enableFaultInjection",
@@ -74,7 +72,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ("links", json!(["a"])),
         ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
         ("volumesFrom", json!([{"sourceContainer": "a"}])),
-        ("privileged", json!(true)),
         ("dnsServers", json!(["1.1.1.1"])),
         ("dnsSearchDomains", json!(["local"])),
         ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
@@ -91,13 +88,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         assert_eq!(fields(document), [format!("containerDefinitions[1].{member}")]);
     }
     for (path, value) in [
-        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "syslog"}})),
-        (
-            "linuxParameters.initProcessEnabled",
-            json!({"linuxParameters": {"initProcessEnabled": true}}),
-        ),
-        ("linuxParameters.maxSwap", json!({"linuxParameters": {"maxSwap": 0}})),
-        ("linuxParameters.swappiness", json!({"linuxParameters": {"swappiness": 0}})),
+        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
         (
             "portMappings.containerPortRange",
             json!({"portMappings": [{"containerPortRange": "1-2"}]}),

@@ -1,23 +1,28 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
+mod entries;
+mod logging;
 mod output;
-mod probing;
 mod signal;
 mod starting;
 
 use super::Arguments;
 use super::connection::Connection;
+use super::forward::Forwarder;
+use super::namespace::Namespaces;
+use super::shared::Shared;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Failure, Message, Report, Request, RunState, Stage};
 use crate::runtime::record::{self, Exit, TaskRecord};
 use crate::sys;
+use entries::Entry;
+use logging::Farewells;
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use output::Output;
-use probing::Probe;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal::send_signal;
 use starting::Creation;
@@ -56,13 +61,16 @@ pub(super) struct Shim {
     signals: SignalFd,
     connections: Vec<Connection>,
     next_connection: u64,
+    networks: Namespaces,
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
-    probes: Vec<Probe>,
+    entries: Vec<Entry>,
+    shared: Shared,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    farewells: Farewells,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -71,8 +79,12 @@ enum Source {
     Listener,
     Connection(u64),
     Output(ContainerName, usize),
+    /// A receiver of a container's output.
+    Receiver(ContainerName),
+    /// One of a container that has ended.
+    Farewell(ContainerName),
     Creation(i32),
-    Probe(i32),
+    Entry(i32),
 }
 
 impl Shim {
@@ -94,12 +106,15 @@ impl Shim {
             signals,
             connections: Vec::new(),
             next_connection: 0,
+            networks: Namespaces::default(),
             runs: BTreeMap::new(),
             creations: Vec::new(),
-            probes: Vec::new(),
+            entries: Vec::new(),
+            shared: Shared::default(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            farewells: Farewells::default(),
         })
     }
 
@@ -108,17 +123,20 @@ impl Shim {
             for (source, flags) in self.wait()? {
                 self.handle(source, flags)?;
             }
-            self.expire_probes();
+            self.expire_entries();
             self.unwritten.retry();
             let closed: Vec<_> =
                 self.connections.extract_if(.., |c| c.closed).map(|c| c.number).collect();
             for connection in closed {
                 self.abandon_of(connection);
+                self.hang_up_of(connection);
             }
-            if !self.releasing.is_empty() && self.is_idle() {
+            self.forward();
+            if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
                 break;
             }
         }
+        drop(std::mem::take(&mut self.shared));
         // Everything is dead, so the groups are empty; what cannot be removed the agent tries again.
         let _ = self.hierarchy.remove(&self.group);
         for asker in std::mem::take(&mut self.releasing) {
@@ -132,7 +150,7 @@ impl Shim {
 
     fn is_idle(&self) -> bool {
         self.creations.is_empty()
-            && self.probes.is_empty()
+            && self.entries.is_empty()
             && self.runs.values().all(|r| matches!(r.state, RunState::Exited(_)))
     }
 
@@ -149,8 +167,21 @@ impl Shim {
             sources.push(Source::Connection(connection.number));
             fds.push(PollFd::from_borrowed_fd(connection.fd(), PollFlags::IN | write));
         }
-        for (name, run) in &self.runs {
-            for (at, (_, fd)) in run.output.iter().flat_map(|o| o.streams.iter().enumerate()) {
+        // Before the output, so that the end of a connection is seen before something is sent into it.
+        for (name, output) in self.outputs() {
+            if let Some((fd, flags)) = output.forwarder.as_ref().and_then(Forwarder::interest) {
+                sources.push(Source::Receiver(name.clone()));
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+        for (name, output) in &self.farewells.outputs {
+            if let Some((fd, flags)) = output.forwarder.as_ref().and_then(Forwarder::interest) {
+                sources.push(Source::Farewell(name.clone()));
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+            }
+        }
+        for (name, output) in self.outputs().filter(|(_, output)| output.takes_input()) {
+            for (at, (_, fd)) in output.streams.iter().enumerate() {
                 if let Some(fd) = fd {
                     sources.push(Source::Output(name.clone(), at));
                     fds.push(PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN));
@@ -161,19 +192,21 @@ impl Shim {
             sources.push(Source::Creation(creation.pid));
             fds.push(PollFd::from_borrowed_fd(creation.report.as_fd(), PollFlags::IN));
         }
-        for probe in &self.probes {
-            if let Some(report) = &probe.report {
-                sources.push(Source::Probe(probe.pid));
+        for entry in &self.entries {
+            if let Some(report) = &entry.report {
+                sources.push(Source::Entry(entry.helper));
                 fds.push(PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN));
             }
         }
         let now = sys::now();
         let timeout = self
-            .probes
+            .entries
             .iter()
-            .filter(|p| !p.timed_out)
-            .map(|p| p.deadline.since(now))
+            .filter_map(Entry::deadline)
+            .map(|deadline| deadline.since(now))
             .chain(self.unwritten.wait())
+            .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
+            .chain(self.farewells.wait())
             .min()
             .and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -182,6 +215,21 @@ impl Shim {
         }
         let ready = fds.iter().map(PollFd::revents);
         Ok(sources.into_iter().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    /// The outputs of what runs.
+    fn outputs(&self) -> impl Iterator<Item = (&ContainerName, &Output)> {
+        self.runs.iter().filter_map(|(name, run)| Some((name, run.output.as_ref()?)))
+    }
+
+    /// Tries receivers again whose time has come.
+    fn forward(&mut self) {
+        for output in self.runs.values_mut().filter_map(|run| run.output.as_mut()) {
+            if output.forwarder.as_ref().and_then(Forwarder::wait).is_some_and(|w| w.is_zero()) {
+                output.forward();
+            }
+        }
+        self.farewells.send();
     }
 
     fn handle(&mut self, source: Source, flags: PollFlags) -> io::Result<()> {
@@ -213,8 +261,18 @@ impl Shim {
                     output.read_once(at);
                 }
             }
+            Source::Receiver(name) => {
+                if let Some(output) = self.runs.get_mut(&name).and_then(|r| r.output.as_mut()) {
+                    output.receiver(flags);
+                }
+            }
+            Source::Farewell(name) => {
+                if let Some(output) = self.farewells.outputs.get_mut(&name) {
+                    output.receiver(flags);
+                }
+            }
             Source::Creation(pid) => self.creation_report(pid),
-            Source::Probe(pid) => self.probe_report(pid),
+            Source::Entry(helper) => self.entry_report(helper),
         }
         Ok(())
     }
@@ -262,6 +320,32 @@ impl Shim {
                     timeout_millis,
                 );
             }
+            Request::Namespace { id, scope } => {
+                let asker = Asker { connection, id };
+                match self.networks.get_or_make(scope) {
+                    Ok((fd, record)) => {
+                        let pid = std::process::id();
+                        self.answer(asker, &Message::Namespace { id, pid, fd, record });
+                    }
+                    Err(error) => {
+                        self.fail(asker, Stage::Resources, format!("network namespace: {error}"));
+                    }
+                }
+            }
+            Request::Record { id, scope, record } => {
+                let asker = Asker { connection, id };
+                if self.networks.record(&scope, record) {
+                    self.answer(asker, &Message::Done { id });
+                } else {
+                    self.fail(asker, Stage::Request, "there is no such network namespace");
+                }
+            }
+            Request::Exec { id, container, runtime_id, command } => {
+                self.exec(Asker { connection, id }, &container, &runtime_id, command);
+            }
+            Request::SignalExec { id, signal } => {
+                self.signal_exec(Asker { connection, id }, signal);
+            }
             Request::List { id } => {
                 let containers = self
                     .runs
@@ -273,7 +357,8 @@ impl Shim {
                     })
                     .collect();
                 let generation = self.record.generation;
-                let message = Message::Containers { id, generation, containers };
+                let networks = self.networks.list();
+                let message = Message::Containers { id, generation, containers, networks };
                 self.answer(Asker { connection, id }, &message);
             }
             Request::Release { id } => {
@@ -309,6 +394,9 @@ impl Shim {
                 Ok(WaitStatus::StillAlive) | Err(_) => return,
                 Ok(_) => continue,
             };
+            if self.shared.ended(pid) {
+                continue;
+            }
             let running = self.runs.iter().find_map(|(name, run)| match run.state {
                 RunState::Running { pid: own, .. } if own == pid => Some(name.clone()),
                 _ => None,
@@ -317,8 +405,8 @@ impl Shim {
                 self.exited(&name, code);
                 continue;
             }
-            let expected = !self.creations.is_empty() || !self.probes.is_empty();
-            if !self.probe_ended(pid, code) && expected {
+            let expected = !self.creations.is_empty() || !self.entries.is_empty();
+            if !self.entry_ended(pid, code) && expected {
                 self.strays.push((pid, code));
             }
         }
@@ -332,7 +420,8 @@ impl Shim {
         let Some(run) = self.runs.get_mut(container) else { return };
         // With a process namespace of its own nothing is left; without, this is what ends the rest.
         let _ = self.hierarchy.kill(&group);
-        if let Some(mut output) = run.output.take() {
+        let mut output = run.output.take();
+        if let Some(output) = &mut output {
             output.drain(finished_at);
         }
         let _ = self.hierarchy.remove(&group);
@@ -343,6 +432,9 @@ impl Shim {
             finished_at,
         };
         run.state = RunState::Exited(exit.clone());
+        if let Some(output) = output {
+            self.end_output(container, output);
+        }
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);
         // A full disk must not keep the exit from those who listen.
         self.unwritten.write(&path, &exit);

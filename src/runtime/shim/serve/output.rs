@@ -1,8 +1,10 @@
-//! A container's output on its way from two pipes to the log.
+//! A container's output on its way from two pipes to the log on the box and to a receiver.
 
 use crate::model::Timestamp;
-use crate::runtime::logs::{LogWriter, Stream};
+use crate::runtime::logs::{LogWriter, Pieces, Stream};
+use crate::runtime::shim::forward::Forwarder;
 use crate::sys;
+use rustix::event::PollFlags;
 use std::os::fd::OwnedFd;
 
 /// Read from a pipe at once.
@@ -12,10 +14,27 @@ const CHUNK: usize = 16 << 10;
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) streams: [(Stream, Option<OwnedFd>); 2],
-    pub(super) log: Option<LogWriter>,
+    pieces: Pieces,
+    log: Option<LogWriter>,
+    pub(super) forwarder: Option<Forwarder>,
 }
 
 impl Output {
+    pub(super) fn new(
+        stdout: Option<OwnedFd>,
+        stderr: Option<OwnedFd>,
+        log: Option<LogWriter>,
+        forwarder: Option<Forwarder>,
+    ) -> Self {
+        let streams = [(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+        Self { streams, pieces: Pieces::default(), log, forwarder }
+    }
+
+    /// False when the container is to wait for the receiver.
+    pub(super) fn takes_input(&self) -> bool {
+        !self.forwarder.as_ref().is_some_and(Forwarder::is_full)
+    }
+
     /// Moves one chunk to the log; closes the stream at its end.
     pub(super) fn read_once(&mut self, at: usize) -> bool {
         let (stream, slot) = &mut self.streams[at];
@@ -27,9 +46,8 @@ impl Output {
                 false
             }
             Ok(count) => {
-                if let Some(log) = &mut self.log {
-                    log.push(*stream, &buffer[..count], sys::now());
-                }
+                let stream = *stream;
+                self.take(stream, &buffer[..count], sys::now());
                 true
             }
             Err(rustix::io::Errno::INTR) => true,
@@ -41,13 +59,77 @@ impl Output {
         }
     }
 
+    fn take(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) {
+        let Self { pieces, log, forwarder, .. } = self;
+        if log.is_none() && forwarder.is_none() {
+            return;
+        }
+        pieces.push(stream, bytes, &mut |piece| {
+            if let Some(log) = log {
+                log.line(&piece, now);
+            }
+            if let Some(forwarder) = forwarder {
+                forwarder.push(&piece, now);
+            }
+        });
+        if let Some(log) = log {
+            log.flush();
+        }
+        self.forward();
+    }
+
     /// Takes what the dead have left in the pipes.
     pub(super) fn drain(&mut self, at: Timestamp) {
         for stream in 0..self.streams.len() {
             while self.read_once(stream) {}
+            self.streams[stream].1 = None;
         }
+        let Self { pieces, log, forwarder, .. } = self;
+        pieces.finish(&mut |piece| {
+            if let Some(log) = log {
+                log.line(&piece, at);
+            }
+            if let Some(forwarder) = forwarder {
+                forwarder.push(&piece, at);
+            }
+        });
+        if let Some(log) = log {
+            log.flush();
+        }
+        self.forward();
+    }
+
+    /// Sends what waits for the receiver, and writes into the log what is to be said about it.
+    pub(super) fn forward(&mut self) {
+        let Some(forwarder) = &mut self.forwarder else { return };
+        forwarder.send();
+        let notes = forwarder.notes();
         if let Some(log) = &mut self.log {
-            log.finish(at);
+            for note in notes {
+                log.note(&note, sys::now());
+            }
+        }
+    }
+
+    /// Something happened to the connection to the receiver.
+    pub(super) fn receiver(&mut self, flags: PollFlags) {
+        if let Some(forwarder) = &mut self.forwarder {
+            forwarder.handle(flags);
+        }
+        self.forward();
+    }
+
+    /// True when nothing is left that a receiver may still take.
+    pub(super) fn is_delivered(&self) -> bool {
+        self.forwarder.as_ref().is_none_or(|f| f.is_empty() || f.is_given_up())
+    }
+
+    /// Says in the log what was not delivered.
+    pub(super) fn give_up(mut self) {
+        if let (Some(forwarder), Some(log)) = (&self.forwarder, &mut self.log)
+            && let Some(text) = forwarder.epitaph()
+        {
+            log.note(&text, sys::now());
         }
     }
 }

@@ -7,12 +7,6 @@ pub(super) fn send_signal(pid: i32, signal: i32) {
     let _ = unsafe { libc::kill(pid, signal) };
 }
 
-/// Kills a probe's command and what it started.
-pub(super) fn kill_session(pid: i32) {
-    send_signal(-pid, libc::SIGKILL);
-    send_signal(pid, libc::SIGKILL);
-}
-
 /// `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3`.
 pub(super) fn stop_signal(name: Option<&str>) -> Result<i32, String> {
     let Some(name) = name.map(str::trim).filter(|n| !n.is_empty()) else {

@@ -5,7 +5,7 @@ use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
-use crate::runtime::logs::{LogOptions, LogWriter, Stream};
+use crate::runtime::network::LaunchNetwork;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
@@ -140,13 +140,14 @@ impl Shim {
     }
 
     pub(super) fn create(
-        &self,
+        &mut self,
         container: ContainerName,
         runtime_id: RuntimeId,
         held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
         let layout = &self.arguments.layout;
         let task = &self.arguments.task;
+        let run_directory = layout.task_run(task);
         let resources = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
@@ -158,11 +159,6 @@ impl Shim {
             .ok_or_else(|| Failure::new(Stage::Request, "its launch file is missing"))?;
         let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
             .map_err(|e| Failure::new(Stage::Create, e))?;
-        let log = LogOptions::of(launch.definition.log_configuration.as_ref(), launch.log)
-            .map_err(|e| Failure::new(Stage::Create, e))?
-            .map(|options| LogWriter::open(layout.log_file(task, &container), options))
-            .transpose()
-            .map_err(resources("log file"))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
         let (stdout, child_stdout) = pipe()?;
         let (stderr, child_stderr) = pipe()?;
@@ -171,6 +167,7 @@ impl Shim {
         for fd in [&stdout, &stderr, &report] {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))?;
         }
+        let output = self.output(&launch, stdout, stderr)?;
         let (go, held) = match held_by {
             Some(connection) => {
                 let (read, write) = pipe()?;
@@ -182,8 +179,18 @@ impl Shim {
             Some((read, write)) => (Some(read), Some(write)),
             None => (None, None),
         };
+        let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
+        let mut joined = self
+            .shared
+            .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
+            .map_err(resources("the task's namespaces"))?;
+        if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
+            let missing = || Failure::new(Stage::Request, "its network namespace is missing");
+            joined.network = Some(self.networks.path(scope).ok_or_else(missing)?);
+        }
         let order = creator::Order {
             launch,
+            joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
             stdin: child_stdin,
@@ -200,10 +207,7 @@ impl Shim {
             container,
             runtime_id,
             stop_signal,
-            output: Output {
-                streams: [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))],
-                log,
-            },
+            output,
             stdin,
             askers: Vec::new(),
             held,
@@ -236,13 +240,14 @@ impl Shim {
                 }
             }
         }
-        if self.creations.is_empty() && self.probes.is_empty() {
+        if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
     }
 
-    pub(super) fn started(&mut self, creation: Creation, pid: i32) {
+    pub(super) fn started(&mut self, mut creation: Creation, pid: i32) {
         let started_at = sys::now();
+        self.begin_output(&creation.container, &mut creation.output);
         let run = Run {
             runtime_id: creation.runtime_id,
             state: RunState::Running { pid, started_at },

@@ -1,0 +1,462 @@
+//! Attaching and detaching, with the kernel: everything here blocks.
+//!
+//! An endpoint arrives (it has an address and its ports), is there, and leaves (its ports are no longer published).
+//! What arrives and leaves is done without the lock, side by side; who comes for the same endpoint waits.
+//!
+//! The rules are made from all endpoints at once. Whoever changed something has the rules replaced; while that
+//! happens others queue up, and the first of them brings the changes of all.
+
+use super::NetworkConfig;
+use super::allocation::{Addresses, Ports};
+use super::attachment::{
+    AttachRequest, Attachment, Binding, EndpointId, HostPort, Ipv6Attachment, MacAddress,
+    PortMapping,
+};
+use super::bridge::Bridge;
+use super::error::NetworkError;
+use super::hold::{Held, hold};
+use super::link;
+use super::nftables::{self, Published, Ruleset};
+use super::port::{PortRange, Protocol};
+use super::subnet::{Subnet, Subnet6};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// The kernel's own dynamic ports, if its setting cannot be read.
+const DYNAMIC: (u16, u16) = (32768, 60999);
+
+/// The network of one agent.
+#[derive(Debug)]
+pub(super) struct Connections {
+    config: NetworkConfig,
+    /// The rules in the kernel, as far as known. Locked before `state`.
+    committed: Mutex<Option<Ruleset>>,
+    state: Mutex<State>,
+    /// Told whenever an endpoint has arrived or left.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bridge: Option<Up>,
+    endpoints: BTreeMap<EndpointId, Endpoint>,
+    ports: Ports,
+    metadata: Option<u16>,
+}
+
+/// A bridge that is up, and its addresses.
+#[derive(Debug)]
+struct Up {
+    bridge: Bridge,
+    addresses: Addresses,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    attachment: Attachment,
+    phase: Phase,
+    /// Its ports, while they are its.
+    #[expect(dead_code, reason = "they only have to be there")]
+    held: Vec<Held>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Arriving,
+    There,
+    Leaving,
+}
+
+impl Connections {
+    pub(super) fn new(config: NetworkConfig) -> Self {
+        Self {
+            config,
+            committed: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nobody is about to attach or detach `endpoint`.
+    fn settled(&self, endpoint: &EndpointId) -> MutexGuard<'_, State> {
+        let busy = |state: &mut State| {
+            state.endpoints.get(endpoint).is_some_and(|found| found.phase != Phase::There)
+        };
+        self.changed.wait_while(self.lock(), busy).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn attach(&self, request: &AttachRequest) -> Result<Attachment, NetworkError> {
+        let socket = link::open()?;
+        let namespace = namespace(request)?;
+        let mut state = self.settled(&request.endpoint);
+        let attachment = if let Some(there) = state.endpoints.get_mut(&request.endpoint) {
+            let same = there.attachment.namespace == namespace;
+            if same && link::find(&socket, &there.attachment.interface)?.is_some() {
+                return Ok(there.attachment.clone());
+            }
+            there.phase = Phase::Arriving;
+            there.attachment.namespace = namespace;
+            there.attachment.clone()
+        } else {
+            self.reserve(&mut state, request, namespace)?
+        };
+        let bridge = state.bridge.as_ref().map(|up| up.bridge.index).unwrap_or_default();
+        drop(state);
+        let done = link::veth::connect(&socket, bridge, &attachment, request.netns.as_fd())
+            .and_then(|()| self.commit());
+        match done {
+            Ok(()) => {
+                if let Some(there) = self.lock().endpoints.get_mut(&request.endpoint) {
+                    there.phase = Phase::There;
+                }
+                self.changed.notify_all();
+                Ok(attachment)
+            }
+            Err(error) => {
+                if let Err(second) = self.dissolve(&request.endpoint) {
+                    tracing::warn!(endpoint = %request.endpoint, error = %second, "what was set up in vain is left over");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives a new endpoint its place: bridge, address and ports.
+    fn reserve(
+        &self,
+        state: &mut State,
+        request: &AttachRequest,
+        namespace: u64,
+    ) -> Result<Attachment, NetworkError> {
+        if state.bridge.is_none() {
+            let bridge = Bridge::make(&link::open()?, &self.config)?;
+            let addresses = Addresses::new(bridge.subnet);
+            state.bridge = Some(Up { bridge, addresses });
+        }
+        let reserved = self.reserve_on_bridge(state, request, namespace);
+        if reserved.is_err() && state.endpoints.is_empty() {
+            self.take_down(state)?;
+        }
+        reserved
+    }
+
+    fn reserve_on_bridge(
+        &self,
+        state: &mut State,
+        request: &AttachRequest,
+        namespace: u64,
+    ) -> Result<Attachment, NetworkError> {
+        let State { bridge, endpoints, ports, .. } = state;
+        let Some(Up { bridge, addresses }) = bridge else { return Err(NetworkError::NoBridge) };
+        let (bindings, held) = if request.publish {
+            self.publish(ports, &request.ports)?
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        let Some(number) = addresses.take() else {
+            for binding in bindings {
+                ports.give_back(binding.protocol, binding.host);
+            }
+            return Err(NetworkError::NoAddress {
+                endpoint: request.endpoint.clone(),
+                subnet: bridge.subnet,
+            });
+        };
+        let ipv4 = bridge.subnet.host(number);
+        let attachment = Attachment {
+            endpoint: request.endpoint.clone(),
+            namespace,
+            interface: request.endpoint.interface(&self.config.state_dir),
+            mac: MacAddress::of(ipv4),
+            ipv4,
+            ipv4_prefix: bridge.subnet.prefix(),
+            gateway4: bridge.subnet.gateway(),
+            ipv6: bridge.subnet6.map(|subnet6| Ipv6Attachment {
+                address: subnet6.host(number),
+                prefix: subnet6.prefix(),
+                gateway: subnet6.gateway(),
+            }),
+            bindings,
+        };
+        let endpoint = Endpoint { attachment: attachment.clone(), phase: Phase::Arriving, held };
+        endpoints.insert(request.endpoint.clone(), endpoint);
+        Ok(attachment)
+    }
+
+    /// Takes ports of the box, all or none.
+    fn publish(
+        &self,
+        ports: &mut Ports,
+        wanted: &[PortMapping],
+    ) -> Result<(Vec<Binding>, Vec<Held>), NetworkError> {
+        let (mut bindings, mut held) = (Vec::new(), Vec::new());
+        // What must be a certain port goes before what may be any.
+        let (fixed, dynamic): (Vec<_>, Vec<_>) =
+            wanted.iter().partition(|mapping| matches!(mapping.host, HostPort::From(_)));
+        for mapping in fixed.into_iter().chain(dynamic) {
+            match self.publish_one(ports, mapping) {
+                Ok((host, sockets)) => {
+                    let PortMapping { container, protocol, .. } = *mapping;
+                    ports.take(protocol, host);
+                    bindings.push(Binding { container, host, protocol });
+                    held.push(sockets);
+                }
+                Err(error) => {
+                    for binding in bindings {
+                        ports.give_back(binding.protocol, binding.host);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        // In the order of the request.
+        let place = |binding: &Binding| {
+            wanted.iter().position(|mapping| {
+                mapping.container == binding.container && mapping.protocol == binding.protocol
+            })
+        };
+        bindings.sort_by_key(place);
+        Ok((bindings, held))
+    }
+
+    fn publish_one(
+        &self,
+        ports: &mut Ports,
+        mapping: &PortMapping,
+    ) -> Result<(PortRange, Held), NetworkError> {
+        let PortMapping { container, host, protocol } = *mapping;
+        let length = container.length();
+        match host {
+            HostPort::From(first) => {
+                let range = PortRange::of_length(first, length)
+                    .ok_or(NetworkError::PortsBeyond { first, length })?;
+                if let Some(port) = ports.conflict(protocol, range) {
+                    return Err(NetworkError::PortInUse { port, protocol });
+                }
+                hold(protocol, range)?
+                    .map(|held| (range, held))
+                    .map_err(|port| NetworkError::PortInUse { port, protocol })
+            }
+            HostPort::Dynamic => {
+                let among = self.dynamic_ports();
+                let reserved = match protocol {
+                    Protocol::Tcp => &self.config.reserved_ports,
+                    Protocol::Udp => &self.config.reserved_ports_udp,
+                };
+                let mut sockets = None;
+                let found = ports.find(protocol, length, among, |range| {
+                    let within = range.first()..=range.last();
+                    if let Some(port) = reserved.iter().find(|port| within.contains(port)) {
+                        return Ok(Some(*port));
+                    }
+                    Ok::<_, NetworkError>(match hold(protocol, range)? {
+                        Ok(held) => {
+                            sockets = Some(held);
+                            None
+                        }
+                        Err(port) => Some(port),
+                    })
+                })?;
+                found.zip(sockets).ok_or(NetworkError::NoPorts { length, protocol, among })
+            }
+        }
+    }
+
+    fn dynamic_ports(&self) -> PortRange {
+        self.config.dynamic_ports.or_else(kernels_dynamic_ports).unwrap_or_else(|| {
+            // A range as it stands there.
+            PortRange::new(DYNAMIC.0, DYNAMIC.1)
+                .unwrap_or_else(|| unreachable!("1 <= 32768 <= 60999"))
+        })
+    }
+
+    pub(super) fn detach(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
+        if self.settled(endpoint).endpoints.contains_key(endpoint) {
+            self.dissolve(endpoint)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Undoes an endpoint, as far as it got.
+    fn dissolve(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
+        let mut state = self.lock();
+        let Some(leaving) = state.endpoints.get_mut(endpoint) else { return Ok(()) };
+        leaving.phase = Phase::Leaving;
+        let interface = leaving.attachment.interface.clone();
+        let last = state.endpoints.values().all(|endpoint| endpoint.phase == Phase::Leaving);
+        drop(state);
+        // With the last one the whole table goes, below.
+        let unpublished = if last { Ok(()) } else { self.commit() };
+        let removed = link::open().and_then(|socket| link::remove(&socket, &interface));
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if let Some(gone) = state.endpoints.remove(endpoint) {
+            for binding in &gone.attachment.bindings {
+                state.ports.give_back(binding.protocol, binding.host);
+            }
+            if let Some(up) = &mut state.bridge {
+                up.addresses.give_back(gone.attachment.ipv4);
+            }
+        }
+        let down = if state.endpoints.is_empty() {
+            *committed = None;
+            self.take_down(&mut state)
+        } else {
+            Ok(())
+        };
+        drop(state);
+        drop(committed);
+        self.changed.notify_all();
+        unpublished.and(removed).and(down)
+    }
+
+    /// Removes bridge and rules, with no endpoint left.
+    fn take_down(&self, state: &mut State) -> Result<(), NetworkError> {
+        if let Some(up) = &state.bridge {
+            up.bridge.remove(&link::open()?)?;
+            state.bridge = None;
+        }
+        Ok(())
+    }
+
+    /// What the rules are to be.
+    fn wanted(&self, state: &State) -> Option<Ruleset> {
+        let bridge = &state.bridge.as_ref()?.bridge;
+        let mut published = Vec::new();
+        for endpoint in state.endpoints.values() {
+            let Attachment { ipv4, ipv6, bindings, .. } = &endpoint.attachment;
+            if endpoint.phase != Phase::Leaving {
+                published.extend(bindings.iter().map(|binding| Published {
+                    protocol: binding.protocol,
+                    host: binding.host,
+                    container: binding.container,
+                    ipv4: *ipv4,
+                    ipv6: ipv6.map(|ipv6| ipv6.address),
+                }));
+            }
+        }
+        Some(Ruleset {
+            owner: super::forwarding::owner(&self.config.state_dir),
+            bridge: bridge.name.clone(),
+            subnet: bridge.subnet,
+            subnet6: bridge.subnet6,
+            published,
+            metadata: state.metadata,
+            allow_instance_metadata: self.config.allow_instance_metadata,
+        })
+    }
+
+    /// Makes the kernel's rules what they are to be. Whoever waited for another finds its change made already.
+    fn commit(&self) -> Result<(), NetworkError> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = self.wanted(&self.lock());
+        if *committed == wanted {
+            return Ok(());
+        }
+        // Not known until it is done.
+        *committed = None;
+        if let Some(rules) = &wanted {
+            nftables::replace(rules)?;
+        }
+        *committed = wanted;
+        Ok(())
+    }
+
+    pub(super) fn set_metadata_port(&self, port: u16) -> Result<(), NetworkError> {
+        self.lock().metadata = Some(port);
+        self.commit()
+    }
+
+    pub(super) fn adopt(&self, running: Vec<Attachment>) -> Result<(), NetworkError> {
+        let socket = link::open()?;
+        let links = link::links(&socket)?;
+        let mut left = Bridge::left(&socket, &links, &self.config)?.into_iter();
+        let bridge = if let Some(first) = running.first() {
+            let subnet = Subnet::containing(first.ipv4, first.ipv4_prefix);
+            let fits = |bridge: &Bridge| bridge.subnet == subnet;
+            let (fitting, others): (Vec<_>, Vec<_>) = left.partition(fits);
+            left = others.into_iter();
+            let mut fitting = fitting.into_iter();
+            Some(match fitting.next() {
+                Some(bridge) => bridge,
+                None => {
+                    let subnet6 =
+                        first.ipv6.map(|ipv6| Subnet6::containing(ipv6.address, ipv6.prefix));
+                    Bridge::make_again(&socket, &self.config, subnet, subnet6)?
+                }
+            })
+        } else {
+            None
+        };
+        for bridge in left {
+            bridge.remove(&socket)?;
+        }
+        let ours = bridge.as_ref().map(|bridge| nftables::table(&bridge.name));
+        for table in nftables::owned(&super::forwarding::owner(&self.config.state_dir))? {
+            if Some(&table) != ours.as_ref() {
+                nftables::remove(&table)?;
+            }
+        }
+        let Some(bridge) = bridge else { return Ok(()) };
+        for link in &links {
+            let known = running.iter().any(|attachment| attachment.interface == link.name);
+            if known && link.master != Some(bridge.index) {
+                link::veth::reconnect(&socket, bridge.index, &link.name)?;
+            } else if !known && link.master == Some(bridge.index) {
+                link::remove(&socket, &link.name)?;
+            }
+        }
+        self.take_over(bridge, running);
+        self.commit()
+    }
+
+    /// Fills the state with what is there.
+    fn take_over(&self, bridge: Bridge, running: Vec<Attachment>) {
+        let mut state = self.lock();
+        let mut addresses = Addresses::new(bridge.subnet);
+        for attachment in running {
+            if !addresses.note(attachment.ipv4) {
+                tracing::warn!(endpoint = %attachment.endpoint, address = %attachment.ipv4, "an address is none of the bridge's, or somebody else's");
+            }
+            let mut sockets = Vec::new();
+            for binding in &attachment.bindings {
+                let Binding { protocol, host, .. } = *binding;
+                state.ports.take(protocol, host);
+                match hold(protocol, host) {
+                    Ok(Ok(held)) => sockets.push(held),
+                    Ok(Err(port)) => {
+                        tracing::warn!(endpoint = %attachment.endpoint, port, %protocol, "a process on the box has taken a published port; it gets nothing while the endpoint is there");
+                    }
+                    Err(error) => {
+                        tracing::warn!(endpoint = %attachment.endpoint, %error, "a published port is not held");
+                    }
+                }
+            }
+            let endpoint = attachment.endpoint.clone();
+            let there = Endpoint { attachment, phase: Phase::There, held: sockets };
+            state.endpoints.insert(endpoint, there);
+        }
+        state.bridge = Some(Up { bridge, addresses });
+    }
+}
+
+/// The inode of the namespace, by which it is told from others.
+fn namespace(request: &AttachRequest) -> Result<u64, NetworkError> {
+    rustix::fs::fstat(&request.netns).map(|stat| stat.st_ino).map_err(|error| NetworkError::Link {
+        action: format!("look at the network namespace of {}", request.endpoint),
+        source: error.into(),
+    })
+}
+
+/// What the kernel itself gives to programs that ask for any port.
+fn kernels_dynamic_ports() -> Option<PortRange> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = text.split_whitespace().map(str::parse);
+    PortRange::new(ports.next()?.ok()?, ports.next()?.ok()?)
+}

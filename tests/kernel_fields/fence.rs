@@ -1,0 +1,1 @@
+//! What a container must not be able to do.

@@ -1,0 +1,1 @@
+//! `cpu`, `memory`, `memoryReservation`, `maxSwap`, `swappiness`, `ulimits`: read back where the kernel keeps them.
