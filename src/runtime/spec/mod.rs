@@ -23,6 +23,7 @@ use super::network::LaunchNetwork;
 use super::process::{Privileges, Program};
 use super::seccomp;
 use super::shim::Joined;
+use super::volume::Staged;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -43,12 +44,6 @@ pub(crate) enum SpecError {
     /// The user.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A volume.
-    #[error("volume {volume}: {reason}")]
-    Volume { volume: String, reason: String },
-    /// A mount's target.
-    #[error("containerPath {0:?} must be absolute, below / and without ..")]
-    Target(PathBuf),
     /// A file or directory.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -96,6 +91,8 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// The definition's own, ready to be bound.
+    pub(crate) mounts: &'a [Staged],
     /// Namespaces of the task.
     pub(crate) joined: &'a Joined,
     /// What is to be `/dev/shm`; a new one where absent.
@@ -112,6 +109,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         cgroup_view,
         joined,
         shared_memory,
+        mounts,
     } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
@@ -139,7 +137,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
-    all_mounts.extend(mounts::of_definition(launch)?);
+    all_mounts.extend(mounts::of_definition(mounts));
     // Last, so that no volume hides them.
     let files_at = directory.join("secrets.d");
     all_mounts.extend(secret_files::mounts(&launch.files, &files_at, &user)?);
@@ -216,9 +214,6 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
-        return unsupported("volumesFrom");
-    }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");
     }

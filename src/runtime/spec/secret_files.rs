@@ -32,7 +32,7 @@ pub(super) fn mounts(
         let source = directory.join(format!("{number}"));
         write(&source, file, user).map_err(at(&file.path))?;
         mounts.push(json!({
-            "type": "bind", "source": source, "destination": super::mounts::target(&file.path)?,
+            "type": "bind", "source": source, "destination": file.path,
             "options": ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
         }));
     }
