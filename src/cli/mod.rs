@@ -33,6 +33,7 @@ mod session;
 mod stop;
 mod task_def;
 mod version;
+mod volume;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -72,6 +73,8 @@ enum Verb {
     Image(image::Verb),
     #[command(subcommand)]
     Secret(secret::Verb),
+    #[command(subcommand)]
+    Volume(volume::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -115,6 +118,7 @@ impl Cli {
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
+            Verb::Volume(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

@@ -15,6 +15,9 @@
 //! | `POST secrets/set` `{"name","value"}` | `{"name","kind","versionId"}` |
 //! | `POST secrets/remove` `{"name"}` | `{"name","kind"}` |
 //! | `POST secrets/rotate-key` | `{"values"}`: how many were sealed anew |
+//! | `GET volumes[?size=true]` | `{"volumes":[{"name","driver","driverOpts","labels","createdAt","tasks","mountpoint"}]}` |
+//! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
+//! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
@@ -27,6 +30,7 @@ mod logs;
 mod query;
 mod secrets;
 mod session;
+mod volumes;
 mod watch;
 
 use super::body::{self, AnswerBody};
@@ -122,6 +126,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "set"]) => secrets::set(&api, bytes).await,
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
+        (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
+        (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
+        (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,
+        (&Method::GET, ["volumes", name]) => volumes::inspect(&api, query::decode(name)?).await,
+        (&Method::DELETE, ["volumes", name]) => volumes::remove(&api, query::decode(name)?).await,
         (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
     }
 }
