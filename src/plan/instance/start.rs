@@ -142,6 +142,7 @@ fn start_container(
             &round.world.account_settings,
         ),
         volumes: content.volumes.clone().unwrap_or_default(),
+        inherited_mounts: effective::inherited_mounts(content, of),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
         connection: connection::of(content, of, task, configuration),
         task_role: effective::task_role(content, &task.overrides),
