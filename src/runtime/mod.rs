@@ -30,6 +30,7 @@ mod link;
 pub mod logs;
 mod preflight;
 mod process;
+mod processes;
 mod protocol;
 mod record;
 mod resources;
@@ -49,6 +50,7 @@ pub use handle::{Runtime, RuntimeConfig, Signal};
 pub use launch::{ImageSettings, Launch, SecretFile};
 pub use logs::LogDefaults;
 pub use preflight::PreflightError;
+pub use processes::Process;
 pub use protocol::{ExecCommand, RunState};
 pub use record::Exit;
 pub use session::{

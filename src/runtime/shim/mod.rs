@@ -23,6 +23,7 @@ mod forward;
 mod overlay;
 mod serve;
 mod shared;
+mod stdio;
 mod unwritten;
 
 pub(super) use shared::Joined;
