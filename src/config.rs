@@ -8,6 +8,7 @@
 //! are set in the file only.
 
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::net::{PortRange, Subnet, Subnet6};
 use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,8 @@ pub struct Config {
     pub docker_config: PathBuf,
     /// Where the credentials of tasks come from, by the ARN of their role.
     pub roles: BTreeMap<String, RoleSource>,
+    /// The network of containers, as far as it is not left to the agent.
+    pub network: NetworkSettings,
     /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
     pub allow_instance_metadata: bool,
     /// `CORACLE_*` variables that are no setting.
@@ -86,6 +89,19 @@ pub struct ContainerLog {
     pub max_file: u32,
     /// How long lines are kept; zero is for ever.
     pub max_age: Duration,
+}
+
+/// What is set of the network of containers; what is none the agent chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// The name of the bridge.
+    pub bridge: Option<String>,
+    /// Its IPv4 subnet.
+    pub subnet: Option<Subnet>,
+    /// Its IPv6 subnet.
+    pub subnet6: Option<Subnet6>,
+    /// The ports of the box for mappings that name none.
+    pub dynamic_ports: Option<PortRange>,
 }
 
 /// Settings of one registry.
@@ -129,6 +145,7 @@ impl Default for Config {
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
             roles: BTreeMap::new(),
+            network: NetworkSettings::default(),
             allow_instance_metadata: false,
             unknown_variables: Vec::new(),
         }
@@ -250,6 +267,12 @@ impl Config {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         socket(&self.run_dir)
+    }
+
+    /// The directory of the volumes that tasks share.
+    #[must_use]
+    pub fn volumes_dir(&self) -> PathBuf {
+        self.state_dir.join("volumes")
     }
 
     /// The store's directory.

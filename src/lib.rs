@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | L8 | [`cli`] | the commands, one file per verb |
 //! | L7 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
+//! | L6 | [`metadata`] | what ECS's agent answers to containers: metadata, credentials, protection; introspection |
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod image;
+pub mod metadata;
 pub mod model;
 pub mod net;
 pub mod plan;

@@ -199,6 +199,7 @@ fn run(family: usize, count: u32, token: Option<u8>) -> Command {
         group: None,
         started_by: None,
         launch_type: None,
+        network: None,
         enable_execute_command: false,
         enable_ecs_managed_tags: false,
         propagate_tags_from_task_definition: false,

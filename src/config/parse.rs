@@ -5,7 +5,9 @@ use super::value::{
     Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, kept_for, log,
     number, ports, pull_behavior, region_name, size,
 };
-use super::{Config, ConfigError, ContainerLog, LARGEST_FILE, Overrides, Registry};
+use super::{
+    Config, ConfigError, ContainerLog, LARGEST_FILE, NetworkSettings, Overrides, Registry,
+};
 use crate::model::{ClusterName, Scope};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 /// The file as it is written.
@@ -42,6 +45,10 @@ pub(super) struct Written {
     pub(super) docker_config: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
+    pub(super) bridge: Option<String>,
+    pub(super) subnet: Option<String>,
+    pub(super) subnet6: Option<String>,
+    pub(super) dynamic_ports: Option<String>,
     pub(super) allow_instance_metadata: Option<bool>,
     pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
@@ -71,6 +78,10 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_AGE",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_BRIDGE",
+    "CORACLE_SUBNET",
+    "CORACLE_SUBNET6",
+    "CORACLE_DYNAMIC_PORTS",
     "CORACLE_ALLOW_INSTANCE_METADATA",
 ];
 
@@ -142,6 +153,20 @@ impl Sources<'_> {
             Some(given) => parse(&given).map(Some),
             None => Ok(file),
         }
+    }
+
+    /// As [`Self::text`], of a type that tells itself what is wrong with a text.
+    fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        key: &str,
+        file: Option<String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let given = self.text(key, None, file);
+        given
+            .map(|given| {
+                given.value.trim().parse().map_err(|e: T::Err| given.invalid(e.to_string()))
+            })
+            .transpose()
     }
 
     fn path(
@@ -278,6 +303,12 @@ pub(super) fn merge(
             docker_config(variables),
         )?,
         roles: roles(file.roles.unwrap_or_default(), &from)?,
+        network: NetworkSettings {
+            bridge: from.text("bridge", None, file.bridge).map(|given| given.value),
+            subnet: from.parsed("subnet", file.subnet)?,
+            subnet6: from.parsed("subnet6", file.subnet6)?,
+            dynamic_ports: from.parsed("dynamic_ports", file.dynamic_ports)?,
+        },
         allow_instance_metadata: from
             .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
             .unwrap_or(default.allow_instance_metadata),

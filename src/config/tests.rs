@@ -35,7 +35,11 @@ fn the_default_file_sets_every_key_to_its_default() {
         .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": Option<"))
         .map(|(key, _)| key);
     let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
-    assert_eq!(missing, ["docker_config"], "the file shows every key, this one as a comment");
+    assert_eq!(
+        missing,
+        ["docker_config", "bridge", "subnet", "subnet6", "dynamic_ports"],
+        "the file shows every key, these as comments"
+    );
 }
 
 #[test]
@@ -50,6 +54,7 @@ fn the_examples_in_comments_of_the_default_file_are_valid() {
     assert!(matches!(role, RoleSource::Command(command) if command.len() == 2));
     assert_eq!(config.roles.len(), 2);
     let registry = &config.registries["registry.example:5000"];
+    assert_eq!(config.network.dynamic_ports, "32768-60999".parse().ok());
     assert!(registry.insecure && registry.mirrors.len() == 1 && registry.ca_file.is_some());
 }
 
@@ -124,6 +129,12 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
         roles: BTreeMap::new(),
+        network: NetworkSettings {
+            bridge: Some("br-x".to_owned()),
+            subnet: "10.9.0.0/24".parse().ok(),
+            subnet6: "fd09::/64".parse().ok(),
+            dynamic_ports: "40000-40999".parse().ok(),
+        },
         allow_instance_metadata: true,
         unknown_variables: vec!["CORACLE_CORPUS".to_owned()],
     };

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::image;
 use crate::model::ClusterName;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
+use crate::net::NetworkConfig;
 use crate::plan::Settings;
 use crate::plan::command::{CreateCluster, RegisterThisInstance};
 use anyhow::Context;
@@ -60,6 +61,20 @@ pub(super) fn image_options(config: &Config) -> image::Options {
             .filter_map(|(host, registry)| Some((host.clone(), registry.ca_file.clone()?)))
             .collect(),
         docker_configs: vec![config.docker_config.clone()],
+    }
+}
+
+/// What the settings say of the network of containers.
+pub(super) fn network(config: &Config) -> NetworkConfig {
+    NetworkConfig {
+        state_dir: config.state_dir.clone(),
+        bridge: config.network.bridge.clone(),
+        subnet: config.network.subnet,
+        subnet6: config.network.subnet6,
+        dynamic_ports: config.network.dynamic_ports,
+        reserved_ports: config.reserved_ports.clone(),
+        reserved_ports_udp: config.reserved_ports_udp.clone(),
+        allow_instance_metadata: config.allow_instance_metadata,
     }
 }
 

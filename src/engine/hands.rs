@@ -7,6 +7,7 @@
 //! the shim does, and the next scan clears what belongs to no task.
 
 use super::boot::BootMark;
+use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
 use super::environment;
 use crate::image::{ImageError, ImageStore};
@@ -32,6 +33,7 @@ pub(super) struct Hands {
     runtime: Runtime,
     images: ImageStore,
     endpoints: Arc<Endpoints>,
+    connections: Connections,
     facts: mpsc::UnboundedSender<Fact>,
 }
 
@@ -42,6 +44,8 @@ enum LaunchError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Endpoints(#[from] EndpointError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
 }
 
 /// An observation, and what to do once it is committed.
@@ -58,21 +62,15 @@ pub(super) struct Prepared {
     ready: JoinHandle<bool>,
 }
 
-fn started_or_failed(run: ContainerRun, started: Result<Timestamp, StartError>) -> Observation {
-    match started {
-        Ok(at) => Observation::Started { run, at },
-        Err(error) => Observation::StartFailed { run, reason: error.to_string() },
-    }
-}
-
 impl Hands {
     pub(super) fn new(
         runtime: Runtime,
         images: ImageStore,
         endpoints: Endpoints,
+        connections: Connections,
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
-        Self { runtime, images, endpoints: Arc::new(endpoints), facts }
+        Self { runtime, images, endpoints: Arc::new(endpoints), connections, facts }
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -93,6 +91,10 @@ impl Hands {
     /// False when there is nothing that could be gone on from; the start itself will say why.
     async fn prepare_start(&self, start: StartContainer) -> bool {
         let run = start.run.clone();
+        // Before anything is made for it: an earlier generation stays until the commit.
+        if self.runtime.check_generation(&run).await.is_err() {
+            return false;
+        }
         let Ok(launch) = self.launch(start).await else { return false };
         match self.runtime.prepare(launch).await {
             Ok(()) => true,
@@ -122,6 +124,7 @@ impl Hands {
     /// Removes all that there is of a task in which nothing ever ran.
     async fn clear(&self, task: &TaskId) -> Result<(), RuntimeError> {
         self.runtime.release(task).await?;
+        self.connections.release(task).await;
         self.runtime.forget(task).await
     }
 
@@ -134,7 +137,7 @@ impl Hands {
             {
                 let run = start.run.clone();
                 let started = hands.runtime.start_prepared(&run).await;
-                return hands.report(started_or_failed(run, started));
+                return hands.report(hands.started_or_failed(run, started));
             }
             let observation = hands.carry_out(action).await;
             hands.report(observation);
@@ -173,10 +176,14 @@ impl Hands {
                     }
                 }
             };
+            let never_was =
+                |task: &Found| task.containers.is_empty() && !known.contains(&task.task);
+            let (cleared, found): (Vec<_>, Vec<_>) = found.into_iter().partition(never_was);
+            for task in cleared {
+                hands.clear_found(&task.task).await;
+            }
+            hands.connections.adopt(&found).await;
             for task in found {
-                if task.containers.is_empty() && !known.contains(&task.task) {
-                    hands.clear_found(&task.task).await;
-                }
                 hands.report_found(task);
             }
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
@@ -200,7 +207,8 @@ impl Hands {
             };
             match container.state {
                 RunState::Running { started_at, .. } => {
-                    self.report(Observation::Started { run, at: started_at });
+                    let network = self.connections.connected(&run);
+                    self.report(Observation::Started { run, at: started_at, network });
                 }
                 RunState::Exited(exit) => self.report(Observation::Exited {
                     run,
@@ -230,6 +238,7 @@ impl Hands {
                 if let Err(error) = self.runtime.release(&task).await {
                     tracing::warn!(%task, %error, "the task's resources could not all be removed");
                 }
+                self.connections.release(&task).await;
                 Observation::Released { task, generation }
             }
             Action::Forget { task } => {
@@ -263,7 +272,18 @@ impl Hands {
             }
         };
         let started = self.runtime.start(launch).await;
-        started_or_failed(run, started)
+        self.started_or_failed(run, started)
+    }
+
+    fn started_or_failed(
+        &self,
+        run: ContainerRun,
+        started: Result<Timestamp, StartError>,
+    ) -> Observation {
+        match started {
+            Ok(at) => Observation::Started { network: self.connections.connected(&run), run, at },
+            Err(error) => Observation::StartFailed { run, reason: error.to_string() },
+        }
     }
 
     async fn launch(&self, start: StartContainer) -> Result<Launch, LaunchError> {
@@ -279,8 +299,10 @@ impl Hands {
         };
         let mut environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
         self.endpoints.announce(&Subject::new(&start, &settings.env), &mut environment)?;
+        let network = self.connections.connect(&start).await?;
         Ok(Launch {
             start,
+            network,
             image: settings,
             layers: image.layers,
             environment,

@@ -19,6 +19,7 @@
 //! as observations, and only then `Scanned` lets the planner act.
 
 mod boot;
+mod connections;
 mod endpoints;
 mod environment;
 mod handle;
@@ -32,9 +33,11 @@ pub use handle::{Handle, SubmitError};
 pub use inside::running;
 
 use crate::image::ImageStore;
+use crate::net::Network;
 use crate::plan::{Settings, World};
 use crate::runtime::{self, Runtime};
 use crate::store::{Store, StoreError};
+use connections::Connections;
 use hands::Hands;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +57,8 @@ pub struct Parts {
     pub settings: Settings,
     /// Tells a reboot from a restart.
     pub boot: BootMark,
+    /// The network of the containers.
+    pub network: Network,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
 }
@@ -62,7 +67,7 @@ pub struct Parts {
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot, endpoints } = parts;
+    let Parts { store, runtime, events, images, settings, boot, network, endpoints } = parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -81,7 +86,8 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         runtime.clone(),
         store.clone(),
     );
-    let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
+    let connections = Connections::new(network, runtime.clone());
+    let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());
     let writer =

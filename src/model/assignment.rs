@@ -4,6 +4,7 @@
 //! Today there is one kind, the standalone task; the id of such an assignment is the task's id.
 
 use super::ids::{ClusterName, ContainerInstanceId, Generation, TaskDefinitionRef, TaskId};
+use super::network::AwsvpcConfiguration;
 use super::status::{DesiredStatus, StopCode};
 use super::tag::Tag;
 use super::task::TaskOverride;
@@ -42,6 +43,9 @@ pub struct Assignment {
     pub started_by: Option<String>,
     /// As requested, `EC2` by default.
     pub launch_type: String,
+    /// As requested, for tasks of awsvpc mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<AwsvpcConfiguration>,
     /// As requested.
     #[serde(default)]
     pub enable_execute_command: bool,

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod container_instance;
 pub mod failure;
 pub mod ids;
+pub mod network;
 pub mod session;
 pub(crate) mod shape;
 pub mod status;
@@ -26,6 +27,7 @@ pub use ids::{
     ClusterName, ContainerInstanceId, ContainerName, Family, Generation, ImageDigest, Revision,
     RuntimeId, TaskDefinitionRef, TaskId,
 };
+pub use network::{Attachment, NetworkBinding, NetworkInterface};
 pub use session::TerminalSize;
 pub use status::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use tag::Tag;

@@ -7,6 +7,7 @@ use super::ids::{
     ClusterName, ContainerInstanceId, ContainerName, Generation, ImageDigest, RuntimeId,
     TaskDefinitionRef, TaskId,
 };
+use super::network::{Attachment, NetworkBinding, NetworkInterface};
 use super::shape::shape;
 use super::status::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 use super::tag::Tag;
@@ -55,6 +56,9 @@ pub struct Task {
     /// MiB of the task, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<String>,
+    /// The network interface of awsvpc mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// Whether exec was asked for.
     #[serde(default)]
     pub enable_execute_command: bool,
@@ -142,6 +146,12 @@ pub struct Container {
     /// Its health.
     #[serde(default)]
     pub health_status: HealthStatus,
+    /// The ports of it that are published on the box.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_bindings: Vec<NetworkBinding>,
+    /// Its addresses, unless it shares those of the box.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network_interfaces: Vec<NetworkInterface>,
     /// When its process started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

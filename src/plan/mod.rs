@@ -13,6 +13,7 @@ pub mod action;
 pub mod change;
 pub mod check;
 pub mod command;
+pub mod connection;
 pub(crate) mod effective;
 pub mod ids;
 pub mod instance;
@@ -23,8 +24,9 @@ pub mod world;
 pub use action::{Action, ActionKey, StartContainer};
 pub use change::Change;
 pub use command::{Command, CommandError, Reply};
+pub use connection::Connection;
 pub use ids::Ids;
-pub use observation::Observation;
+pub use observation::{Connected, Observation};
 pub use reason::Reason;
 pub use world::{Observed, Settings, World};
 

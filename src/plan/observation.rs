@@ -1,7 +1,16 @@
 //! What the shell saw. Observations are commands too ([`super::Command::Observe`]).
 
 use super::action::ContainerRun;
-use crate::model::{Generation, ImageDigest, TaskId, Timestamp};
+use crate::model::{Generation, ImageDigest, NetworkBinding, NetworkInterface, TaskId, Timestamp};
+
+/// What connects a container that shares not the box's network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Connected {
+    /// Its addresses.
+    pub interface: NetworkInterface,
+    /// The ports that are published on the box; in awsvpc mode those of the whole task.
+    pub bindings: Vec<NetworkBinding>,
+}
 
 /// A fact.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +35,8 @@ pub enum Observation {
         run: ContainerRun,
         /// Since when.
         at: Timestamp,
+        /// By what it is connected; none when it shares the box's network or has none.
+        network: Option<Connected>,
     },
     /// A container could not be started.
     StartFailed {

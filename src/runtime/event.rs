@@ -1,5 +1,6 @@
 //! What the runtime tells the engine: events, unasked, and what a scan found.
 
+use super::network::FoundNetwork;
 use super::protocol::{Report, RunState};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
@@ -40,6 +41,8 @@ pub struct Found {
     pub shim_alive: bool,
     /// Its containers, as far as something is known of them.
     pub containers: Vec<FoundContainer>,
+    /// Its network namespaces; none without a shim.
+    pub networks: Vec<FoundNetwork>,
 }
 
 /// A container that a scan found.

@@ -5,15 +5,17 @@ use super::error::{RuntimeError, StartError};
 use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
 use super::layout::{self, Layout};
-use super::link::{Link, LinkError};
+use super::link::{Link, LinkError, Listed};
 use super::logs::{LogDefaults, LogDirectory};
+use super::network::{NetworkNamespace, NetworkScope};
 use super::preflight;
 use super::processes::{self, Process};
-use super::protocol::{Message, Report, Request, Stage};
+use super::protocol::{Message, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
 use super::socket;
 use super::usage::{self, Usage};
+use super::volume::Volumes;
 use crate::model::{Generation, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub struct RuntimeConfig {
     pub state_dir: PathBuf,
     /// Gone after a reboot.
     pub run_dir: PathBuf,
+    /// The shared volumes; kept over reboots.
+    pub volumes_dir: PathBuf,
     /// The control group that holds those of the tasks, relative to the root.
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
@@ -110,6 +114,7 @@ impl Runtime {
             inner: Arc::new(Inner {
                 resources: Arc::new(Resources {
                     layout,
+                    volumes_dir: absolute(config.volumes_dir)?,
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
@@ -126,6 +131,12 @@ impl Runtime {
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
         LogDirectory::new(&self.inner.resources.layout.state_dir)
+    }
+
+    /// The volumes that tasks share.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        Volumes::new(self.inner.resources.volumes_dir.clone())
     }
 
     /// Connects to the shims that live, reads what is recorded of the others, and kills and removes what they left.
@@ -148,20 +159,23 @@ impl Runtime {
         let slot = self.slot(task);
         let mut slot = slot.lock().await;
         let alive = match slot.take().filter(|l| l.is_open()) {
-            Some(link) => link.list().await.ok().map(|reports| (link, reports)),
+            Some(link) => link.list().await.ok().map(|listed| (link, listed)),
             None => self.connect(task).await.unwrap_or_default(),
         };
         let inner = Arc::clone(&self.inner.resources);
         let id = task.clone();
-        let Some((link, reports)) = alive else {
+        let Some((link, (reports, networks))) = alive else {
             let (generation, containers) = blocking(move || inner.recorded(&id)).await??;
             let shim_alive = false;
-            return Ok(Some(Found { task: task.clone(), generation, shim_alive, containers }));
+            let networks = Vec::new();
+            let task = task.clone();
+            return Ok(Some(Found { task, generation, shim_alive, containers, networks }));
         };
         let generation = link.generation;
         *slot = Some(link);
         let containers = reports.into_iter().map(FoundContainer::from).collect();
-        Ok(Some(Found { task: task.clone(), generation, shim_alive: true, containers }))
+        let task = task.clone();
+        Ok(Some(Found { task, generation, shim_alive: true, containers, networks }))
     }
 
     /// Does all of a start that nobody can see from inside: makes the container, and does not execute its program.
@@ -176,13 +190,7 @@ impl Runtime {
         if let Err(refused) = self.inner.resources.admission.check(&launch.start.definition) {
             return Err(RuntimeError::Shim { task: run.task, reason: refused.to_string() });
         }
-        let (inner, id) = (Arc::clone(&self.inner.resources), run.task.clone());
-        if blocking(move || inner.generation(&id)).await?.is_some_and(|g| g != run.generation) {
-            return Err(RuntimeError::Shim {
-                task: run.task,
-                reason: "an earlier generation of the task has left something".to_owned(),
-            });
-        }
+        self.check_generation(&run).await?;
         let link = self.shim_for(&run).await?;
         let inner = Arc::clone(&self.inner.resources);
         blocking(move || inner.write_launch(launch)).await??;
@@ -190,6 +198,66 @@ impl Runtime {
         link.ask(|id| Request::Prepare { id, container, runtime_id })
             .await
             .map_err(|error| shim_error(&task, &error))?;
+        Ok(())
+    }
+
+    /// Fails when an earlier generation of the task has left something, which only a start may replace.
+    ///
+    /// # Errors
+    /// As it says.
+    pub async fn check_generation(&self, run: &ContainerRun) -> Result<(), RuntimeError> {
+        let (inner, id) = (Arc::clone(&self.inner.resources), run.task.clone());
+        if blocking(move || inner.generation(&id)).await?.is_some_and(|g| g != run.generation) {
+            return Err(RuntimeError::Shim {
+                task: run.task.clone(),
+                reason: "an earlier generation of the task has left something".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The network namespace of that scope; the task's shim, and the namespace, are made if they are missing.
+    ///
+    /// # Errors
+    /// When the shim cannot be reached or the kernel gives no namespace.
+    pub async fn network_namespace(
+        &self,
+        run: &ContainerRun,
+        scope: &NetworkScope,
+    ) -> Result<NetworkNamespace, RuntimeError> {
+        let link = self.shim_for(run).await?;
+        let failed = |error| shim_error(&run.task, &error);
+        let asked = || link.ask(|id| Request::Namespace { id, scope: scope.clone() });
+        let Message::Namespace { pid, fd, .. } = asked().await.map_err(failed)? else {
+            return Err(failed(LinkError::Unexpected));
+        };
+        let path = PathBuf::from(format!("/proc/{pid}/fd/{fd}"));
+        let opened = path.clone();
+        let fd = blocking(move || fs::File::open(opened).map(OwnedFd::from))
+            .await?
+            .map_err(|source| RuntimeError::File { path, source })?;
+        // A shim that answers still was there when its descriptor was opened: the number was no other process's.
+        match asked().await.map_err(failed)? {
+            Message::Namespace { record, .. } => Ok(NetworkNamespace { fd, record }),
+            _ => Err(failed(LinkError::Unexpected)),
+        }
+    }
+
+    /// Has the task's shim keep `record` with a network namespace; [`Runtime::scan`] finds it again.
+    ///
+    /// # Errors
+    /// When the shim is gone, and the namespace with it.
+    pub async fn record_network(
+        &self,
+        task: &TaskId,
+        scope: &NetworkScope,
+        record: serde_json::Value,
+    ) -> Result<(), RuntimeError> {
+        let failed = |error| shim_error(task, &error);
+        let link = self.existing(task).await?.ok_or_else(|| failed(LinkError::Closed))?;
+        link.ask(|id| Request::Record { id, scope: scope.clone(), record })
+            .await
+            .map_err(failed)?;
         Ok(())
     }
 
@@ -449,10 +517,7 @@ impl Runtime {
         Ok(())
     }
 
-    async fn connect(
-        &self,
-        task: &TaskId,
-    ) -> Result<Option<(Arc<Link>, Vec<Report>)>, RuntimeError> {
+    async fn connect(&self, task: &TaskId) -> Result<Option<(Arc<Link>, Listed)>, RuntimeError> {
         let directory = self.inner.resources.layout.task_run(task);
         let stream = {
             let directory = directory.clone();

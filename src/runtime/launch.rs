@@ -2,7 +2,8 @@
 
 use super::layout::Layout;
 use super::logs::LogDefaults;
-use crate::model::task_definition::{ContainerDefinition, Volume};
+use super::network::LaunchNetwork;
+use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Launch {
     pub image: ImageSettings,
     /// The image's layers as directories, the top one first.
     pub layers: Vec<PathBuf>,
+    /// How it is connected.
+    pub network: LaunchNetwork,
     /// All variables but the image's, which they win over; of two with one name the later wins. The definition's own
     /// `environment` is among them and is not looked at again.
     pub environment: Vec<(String, String)>,
@@ -81,7 +84,8 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
-    pub(crate) network_mode: String,
+    pub(crate) inherited_mounts: Vec<MountPoint>,
+    pub(crate) network: LaunchNetwork,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
     pub(crate) task_cpu: Option<u32>,
@@ -97,6 +101,8 @@ pub(crate) struct LaunchFile {
     pub(crate) files: Vec<SecretFile>,
     pub(crate) log_options_secret: BTreeMap<String, String>,
     pub(crate) layout: Layout,
+    /// The shared volumes.
+    pub(crate) volumes_dir: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) log: LogDefaults,
 }
@@ -111,10 +117,12 @@ impl LaunchFile {
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,
+        volumes_dir: PathBuf,
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
-        let Launch { start, image, layers, environment, files, log_options_secret } = launch;
+        let Launch { start, image, layers, network, environment, files, log_options_secret } =
+            launch;
         Self {
             task: start.run.task,
             generation: start.run.generation,
@@ -122,7 +130,8 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
-            network_mode: start.network_mode,
+            inherited_mounts: start.inherited_mounts,
+            network,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
             task_cpu: start.task_cpu,
@@ -136,8 +145,30 @@ impl LaunchFile {
             files,
             log_options_secret,
             layout,
+            volumes_dir,
             cgroup_parent,
             log,
         }
     }
+}
+
+impl LaunchFile {
+    /// The name of the host as the container sees it.
+    pub(crate) fn hostname(&self) -> String {
+        let shares_box = self.network == LaunchNetwork::Host;
+        hostname(&self.definition, &self.runtime_id, shares_box)
+    }
+}
+
+/// The name of the host that a container sees: what its definition says, the box's, or as Docker's the first
+/// characters of its id.
+#[must_use]
+pub fn hostname(definition: &ContainerDefinition, run: &RuntimeId, shares_box: bool) -> String {
+    if let Some(name) = definition.hostname.as_deref().filter(|h| !h.is_empty()) {
+        return name.to_owned();
+    }
+    if shares_box {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    run.as_str().chars().take(12).collect()
 }

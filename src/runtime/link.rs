@@ -1,6 +1,7 @@
 //! The agent's connection to one shim: requests out, answers and exits in.
 
 use super::event::Event;
+use super::network::FoundNetwork;
 use super::protocol::{Failure, MAX_LINE, Message, Report, Request};
 use crate::model::{Generation, TaskId};
 use crate::plan::action::ContainerRun;
@@ -28,6 +29,9 @@ pub(super) struct Link {
     pub(super) releasing: Arc<AtomicBool>,
 }
 
+/// What a shim has: containers and network namespaces.
+pub(super) type Listed = (Vec<Report>, Vec<FoundNetwork>);
+
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
@@ -48,16 +52,16 @@ impl Link {
         stream: StdStream,
         events: mpsc::UnboundedSender<Event>,
         lost: impl FnOnce(Generation) + Send + 'static,
-    ) -> Result<(Arc<Self>, Vec<Report>), LinkError> {
+    ) -> Result<(Arc<Self>, Listed), LinkError> {
         stream.set_nonblocking(true)?;
         let (reader, mut writer) = UnixStream::from_std(stream)?.into_split();
         let mut reader = BufReader::new(reader);
         send(&mut writer, &Request::List { id: 0 }).await?;
-        let (generation, reports) = loop {
+        let (generation, listed) = loop {
             // What ends meanwhile is in the list as well.
             match receive(&mut reader).await?.ok_or(LinkError::Closed)? {
-                Message::Containers { generation, containers, .. } => {
-                    break (generation, containers);
+                Message::Containers { generation, containers, networks, .. } => {
+                    break (generation, (containers, networks));
                 }
                 Message::Exited { .. } => {}
                 _ => return Err(LinkError::Unexpected),
@@ -79,7 +83,7 @@ impl Link {
                 lost(generation);
             }
         });
-        Ok((link, reports))
+        Ok((link, listed))
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -87,9 +91,9 @@ impl Link {
     }
 
     /// Asks what runs.
-    pub(super) async fn list(self: &Arc<Self>) -> Result<Vec<Report>, LinkError> {
+    pub(super) async fn list(self: &Arc<Self>) -> Result<Listed, LinkError> {
         match self.ask(|id| Request::List { id }).await? {
-            Message::Containers { containers, .. } => Ok(containers),
+            Message::Containers { containers, networks, .. } => Ok((containers, networks)),
             _ => Err(LinkError::Unexpected),
         }
     }

@@ -260,8 +260,9 @@ impl Executor for ContainerExecutor {
     }
 }
 
+/// Brings the loopback interface of the current network namespace up.
 #[expect(unsafe_code, reason = "interface flags are set by ioctl(2)")]
-fn loopback_up() -> io::Result<()> {
+pub(crate) fn loopback_up() -> io::Result<()> {
     let socket = rustix::net::socket_with(
         rustix::net::AddressFamily::INET,
         rustix::net::SocketType::DGRAM,

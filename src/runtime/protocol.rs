@@ -4,6 +4,7 @@
 //! connection, unasked. What a container is started from is not in the request but in a file ([`super::launch`]), so
 //! that the shim never has to hold it.
 
+use super::network::{FoundNetwork, NetworkScope};
 use super::record::Exit;
 use crate::model::{ContainerName, Generation, RuntimeId, TerminalSize, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,10 @@ pub(crate) enum Request {
         command: Vec<String>,
         timeout_millis: u64,
     },
+    /// The network namespace of that scope, made if there is none yet. Answered by `Namespace`.
+    Namespace { id: u64, scope: NetworkScope },
+    /// Keep this with the network namespace of that scope. Answered by `Done`.
+    Record { id: u64, scope: NetworkScope, record: serde_json::Value },
     /// Run a command in the container on behalf of a client. Answered by `Started` or `Failed`, later by `Ended`. With it
     /// come descriptors: for a terminal the socket that takes its master, else standard output, error and input. When
     /// the connection ends, the command is hung up and soon killed.
@@ -63,10 +68,19 @@ pub(crate) enum Message {
         id: u64,
         exit_code: Option<i32>,
     },
+    /// The namespace is the shim's descriptor of that number, for as long as the shim lives.
+    Namespace {
+        id: u64,
+        pid: u32,
+        fd: i32,
+        record: Option<serde_json::Value>,
+    },
     Containers {
         id: u64,
         generation: Generation,
         containers: Vec<Report>,
+        #[serde(default)]
+        networks: Vec<FoundNetwork>,
     },
     Exited {
         container: ContainerName,
@@ -88,6 +102,7 @@ impl Message {
             | Self::Failed { id, .. }
             | Self::Done { id }
             | Self::Probed { id, .. }
+            | Self::Namespace { id, .. }
             | Self::Ended { id, .. }
             | Self::Containers { id, .. } => Some(*id),
             Self::Exited { .. } => None,

@@ -140,7 +140,7 @@ impl Ground {
         let key = (run.task.clone(), run.container.clone());
         if let Some(process) = self.processes.get(&key) {
             if process.run == *run {
-                return Observation::Started { run: run.clone(), at: process.since };
+                return Observation::Started { run: run.clone(), at: process.since, network: None };
             }
             assert!(process.exit.is_some(), "{run:?} is started beside {process:?}");
         }
@@ -154,7 +154,7 @@ impl Ground {
         assert!(self.started.insert(run.runtime_id.clone()), "{run:?} is started twice");
         self.logs.insert(run.task.clone());
         self.processes.insert(key, Process { run: run.clone(), since: now, exit: None });
-        Observation::Started { run: run.clone(), at: now }
+        Observation::Started { run: run.clone(), at: now, network: None }
     }
 
     fn runs(&self, run: &ContainerRun) -> bool {
@@ -202,7 +202,7 @@ impl Ground {
         let found = |process: &Process| {
             let run = process.run.clone();
             match process.exit {
-                None => Observation::Started { run, at: process.since },
+                None => Observation::Started { run, at: process.since, network: None },
                 Some((code, out_of_memory, at)) => {
                     Observation::Exited { run, exit_code: Some(code), out_of_memory, at }
                 }

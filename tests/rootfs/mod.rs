@@ -6,10 +6,12 @@
 
 use coracle::model::task_definition::ContainerDefinition;
 use coracle::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
-use coracle::plan::StartContainer;
 use coracle::plan::action::ContainerRun;
+use coracle::plan::{Connection, StartContainer};
 use coracle::runtime::logs::{Beginning, Stream};
-use coracle::runtime::{Event, ImageSettings, Launch, LogDefaults, Runtime, RuntimeConfig, Signal};
+use coracle::runtime::{
+    Event, ImageSettings, Launch, LaunchNetwork, LogDefaults, Runtime, RuntimeConfig, Signal,
+};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -83,6 +85,7 @@ fn connect_program(
 ) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
     let config = RuntimeConfig {
         state_dir: dir.join("state"),
+        volumes_dir: dir.join("state/volumes"),
         run_dir: dir.join("run"),
         cgroup_parent: cgroup_parent.to_owned(),
         log,
@@ -147,7 +150,9 @@ impl Host {
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
                 definition,
                 volumes: Vec::new(),
+                inherited_mounts: Vec::new(),
                 network_mode: "none".into(),
+                connection: Connection::None,
                 task_role: None,
                 launch_type: "EC2".to_owned(),
                 pid_mode: None,
@@ -159,6 +164,7 @@ impl Host {
             },
             image: ImageSettings::default(),
             layers: vec![self.layer()],
+            network: LaunchNetwork::None,
         }
     }
 

@@ -270,6 +270,7 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
         group: None,
         started_by: None,
         launch_type: None,
+        network: None,
         enable_execute_command: false,
         enable_ecs_managed_tags: false,
         propagate_tags_from_task_definition: false,

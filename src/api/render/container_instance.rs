@@ -78,7 +78,7 @@ fn used(world: &World, instance: &ContainerInstance) -> Used {
         let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
             continue;
         };
-        let needs = Needs::of(&definition.content, &assignment.overrides);
+        let needs = Needs::of_assignment(definition, assignment);
         used.cpu += needs.cpu;
         used.memory += needs.memory;
         for (port, udp) in needs.ports {

@@ -4,6 +4,7 @@ use crate::api::error::{ApiError, Exception};
 use crate::api::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::Tag;
+use crate::model::network::AwsvpcConfiguration;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::PlacementConstraint;
 use crate::plan::command::RunTask as Run;
@@ -15,6 +16,12 @@ use serde_json::{Value, json};
 const COUNT_LIMIT: u32 = 10;
 /// As many boxes one StartTask names.
 const INSTANCE_LIMIT: usize = 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkConfiguration {
+    awsvpc_configuration: Option<AwsvpcConfiguration>,
+}
 
 /// What the two operations have in common.
 #[derive(Deserialize)]
@@ -33,7 +40,7 @@ struct Common {
     enable_execute_command: bool,
     #[serde(default, rename = "enableECSManagedTags")]
     enable_ecs_managed_tags: bool,
-    network_configuration: Option<Value>,
+    network_configuration: Option<NetworkConfiguration>,
     #[serde(default)]
     volume_configurations: Vec<Value>,
     reference_id: Option<String>,
@@ -120,12 +127,6 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
     let cluster = engine.read(|w| identifiers::active_cluster(w, input.cluster.as_deref()))?;
     let (family, revision) = identifiers::task_definition(&input.task_definition)
         .ok_or_else(|| ApiError::client("TaskDefinition not found."))?;
-    if input.network_configuration.as_ref().is_some_and(|n| n.get("awsvpcConfiguration").is_some())
-    {
-        return Err(ApiError::invalid(
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        ));
-    }
     if !input.volume_configurations.is_empty() {
         return Err(not_there("volumeConfigurations", "name a host volume in the task definition"));
     }
@@ -152,6 +153,7 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
         group: input.group.filter(|g| !g.is_empty()),
         started_by: input.started_by.filter(|s| !s.is_empty()),
         launch_type: None,
+        network: input.network_configuration.and_then(|n| n.awsvpc_configuration),
         enable_execute_command: input.enable_execute_command,
         enable_ecs_managed_tags: input.enable_ecs_managed_tags,
         propagate_tags_from_task_definition: propagate,

@@ -1,5 +1,7 @@
 use super::*;
+use crate::engine::connections::Connections;
 use crate::model::ClusterName;
+use crate::net::{Network, NetworkConfig};
 use crate::plan::command::CreateCluster;
 use crate::runtime::{LogDefaults, Runtime, RuntimeConfig};
 use crate::store::Options;
@@ -45,6 +47,7 @@ impl Disk {
         let (events, _) = mpsc::unbounded_channel();
         let config = RuntimeConfig {
             state_dir: self.path().join("state"),
+            volumes_dir: self.path().join("state/volumes"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
             log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
@@ -65,7 +68,11 @@ impl Disk {
             roles: crate::engine::Roles::default(),
             region: String::new(),
         };
-        let hands = Hands::new(runtime, images.clone(), endpoints, facts_in);
+        let network =
+            NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
+        let network = Network::open(network).unwrap();
+        let connections = Connections::new(network, runtime.clone());
+        let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

@@ -200,7 +200,7 @@ impl<'a> Check<'a> {
             else {
                 continue;
             };
-            for port in Needs::of(&definition.content, &assignment.overrides).ports {
+            for port in Needs::of_assignment(definition, assignment).ports {
                 let free = taken.insert((&assignment.container_instance, port));
                 self.require(free, || {
                     format!("task {id} has host port {} that another task has", port.0)

@@ -81,6 +81,7 @@ fn world() -> (World, TaskId) {
             group: None,
             started_by: None,
             launch_type: None,
+            network: None,
             enable_execute_command: false,
             enable_ecs_managed_tags: false,
             propagate_tags_from_task_definition: false,

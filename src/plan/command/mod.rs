@@ -26,6 +26,7 @@ use super::observation::Observation;
 use super::reason::Reason;
 use super::world::World;
 use crate::model::container_instance::{Attribute, Capacity};
+use crate::model::network::AwsvpcConfiguration;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
@@ -117,6 +118,8 @@ pub struct RunTask {
     pub group: Option<String>,
     pub started_by: Option<String>,
     pub launch_type: Option<String>,
+    /// `networkConfiguration`.
+    pub network: Option<AwsvpcConfiguration>,
     pub enable_execute_command: bool,
     /// Adds the tag that tells the cluster.
     pub enable_ecs_managed_tags: bool,

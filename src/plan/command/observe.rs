@@ -5,11 +5,13 @@
 
 use super::{Outcome, scan};
 use crate::model::{
-    Container, ContainerStatus, DesiredStatus, Generation, HealthStatus, ImageDigest, StopCode,
-    Task, TaskId, TaskStatus, Timestamp,
+    Container, ContainerStatus, DesiredStatus, Generation, HealthStatus, ImageDigest,
+    NetworkBinding, StopCode, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
 };
 use crate::plan::action::{ActionKey, ContainerRun};
+use crate::plan::connection::mappings;
 use crate::plan::instance::health;
+use crate::plan::observation::Connected;
 use crate::plan::world::Orphan;
 use crate::plan::{Change, Observation, Reply, World};
 
@@ -21,7 +23,7 @@ pub(super) fn observe(world: &mut World, observation: Observation, now: Timestam
     let changes = match observation {
         Observation::ImageReady { image, digest } => image_ready(world, image, &digest, now),
         Observation::ImageFailed { image, reason } => image_failed(world, &image, &reason),
-        Observation::Started { run, at } => started(world, &run, at),
+        Observation::Started { run, at, network } => started(world, &run, at, network),
         Observation::StartFailed { run, reason } => start_failed(world, &run, &reason, now),
         Observation::Signalled { run, killed } => signalled(world, run, killed, now),
         Observation::Exited { run, exit_code, out_of_memory, at } => {
@@ -108,7 +110,12 @@ fn known<'a>(world: &'a World, run: &ContainerRun) -> Option<(&'a Task, usize)> 
     current.then_some((task, at))
 }
 
-fn started(world: &mut World, run: &ContainerRun, at: Timestamp) -> Vec<Change> {
+fn started(
+    world: &mut World,
+    run: &ContainerRun,
+    at: Timestamp,
+    network: Option<Connected>,
+) -> Vec<Change> {
     world.observed.in_flight.remove(&ActionKey::Start(run.task.clone(), run.container.clone()));
     let Some((task, index)) = known(world, run) else {
         return orphan(world, &run.task, run.generation);
@@ -130,10 +137,35 @@ fn started(world: &mut World, run: &ContainerRun, at: Timestamp) -> Vec<Change> 
                 container.exit_code = None;
                 container.reason = None;
             }
+            if let Some(network) = network {
+                let definition = world.task_definitions.get(&task.task_definition);
+                connected(&mut task, index, definition, network);
+            }
             world.observed.running.insert(run.runtime_id.clone());
             put(task)
         }
     }
+}
+
+/// Takes note of a container's addresses, and of those published ports that are its own.
+fn connected(
+    task: &mut Task,
+    index: usize,
+    definition: Option<&TaskDefinition>,
+    network: Connected,
+) {
+    let Connected { mut interface, mut bindings } = network;
+    for attachment in &mut task.attachments {
+        attachment.attach(&interface);
+        interface.attachment_id = Some(attachment.id.clone());
+    }
+    let container = &mut task.containers[index];
+    if let Some(definition) = definition.and_then(|d| d.container(container.name.as_str())) {
+        let own = |b: &NetworkBinding| mappings(definition).any(|mapping| b.is_of(mapping));
+        bindings.retain(own);
+    }
+    container.network_bindings = bindings;
+    container.network_interfaces = vec![interface];
 }
 
 /// Something runs for a task that has no use for it: not known at all, or over.
@@ -314,6 +346,9 @@ fn released(world: &mut World, id: &TaskId, generation: Generation, now: Timesta
     let mut task = task.clone();
     task.last_status = TaskStatus::Stopped;
     task.stopped_at = Some(now);
+    for attachment in &mut task.attachments {
+        "DELETED".clone_into(&mut attachment.status);
+    }
     put(task)
 }
 

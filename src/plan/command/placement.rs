@@ -1,10 +1,12 @@
 //! Where a task fits: what it needs, what is left of a box, and ECS's names for what is missing.
 
 use crate::model::container_instance::PRIVILEGED;
+use crate::model::network::AwsvpcConfiguration;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{ContainerDefinition, TaskDefinitionContent};
-use crate::model::{ContainerInstance, ContainerInstanceId};
+use crate::model::{Assignment, ContainerInstance, ContainerInstanceId, TaskDefinition};
 use crate::plan::World;
+use crate::plan::connection::{mappings, published};
 use crate::plan::effective;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,8 +25,17 @@ pub(crate) struct Needs {
 }
 
 impl Needs {
+    /// Of what is assigned already.
+    pub(crate) fn of_assignment(definition: &TaskDefinition, assignment: &Assignment) -> Self {
+        Self::of(&definition.content, &assignment.overrides, assignment.network.as_ref())
+    }
+
     /// Of a definition with its overrides; what the task states goes before the sum over its containers.
-    pub(crate) fn of(content: &TaskDefinitionContent, overrides: &TaskOverride) -> Self {
+    pub(crate) fn of(
+        content: &TaskDefinitionContent,
+        overrides: &TaskOverride,
+        network: Option<&AwsvpcConfiguration>,
+    ) -> Self {
         let containers = content.container_definitions.as_deref().unwrap_or_default();
         let sum = |of: fn(&ContainerDefinition, &TaskOverride) -> Option<i64>| {
             let each = containers.iter().filter_map(|c| of(c, overrides));
@@ -35,7 +46,7 @@ impl Needs {
                 .map_or_else(|| sum(effective::cpu), u64::from),
             memory: effective::task_memory(content, overrides)
                 .map_or_else(|| sum(effective::reserved_memory), u64::from),
-            ports: host_ports(content, containers),
+            ports: host_ports(content, network),
         }
     }
 }
@@ -43,22 +54,22 @@ impl Needs {
 /// The ports of the box that the containers ask for by number.
 fn host_ports(
     content: &TaskDefinitionContent,
-    containers: &[ContainerDefinition],
+    network: Option<&AwsvpcConfiguration>,
 ) -> BTreeSet<HostPort> {
-    let host = match content.network_mode.as_deref() {
+    let same = match content.network_mode.as_deref() {
         Some("host") => true,
+        Some("awsvpc") if network.is_some_and(AwsvpcConfiguration::publishes) => true,
         None | Some("bridge") => false,
         Some(_) => return BTreeSet::new(),
     };
+    let containers = content.container_definitions.iter().flatten();
     containers
-        .iter()
-        .filter(|container| container.disable_networking != Some(true))
-        .flat_map(|container| container.port_mappings.as_deref().unwrap_or_default())
-        .filter_map(|mapping| {
-            let fixed = mapping.host_port.filter(|port| *port != 0);
-            let port = if host { fixed.or(mapping.container_port) } else { fixed };
-            let port = u16::try_from(port?).ok().filter(|port| *port != 0)?;
-            Some((port, mapping.protocol.as_deref() == Some("udp")))
+        .flat_map(mappings)
+        .filter_map(|mapping| published(mapping, same))
+        .filter_map(|port| Some((port.host?, port)))
+        .flat_map(|(host, port)| {
+            let last = host.saturating_add(port.last.saturating_sub(port.first));
+            (host..=last).map(move |number| (number, port.udp))
         })
         .collect()
 }
@@ -94,7 +105,7 @@ impl Room {
             if let Some(room) = rooms.get_mut(&assignment.container_instance)
                 && let Some(definition) = world.task_definitions.get(&assignment.task_definition)
             {
-                room.take(&Needs::of(&definition.content, &assignment.overrides));
+                room.take(&Needs::of_assignment(definition, assignment));
             }
         }
         rooms

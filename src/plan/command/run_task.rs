@@ -41,7 +41,8 @@ pub(super) fn run(
     registration::runnable(&definition.content)?;
     check_overrides(&run.overrides, &definition.content)?;
 
-    let needs = Needs::of(&definition.content, &run.overrides);
+    check_network(&run, &definition.content)?;
+    let needs = Needs::of(&definition.content, &run.overrides, run.network.as_ref());
     let (placed, failures) = place(world, &run, definition, &needs)?;
     let mut changes = Vec::new();
     let mut tasks = Vec::new();
@@ -69,6 +70,7 @@ pub(super) fn run(
             group: Some(run.group_or_family()),
             started_by: run.started_by.clone(),
             launch_type: run.launch_type.clone().unwrap_or_else(|| "EC2".to_owned()),
+            network: run.network.clone(),
             enable_execute_command: run.enable_execute_command,
             tags: tags.clone(),
         })));
@@ -163,12 +165,47 @@ fn definition<'a>(world: &'a World, run: &RunTask) -> Result<&'a TaskDefinition,
     }
 }
 
-/// The boxes are `EC2` and `EXTERNAL` alike.
+/// The network configuration is there when the mode asks for one, and only then.
+fn check_network(run: &RunTask, content: &TaskDefinitionContent) -> Result<(), CommandError> {
+    let invalid = |text: &str| Err(CommandError::InvalidParameter(text.to_owned()));
+    let awsvpc = content.network_mode.as_deref() == Some("awsvpc");
+    let Some(configuration) = &run.network else {
+        return if awsvpc {
+            invalid(
+                "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+            )
+        } else {
+            Ok(())
+        };
+    };
+    if !awsvpc {
+        return invalid(
+            "Network Configuration is not valid for the given networkMode of this task definition.",
+        );
+    }
+    let count = |names: &Option<Vec<String>>| names.as_ref().map_or(0, Vec::len);
+    match count(&configuration.subnets) {
+        0 => return invalid("subnets can not be empty."),
+        1..=16 => {}
+        _ => return invalid("subnets can have at most 16 items."),
+    }
+    if count(&configuration.security_groups) > 5 {
+        return invalid("securityGroups can have at most 5 items.");
+    }
+    match configuration.assign_public_ip.as_deref() {
+        None | Some("ENABLED" | "DISABLED") => Ok(()),
+        Some(other) => invalid(&format!(
+            "Invalid value '{other}' for assignPublicIp: it is ENABLED or DISABLED."
+        )),
+    }
+}
+
+/// The boxes are `EC2` and `EXTERNAL` alike, and run what is made for `FARGATE` as well.
 fn check_launch_type(run: &RunTask, definition: &TaskDefinition) -> Result<(), CommandError> {
     let launch_type = run.launch_type.as_deref().unwrap_or("EC2");
-    if !matches!(launch_type, "EC2" | "EXTERNAL") {
+    if !matches!(launch_type, "EC2" | "EXTERNAL" | "FARGATE") {
         return Err(CommandError::PlatformUnknown(format!(
-            "Launch type {launch_type} does not exist here: tasks run on container instances; use EC2 or EXTERNAL."
+            "Launch type {launch_type} does not exist here: tasks run on container instances; use EC2, EXTERNAL or FARGATE."
         )));
     }
     let compatible = |name: &str| definition.compatibilities.iter().any(|c| c == name);

@@ -6,7 +6,8 @@
 use super::Outcome;
 use super::observe::shim_lost;
 use crate::model::{
-    Container, ContainerStatus, DesiredStatus, HealthStatus, Task, TaskStatus, Timestamp,
+    Attachment, Container, ContainerStatus, DesiredStatus, HealthStatus, Task, TaskStatus,
+    Timestamp,
 };
 use crate::plan::{Change, Reason, World};
 
@@ -53,7 +54,10 @@ fn starts_over(task: &Task) -> Task {
     task.last_status = TaskStatus::Pending;
     task.started_at = None;
     task.health_status = HealthStatus::Unknown;
+    task.attachments.iter_mut().for_each(Attachment::forget_addresses);
     for container in &mut task.containers {
+        container.network_bindings.clear();
+        container.network_interfaces.clear();
         if container.last_status != ContainerStatus::Stopped {
             container.last_status = ContainerStatus::Pending;
             container.runtime_id = None;

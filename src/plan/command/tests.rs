@@ -140,7 +140,7 @@ fn what_runs_for_a_task_that_no_record_knows_is_released_and_forgotten() {
         submit(world, Command::Observe(observation)).unwrap();
         instance::plan(world, NOW, &mut Ids::from_seed(1)).actions
     };
-    let nothing = observe(&mut world, Observation::Started { run, at: NOW });
+    let nothing = observe(&mut world, Observation::Started { run, at: NOW, network: None });
     assert_eq!(nothing, [], "before the scan is done nothing is touched");
     let generation = Generation(4);
     assert_eq!(

@@ -7,12 +7,17 @@
 //! | SUCCESS | has ended with code 0 | ended in another way |
 //! | HEALTHY | runs and its check passes | ended |
 //!
+//! `volumesFrom` is as START: what is inherited must have been made.
+//!
 //! The last three also fail when the container depended on has a `startTimeout` and has run for longer than that.
-//! Stopping goes the other way round: a container is stopped once everything that depends on it has ended.
+//! A link is a START as well. Stopping goes the other way round: a container is stopped once everything that depends on
+//! it has ended, but for who has its volumes.
 
+use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
     Container, ContainerName, ContainerStatus, HealthStatus, Task, TaskDefinition, Timestamp,
 };
+use crate::plan::connection;
 use std::time::Duration;
 
 /// Whether a container may be started.
@@ -41,10 +46,8 @@ pub(super) fn order(
     now: Timestamp,
 ) -> Order {
     let mut order = Order::Ready;
-    let needs = definition.container(container.name.as_str()).and_then(|c| c.depends_on.as_ref());
-    for need in needs.into_iter().flatten() {
-        let name = need.container_name.as_deref().unwrap_or_default();
-        let condition = need.condition.as_deref().unwrap_or_default();
+    let needs = definition.container(container.name.as_str()).into_iter().flat_map(needs);
+    for (name, condition) in needs {
         let Some(on) = task.containers.iter().find(|c| c.name.as_str() == name) else {
             return Order::Failed(format!("depends on {name}, which the task does not have"));
         };
@@ -66,6 +69,18 @@ pub(super) fn order(
         }
     }
     order
+}
+
+/// What a container depends on, and how.
+fn needs(definition: &ContainerDefinition) -> impl Iterator<Item = (&str, &str)> {
+    let ordered = definition.depends_on.iter().flatten().map(|need| {
+        let name = need.container_name.as_deref().unwrap_or_default();
+        (name, need.condition.as_deref().unwrap_or_default())
+    });
+    let linked = definition.links.iter().flatten().map(|text| (connection::link(text).0, "START"));
+    let sources = definition.volumes_from.iter().flatten();
+    let sources = sources.filter_map(|from| Some((from.source_container.as_deref()?, "START")));
+    ordered.chain(linked).chain(sources)
 }
 
 enum Met {
@@ -109,9 +124,7 @@ pub(super) fn waited_since(on: &Container) -> Option<Timestamp> {
 }
 
 /// The `startTimeout` of a container, when it has one.
-pub(super) fn start_timeout(
-    definition: &crate::model::task_definition::ContainerDefinition,
-) -> Option<Duration> {
+pub(super) fn start_timeout(definition: &ContainerDefinition) -> Option<Duration> {
     let seconds = definition.start_timeout.and_then(|s| u64::try_from(s).ok())?;
     (seconds > 0).then(|| Duration::from_secs(seconds))
 }
@@ -122,6 +135,6 @@ pub(super) fn may_stop(task: &Task, definition: &TaskDefinition, container: &Con
         .iter()
         .filter(|other| other.last_status != ContainerStatus::Stopped)
         .filter_map(|other| definition.container(other.name.as_str()))
-        .flat_map(|other| other.depends_on.as_deref().unwrap_or_default())
-        .all(|need| need.container_name.as_deref() != Some(container.name.as_str()))
+        .flat_map(needs)
+        .all(|(name, _)| name != container.name.as_str())
 }

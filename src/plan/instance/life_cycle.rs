@@ -3,8 +3,8 @@
 use super::{Round, health, restart, start, stop};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
-    Assignment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation, HealthStatus,
-    StopCode, Task, TaskDefinition, TaskStatus,
+    Assignment, Attachment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation,
+    HealthStatus, StopCode, Task, TaskDefinition, TaskStatus,
 };
 use crate::plan::{Change, Reason, effective};
 
@@ -71,6 +71,8 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
                 exit_code: None,
                 reason: None,
                 health_status: HealthStatus::Unknown,
+                network_bindings: Vec::new(),
+                network_interfaces: Vec::new(),
                 started_at: None,
                 start_timeout_from: None,
                 finished_at: None,
@@ -80,6 +82,11 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
                 restart_at: None,
             })
         })
+        .collect();
+    let attachments = assignment
+        .network
+        .iter()
+        .map(|network| Attachment::network_interface(round.ids.uuid(), network))
         .collect();
     Task {
         id: assignment.task.clone(),
@@ -98,6 +105,7 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
         cpu: effective::task_cpu(content, &assignment.overrides).map(|cpu| cpu.to_string()),
         memory: effective::task_memory(content, &assignment.overrides)
             .map(|memory| memory.to_string()),
+        attachments,
         enable_execute_command: assignment.enable_execute_command,
         health_status: HealthStatus::Unknown,
         protected_until: None,

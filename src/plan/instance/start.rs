@@ -6,7 +6,7 @@ use crate::model::task_definition::ContainerDefinition;
 use crate::model::{ContainerStatus, StopCode, Task, TaskDefinition};
 use crate::plan::action::ContainerRun;
 use crate::plan::world::PullBehavior;
-use crate::plan::{Action, ActionKey, Reason, StartContainer, effective};
+use crate::plan::{Action, ActionKey, Reason, StartContainer, connection, effective};
 
 /// Gives up what can never be started: such a container ends, and the task with it.
 pub(super) fn fail_unstartable(round: &mut Round, task: &mut Task, definition: &TaskDefinition) {
@@ -126,6 +126,8 @@ fn start_container(
         return;
     };
     let content = &definition.content;
+    let assignment = round.world.assignments.get(&task.id);
+    let configuration = assignment.and_then(|assignment| assignment.network.as_ref());
     round.plan.actions.push(Action::Start(Box::new(StartContainer {
         run: ContainerRun {
             task: task.id.clone(),
@@ -136,7 +138,9 @@ fn start_container(
         image_digest: image_digest.clone(),
         definition: effective::container(of, &task.overrides),
         volumes: content.volumes.clone().unwrap_or_default(),
+        inherited_mounts: effective::inherited_mounts(content, of),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
+        connection: connection::of(content, of, task, configuration),
         task_role: effective::task_role(content, &task.overrides),
         launch_type: task.launch_type.clone(),
         pid_mode: content.pid_mode.clone(),

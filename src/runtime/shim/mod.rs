@@ -20,6 +20,7 @@ mod connection;
 mod creator;
 mod enter;
 mod forward;
+mod namespace;
 mod overlay;
 mod serve;
 mod shared;

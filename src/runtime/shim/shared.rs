@@ -40,6 +40,7 @@ struct Ipc {
 /// Where a container finds the namespaces that it joins; good while the shim lives.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Joined {
+    pub(crate) network: Option<PathBuf>,
     pub(crate) pid: Option<PathBuf>,
     pub(crate) ipc: Option<PathBuf>,
     /// The mount namespace with the task's `/dev/shm`.

@@ -7,6 +7,7 @@
 mod devices;
 mod limits;
 mod mounts;
+mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
 mod sysctl;
@@ -17,9 +18,11 @@ pub(crate) use mounts::shared_memory_mib;
 use super::capability;
 use super::cgroup::{DeviceRule, Limits};
 use super::launch::LaunchFile;
+use super::network::LaunchNetwork;
 use super::process::{Privileges, Program};
 use super::seccomp;
 use super::shim::Joined;
+use super::volume::Staged;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -40,12 +43,6 @@ pub(crate) enum SpecError {
     /// The user.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A volume.
-    #[error("volume {volume}: {reason}")]
-    Volume { volume: String, reason: String },
-    /// A mount's target.
-    #[error("containerPath {0:?} must be absolute, below / and without ..")]
-    Target(PathBuf),
     /// A file or directory.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -63,14 +60,6 @@ pub(crate) struct Built {
     pub(crate) program: Program,
     /// Whose the process is.
     pub(crate) uid: u32,
-}
-
-/// How a container is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Network {
-    Host,
-    /// Its own namespace with nothing but the loopback.
-    None,
 }
 
 /// What `/proc` and `/sys` files a container cannot see, as in Docker.
@@ -103,6 +92,8 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// The definition's own, ready to be bound.
+    pub(crate) mounts: &'a [Staged],
     /// Namespaces of the task.
     pub(crate) joined: &'a Joined,
     /// What is to be `/dev/shm`; a new one where absent.
@@ -119,14 +110,14 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         cgroup_view,
         joined,
         shared_memory,
+        mounts,
     } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
-    let network = network(launch)?;
     let privileged = definition.privileged == Some(true);
     let rootfs = RootFs::open(rootfs_path)
         .map_err(|source| SpecError::File { path: rootfs_path.to_owned(), source })?;
-    let hostname = hostname(launch, network);
+    let hostname = launch.hostname();
     let wanted_user = definition
         .user
         .as_deref()
@@ -143,17 +134,20 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     let linux_parameters = definition.linux_parameters.as_ref();
     let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
         .map_err(SpecError::Invalid)?;
-    let allowed = privileges(launch, network == Network::None)?;
+    let allowed = privileges(launch, launch.network == LaunchNetwork::None)?;
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
-    let shares_host = network == Network::Host;
-    all_mounts.extend(mounts::network_files(launch, directory, &hostname, shares_host)?);
-    all_mounts.extend(mounts::of_definition(launch)?);
+    all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
+    all_mounts.extend(mounts::of_definition(mounts));
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
-    if network == Network::None {
-        namespaces.push(json!({"type": "network"}));
+    match &launch.network {
+        LaunchNetwork::Host => {}
+        LaunchNetwork::None => namespaces.push(json!({"type": "network"})),
+        LaunchNetwork::Namespace { .. } => {
+            namespaces.push(json!({"type": "network", "path": joined.network}));
+        }
     }
     for (kind, mode, path) in
         [("pid", &launch.pid_mode, &joined.pid), ("ipc", &launch.ipc_mode, &joined.ipc)]
@@ -165,7 +159,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         }
     }
     let rlimits = limits::rlimits(definition.ulimits.as_ref()).map_err(SpecError::Invalid)?;
-    let sysctl = sysctl::of(definition.system_controls.as_ref(), network == Network::None, launch)?;
+    let sysctl = sysctl::of(definition.system_controls.as_ref(), launch)?;
     let none: [&str; 0] = [];
     let config = json!({
         "ociVersion": "1.0.2",
@@ -219,12 +213,6 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
-        return unsupported("volumesFrom");
-    }
-    if definition.links.as_ref().is_some_and(|l| !l.is_empty()) {
-        return unsupported("links");
-    }
     if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
         return unsupported("secrets");
     }
@@ -246,28 +234,6 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
         }
     }
     Ok(())
-}
-
-fn network(launch: &LaunchFile) -> Result<Network, SpecError> {
-    if launch.definition.disable_networking == Some(true) {
-        return Ok(Network::None);
-    }
-    match launch.network_mode.as_str() {
-        "host" => Ok(Network::Host),
-        "none" => Ok(Network::None),
-        other => Err(SpecError::Unsupported(format!("networkMode {other}"))),
-    }
-}
-
-fn hostname(launch: &LaunchFile, network: Network) -> String {
-    if let Some(name) = launch.definition.hostname.as_deref().filter(|h| !h.is_empty()) {
-        return name.to_owned();
-    }
-    if network == Network::Host {
-        return rustix::system::uname().nodename().to_string_lossy().into_owned();
-    }
-    // As Docker's: the first characters of the id.
-    launch.runtime_id.as_str().chars().take(12).collect()
 }
 
 #[derive(Debug, Default)]

@@ -3,6 +3,7 @@
 use super::SpecError;
 use crate::model::task_definition::SystemControl;
 use crate::runtime::launch::LaunchFile;
+use crate::runtime::network::LaunchNetwork;
 use std::collections::BTreeMap;
 
 /// Parameters of the IPC namespace besides `fs.mqueue.*`.
@@ -19,9 +20,9 @@ const IPC: [&str; 8] = [
 
 pub(super) fn of(
     controls: Option<&Vec<SystemControl>>,
-    own_network: bool,
     launch: &LaunchFile,
 ) -> Result<BTreeMap<String, String>, SpecError> {
+    let own_network = launch.network != LaunchNetwork::Host;
     let own_ipc = launch.ipc_mode.as_deref() != Some("host");
     controls
         .into_iter()

@@ -9,6 +9,7 @@ mod starting;
 use super::Arguments;
 use super::connection::Connection;
 use super::forward::Forwarder;
+use super::namespace::Namespaces;
 use super::shared::Shared;
 use super::unwritten::Unwritten;
 use crate::model::{ContainerName, RuntimeId};
@@ -60,6 +61,7 @@ pub(super) struct Shim {
     signals: SignalFd,
     connections: Vec<Connection>,
     next_connection: u64,
+    networks: Namespaces,
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
     entries: Vec<Entry>,
@@ -68,6 +70,8 @@ pub(super) struct Shim {
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    /// The shim has left the host's mount namespace.
+    own_namespace: bool,
     farewells: Farewells,
 }
 
@@ -104,6 +108,7 @@ impl Shim {
             signals,
             connections: Vec::new(),
             next_connection: 0,
+            networks: Namespaces::default(),
             runs: BTreeMap::new(),
             creations: Vec::new(),
             entries: Vec::new(),
@@ -111,6 +116,7 @@ impl Shim {
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            own_namespace: false,
             farewells: Farewells::default(),
         })
     }
@@ -317,6 +323,26 @@ impl Shim {
                     timeout_millis,
                 );
             }
+            Request::Namespace { id, scope } => {
+                let asker = Asker { connection, id };
+                match self.networks.get_or_make(scope) {
+                    Ok((fd, record)) => {
+                        let pid = std::process::id();
+                        self.answer(asker, &Message::Namespace { id, pid, fd, record });
+                    }
+                    Err(error) => {
+                        self.fail(asker, Stage::Resources, format!("network namespace: {error}"));
+                    }
+                }
+            }
+            Request::Record { id, scope, record } => {
+                let asker = Asker { connection, id };
+                if self.networks.record(&scope, record) {
+                    self.answer(asker, &Message::Done { id });
+                } else {
+                    self.fail(asker, Stage::Request, "there is no such network namespace");
+                }
+            }
             Request::Exec { id, container, runtime_id, command } => {
                 self.exec(Asker { connection, id }, &container, &runtime_id, command);
             }
@@ -334,7 +360,8 @@ impl Shim {
                     })
                     .collect();
                 let generation = self.record.generation;
-                let message = Message::Containers { id, generation, containers };
+                let networks = self.networks.list();
+                let message = Message::Containers { id, generation, containers, networks };
                 self.answer(Asker { connection, id }, &message);
             }
             Request::Release { id } => {
