@@ -34,6 +34,7 @@ mod stop;
 mod task_def;
 mod top;
 mod version;
+mod volume;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -73,6 +74,8 @@ enum Verb {
     TaskDef(task_def::Verb),
     #[command(subcommand)]
     Image(image::Verb),
+    #[command(subcommand)]
+    Volume(volume::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -117,6 +120,7 @@ impl Cli {
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Volume(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

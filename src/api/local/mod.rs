@@ -13,6 +13,9 @@
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//! | `GET volumes[?size=true]` | `{"volumes":[{"name","driver","driverOpts","labels","createdAt","tasks","mountpoint"}]}` |
+//! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
+//! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
@@ -25,6 +28,7 @@ mod logs;
 mod query;
 mod session;
 mod stats;
+mod volumes;
 mod watch;
 
 use super::body::{self, AnswerBody};
@@ -125,6 +129,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         }
         (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
         (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
+        (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
+        (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
+        (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,
+        (&Method::GET, ["volumes", name]) => volumes::inspect(&api, query::decode(name)?).await,
+        (&Method::DELETE, ["volumes", name]) => volumes::remove(&api, query::decode(name)?).await,
         (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
     }
 }

@@ -153,6 +153,34 @@ impl Client {
         self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
     }
 
+    /// The shared volumes, as the agent lists them.
+    pub(super) async fn volumes(&self, sized: bool) -> Result<Value, Error> {
+        self.get(if sized { "/coracle/v1/volumes?size=true" } else { "/coracle/v1/volumes" }).await
+    }
+
+    /// All that the agent knows of a volume.
+    pub(super) async fn volume(&self, name: &str) -> Result<Value, Error> {
+        self.get(&format!("/coracle/v1/volumes/{}", escaped(name))).await
+    }
+
+    /// Has the agent make a volume.
+    pub(super) async fn create_volume(&self, wanted: &Value) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/volumes");
+        self.whole(self.send(request, wanted.to_string()).await?).await
+    }
+
+    /// Has the agent remove a volume.
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/volumes/{}", escaped(name));
+        self.whole(self.send(local(Method::DELETE, &path), String::new()).await?).await
+    }
+
+    /// Has the agent remove the volumes that nobody uses; their names.
+    pub(super) async fn prune_volumes(&self) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/volumes/prune");
+        self.whole(self.send(request, String::new()).await?).await
+    }
+
     /// The output of a task's containers, a [`LogLine`] each.
     pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
         let mut path = match &query.family {
