@@ -9,6 +9,7 @@ use super::link::{Link, LinkError, Listed};
 use super::logs::{LogDefaults, LogDirectory};
 use super::network::{NetworkNamespace, NetworkScope};
 use super::preflight;
+use super::processes::{self, Process};
 use super::protocol::{Message, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
@@ -379,6 +380,19 @@ impl Runtime {
                 usage.network = usage::network_of(*pid);
             }
             usage
+        })
+        .await
+    }
+
+    /// The processes of a container; none when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn processes(&self, run: &ContainerRun) -> Result<Vec<Process>, RuntimeError> {
+        let (inner, run) = (Arc::clone(&self.inner.resources), run.clone());
+        blocking(move || {
+            let group = inner.group(&run.task).join(run.container.as_str());
+            processes::look(inner.hierarchy.processes(&group))
         })
         .await
     }
