@@ -30,8 +30,10 @@ mod ps;
 mod run;
 mod secret;
 mod session;
+mod stats;
 mod stop;
 mod task_def;
+mod top;
 mod version;
 mod volume;
 
@@ -66,6 +68,8 @@ enum Verb {
     Ps(ps::Arguments),
     Logs(logs::Arguments),
     Exec(exec::Arguments),
+    Stats(stats::Arguments),
+    Top(top::Arguments),
     Stop(stop::Arguments),
     #[command(subcommand, visible_alias = "td")]
     TaskDef(task_def::Verb),
@@ -114,6 +118,8 @@ impl Cli {
             Verb::Ps(arguments) => block_on(arguments.run()),
             Verb::Logs(arguments) => block_on(arguments.run()),
             Verb::Exec(arguments) => block_on_code(arguments.run()),
+            Verb::Stats(arguments) => block_on(arguments.run()),
+            Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),

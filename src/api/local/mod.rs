@@ -8,6 +8,8 @@
 //! | `GET logs?family=NAME[:REVISION]…` | the same of all tasks of a family |
 //! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
 //! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
+//! | `GET stats`, `GET tasks/ID/stats` | `{"containers":[…]}`: what running containers use, in the form of Docker's stats |
+//! | `GET tasks/ID/top[?container=NAME]` | `{"containers":[{"name","processes":[{"pid","containerPid","uid","user","cpuMillis","residentBytes","command"}]}]}` |
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
@@ -30,6 +32,7 @@ mod logs;
 mod query;
 mod secrets;
 mod session;
+mod stats;
 mod volumes;
 mod watch;
 
@@ -107,6 +110,18 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["tasks", id, "watch"]) => {
             query.only(&[])?;
             watch::answer(&api, &query::decode(id)?)
+        }
+        (&Method::GET, ["stats"]) => {
+            query.only(&[])?;
+            stats::stats(&api, None).await
+        }
+        (&Method::GET, ["tasks", id, "stats"]) => {
+            query.only(&[])?;
+            stats::stats(&api, Some(&query::decode(id)?)).await
+        }
+        (&Method::GET, ["tasks", id, "top"]) => {
+            query.only(&["container"])?;
+            stats::top(&api, &query::decode(id)?, query.get("container")).await
         }
         (&Method::POST, ["tasks", id, "exec"]) => {
             query.only(&[])?;

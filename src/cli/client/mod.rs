@@ -241,6 +241,29 @@ impl Client {
         }
     }
 
+    /// What running containers use, in the form of Docker's stats: those of one task, or all.
+    pub(super) async fn stats(&self, task: Option<&str>) -> Result<Vec<Value>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            containers: Vec<Value>,
+        }
+        let path = match task {
+            Some(task) => format!("/coracle/v1/tasks/{}/stats", escaped(task)),
+            None => "/coracle/v1/stats".to_owned(),
+        };
+        Ok(self.get::<Answer>(&path).await?.containers)
+    }
+
+    /// The processes in the containers of a task, or in one of them.
+    pub(super) async fn top(&self, task: &str, container: Option<&str>) -> Result<Value, Error> {
+        let mut path = format!("/coracle/v1/tasks/{}/top", escaped(task));
+        if let Some(container) = container {
+            path.push_str("?container=");
+            path.push_str(&escaped(container));
+        }
+        self.get(&path).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let response = self.send(local(Method::GET, path), String::new()).await?;
         serde_json::from_value(self.whole(response).await?).map_err(Error::Shape)

@@ -60,6 +60,8 @@ pub(crate) struct Built {
     pub(crate) devices: Vec<DeviceRule>,
     pub(crate) privileges: Privileges,
     pub(crate) program: Program,
+    /// Whose the process is.
+    pub(crate) uid: u32,
 }
 
 /// What [`build`] works from.
@@ -184,6 +186,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         devices: devices.rules,
         privileges: allowed,
         program,
+        uid: user.uid,
     })
 }
 
@@ -209,9 +212,6 @@ fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     }
     if definition.credential_specs.as_ref().is_some_and(|c| !c.is_empty()) {
         return unsupported("credentialSpecs");
-    }
-    if definition.pseudo_terminal == Some(true) {
-        return unsupported("pseudoTerminal");
     }
     for (name, mode, known) in [
         ("pidMode", &launch.pid_mode, &["host", "task"][..]),
