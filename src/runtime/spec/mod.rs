@@ -11,6 +11,7 @@ mod mounts;
 mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
+mod secret_files;
 mod sysctl;
 pub(crate) mod user;
 
@@ -59,6 +60,8 @@ pub(crate) struct Built {
     pub(crate) devices: Vec<DeviceRule>,
     pub(crate) privileges: Privileges,
     pub(crate) program: Program,
+    /// Whose the process is.
+    pub(crate) uid: u32,
 }
 
 /// What [`build`] works from.
@@ -120,7 +123,10 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
-    let own_mounts = mounts::of_definition(mounts);
+    let mut own_mounts = mounts::of_definition(mounts);
+    // Last, so that no volume hides them.
+    let files_at = directory.join("secrets.d");
+    own_mounts.extend(secret_files::mounts(&launch.files, &files_at, &user)?);
     fence::check_targets(&own_mounts)?;
     all_mounts.extend(own_mounts);
     if privileged {
@@ -180,6 +186,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         devices: devices.rules,
         privileges: allowed,
         program,
+        uid: user.uid,
     })
 }
 
@@ -200,20 +207,11 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
-        return unsupported("secrets");
-    }
-    if definition.environment_files.as_ref().is_some_and(|f| !f.is_empty()) {
-        return unsupported("environmentFiles");
-    }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");
     }
     if definition.credential_specs.as_ref().is_some_and(|c| !c.is_empty()) {
         return unsupported("credentialSpecs");
-    }
-    if definition.pseudo_terminal == Some(true) {
-        return unsupported("pseudoTerminal");
     }
     for (name, mode, known) in [
         ("pidMode", &launch.pid_mode, &["host", "task"][..]),
