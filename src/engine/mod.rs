@@ -22,6 +22,7 @@ mod boot;
 mod connections;
 mod endpoints;
 mod environment;
+mod gateway;
 mod handle;
 mod hands;
 mod inside;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
+pub use gateway::Gateway;
 pub use handle::{Handle, SubmitError};
 pub use inside::running;
 
@@ -59,6 +61,8 @@ pub struct Parts {
     pub boot: BootMark,
     /// The network of the containers.
     pub network: Network,
+    /// Where whoever serves the endpoints of containers learns where the bridge is.
+    pub gateways: mpsc::Sender<Gateway>,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
 }
@@ -67,7 +71,8 @@ pub struct Parts {
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot, network, endpoints } = parts;
+    let Parts { store, runtime, events, images, settings, boot, network, gateways, endpoints } =
+        parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -86,7 +91,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         runtime.clone(),
         store.clone(),
     );
-    let connections = Connections::new(network, runtime.clone());
+    let connections = Connections::new(network, runtime.clone(), gateways);
     let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());
