@@ -269,6 +269,12 @@ impl Config {
         socket(&self.run_dir)
     }
 
+    /// The directory of the volumes that tasks share.
+    #[must_use]
+    pub fn volumes_dir(&self) -> PathBuf {
+        self.state_dir.join("volumes")
+    }
+
     /// The store's directory.
     #[must_use]
     pub fn store_dir(&self) -> PathBuf {

@@ -23,7 +23,7 @@ use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         tracing::warn!("{variable} is not a setting and has no effect");
     }
     worker_threads()?.block_on(async {
-        let started = start(&config, &config.state_dir, Some(config.listen)).await?;
+        let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
         let Started { handle, listeners, keys, metadata, runtime } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -84,10 +84,11 @@ fn worker_threads() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the asynchronous runtime")
 }
 
-/// Opens everything under the directories of `config` (images under `image_dir`) and starts the engine.
+/// Opens everything under the directories of `config` and starts the engine (images under `image_dir`) and starts the engine.
 async fn start(
     config: &Config,
     image_dir: &Path,
+    volumes_dir: PathBuf,
     listen: Option<SocketAddr>,
 ) -> anyhow::Result<Started> {
     // Before anything is made: without root all that follows fails with something less clear.
@@ -101,6 +102,7 @@ async fn start(
     let runtime = Runtime::open(
         RuntimeConfig {
             state_dir: config.state_dir.clone(),
+            volumes_dir: volumes_dir,
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
             allow_privileged: config.allow_privileged,

@@ -1,7 +1,10 @@
 //! A definition with the overrides of one task merged in.
 
 use crate::model::task::{ContainerOverride, TaskOverride};
-use crate::model::task_definition::{ContainerDefinition, KeyValuePair, TaskDefinitionContent};
+use crate::model::task_definition::{
+    ContainerDefinition, KeyValuePair, MountPoint, TaskDefinitionContent,
+};
+use std::collections::BTreeSet;
 
 /// The override of a container, if it has one.
 fn change_of<'a>(
@@ -55,6 +58,50 @@ pub(crate) fn container(
         effective.resource_requirements = Some(resources.clone());
     }
     effective
+}
+
+/// The mount points that a container has by `volumesFrom`: those of the containers named there, with what they have from
+/// others in turn. For one path its own mount counts, then that of the container named last.
+pub(crate) fn inherited_mounts(
+    content: &TaskDefinitionContent,
+    container: &ContainerDefinition,
+) -> Vec<MountPoint> {
+    let mut mounts = Vec::new();
+    // Registration refuses cycles; one that came by another way must not hang anything.
+    let mut seen = BTreeSet::from([container.name.as_deref().unwrap_or_default()]);
+    inherit(content, container, false, &mut seen, &mut mounts);
+    let own: BTreeSet<_> =
+        container.mount_points.iter().flatten().map(|m| m.container_path.as_deref()).collect();
+    mounts.retain(|mount| !own.contains(&mount.container_path.as_deref()));
+    mounts
+}
+
+fn inherit<'a>(
+    content: &'a TaskDefinitionContent,
+    container: &'a ContainerDefinition,
+    read_only: bool,
+    above: &mut BTreeSet<&'a str>,
+    mounts: &mut Vec<MountPoint>,
+) {
+    for from in container.volumes_from.iter().flatten() {
+        let name = from.source_container.as_deref().unwrap_or_default();
+        let mut all = content.container_definitions.iter().flatten();
+        let Some(source) = all.find(|c| c.name.as_deref() == Some(name)) else { continue };
+        if !above.insert(name) {
+            continue;
+        }
+        let read_only = read_only || from.read_only == Some(true);
+        inherit(content, source, read_only, above, mounts);
+        for point in source.mount_points.iter().flatten() {
+            mounts.retain(|known| known.container_path != point.container_path);
+            let mut point = point.clone();
+            if read_only {
+                point.read_only = Some(true);
+            }
+            mounts.push(point);
+        }
+        above.remove(name);
+    }
 }
 
 /// Replaces the variable of that name, or adds it.
@@ -146,6 +193,49 @@ mod tests {
 
         let other = ContainerDefinition { name: Some("other".to_owned()), ..definition.clone() };
         assert_eq!(container(&other, &overrides), other);
+    }
+
+    #[test]
+    fn mounts_of_other_containers_are_inherited() {
+        let mount = |path: &str, volume: &str, read_only| MountPoint {
+            container_path: Some(path.to_owned()),
+            source_volume: Some(volume.to_owned()),
+            read_only: Some(read_only),
+        };
+        let from = |name: &str, read_only| crate::model::task_definition::VolumeFrom {
+            source_container: Some(name.to_owned()),
+            read_only: Some(read_only),
+        };
+        let container = |name: &str, mounts: Vec<MountPoint>, sources| ContainerDefinition {
+            name: Some(name.to_owned()),
+            mount_points: Some(mounts),
+            volumes_from: Some(sources),
+            ..ContainerDefinition::default()
+        };
+        let a = container("a", vec![mount("/a", "va", false), mount("/x", "vx", false)], vec![]);
+        let b = container("b", vec![mount("/b", "vb", true)], vec![from("a", false)]);
+        let c = container("c", vec![mount("/x", "own", false)], vec![from("b", true)]);
+        let d = container("d", vec![mount("/a", "later", false)], vec![]);
+        let e = container("e", vec![], vec![from("a", false), from("d", false)]);
+        // No registration lets this one pass.
+        let f = container("f", vec![mount("/f", "vf", false)], vec![from("f", false)]);
+        let content = TaskDefinitionContent {
+            container_definitions: Some(vec![a, b.clone(), c.clone(), d, e.clone(), f.clone()]),
+            ..TaskDefinitionContent::default()
+        };
+        assert_eq!(
+            inherited_mounts(&content, &b),
+            [mount("/a", "va", false), mount("/x", "vx", false)]
+        );
+        assert_eq!(
+            inherited_mounts(&content, &c),
+            [mount("/a", "va", true), mount("/b", "vb", true)]
+        );
+        assert_eq!(
+            inherited_mounts(&content, &e),
+            [mount("/x", "vx", false), mount("/a", "later", false)]
+        );
+        assert_eq!(inherited_mounts(&content, &f), []);
     }
 
     #[test]

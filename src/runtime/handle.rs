@@ -14,6 +14,7 @@ use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
 use super::socket;
 use super::usage::{self, Usage};
+use super::volume::Volumes;
 use crate::model::{Generation, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct RuntimeConfig {
     pub state_dir: PathBuf,
     /// Gone after a reboot.
     pub run_dir: PathBuf,
+    /// The shared volumes; kept over reboots.
+    pub volumes_dir: PathBuf,
     /// The control group that holds those of the tasks, relative to the root.
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
@@ -110,6 +113,7 @@ impl Runtime {
             inner: Arc::new(Inner {
                 resources: Arc::new(Resources {
                     layout,
+                    volumes_dir: absolute(config.volumes_dir)?,
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
@@ -126,6 +130,12 @@ impl Runtime {
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
         LogDirectory::new(&self.inner.resources.layout.state_dir)
+    }
+
+    /// The volumes that tasks share.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        Volumes::new(self.inner.resources.volumes_dir.clone())
     }
 
     /// Connects to the shims that live, reads what is recorded of the others, and kills and removes what they left.

@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::logs::LogDefaults;
 use super::network::LaunchNetwork;
-use crate::model::task_definition::{ContainerDefinition, Volume};
+use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,7 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
+    pub(crate) inherited_mounts: Vec<MountPoint>,
     pub(crate) network: LaunchNetwork,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
@@ -100,6 +101,8 @@ pub(crate) struct LaunchFile {
     pub(crate) files: Vec<SecretFile>,
     pub(crate) log_options_secret: BTreeMap<String, String>,
     pub(crate) layout: Layout,
+    /// The shared volumes.
+    pub(crate) volumes_dir: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) log: LogDefaults,
 }
@@ -114,6 +117,7 @@ impl LaunchFile {
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,
+        volumes_dir: PathBuf,
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
@@ -126,6 +130,7 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
+            inherited_mounts: start.inherited_mounts,
             network,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
@@ -140,6 +145,7 @@ impl LaunchFile {
             files,
             log_options_secret,
             layout,
+            volumes_dir,
             cgroup_parent,
             log,
         }

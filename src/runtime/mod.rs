@@ -10,6 +10,7 @@
 //! | [`shim`] | the task's parent process, its creator, and who else enters a container |
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
+//! | `volume` | what mount points are made of; the volumes that tasks share |
 //! | [`logs`] | output on disk, and reading it |
 //! | `admission` | the box's policy, and what its kernel cannot do |
 //! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
@@ -42,6 +43,7 @@ mod socket;
 mod spec;
 mod terminal;
 mod usage;
+mod volume;
 
 pub use cgroup::CgroupError;
 pub use error::{RuntimeError, StartError};
@@ -57,3 +59,4 @@ pub use session::{
     Session, SessionEnd, SessionError, SessionSignals, SessionStream, SessionWaiter,
 };
 pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};
+pub use volume::{SharedVolume, VolumeError, Volumes};

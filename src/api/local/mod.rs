@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `GET version` | `{"version"}` |
 //! | `GET credentials` | `{"endpoint","accessKeyId","secretAccessKey","region"}`; no endpoint when TCP is off |
-//! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N]` | a line of output per line of JSON |
+//! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N][&since=TIME][&until=TIME]` | a line of output per line of JSON |
+//! | `GET logs?family=NAME[:REVISION]…` | the same of all tasks of a family |
 //! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
 //! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |

@@ -55,6 +55,8 @@ pub(super) struct Credentials {
 /// A line of a container's output.
 #[derive(Debug, Deserialize)]
 pub(super) struct LogLine {
+    #[serde(default)]
+    pub(super) task: String,
     pub(super) container: String,
     pub(super) stream: String,
     #[serde(default)]
@@ -62,13 +64,19 @@ pub(super) struct LogLine {
     pub(super) log: String,
 }
 
-/// What to read of a task's output.
+/// What to read of the output of a task, or of all tasks of a family.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogQuery {
+    /// Instead of `task`.
+    pub(super) family: Option<String>,
     pub(super) task: String,
     pub(super) container: Option<String>,
     pub(super) follow: bool,
     pub(super) tail: Option<u64>,
+    /// RFC 3339.
+    pub(super) since: Option<String>,
+    /// RFC 3339.
+    pub(super) until: Option<String>,
 }
 
 impl Client {
@@ -147,10 +155,16 @@ impl Client {
 
     /// The output of a task's containers, a [`LogLine`] each.
     pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
-        let mut path = format!("/coracle/v1/logs?task={}", escaped(&query.task));
-        if let Some(container) = &query.container {
-            path.push_str("&container=");
-            path.push_str(&escaped(container));
+        let mut path = match &query.family {
+            Some(family) => format!("/coracle/v1/logs?family={}", escaped(family)),
+            None => format!("/coracle/v1/logs?task={}", escaped(&query.task)),
+        };
+        let others =
+            [("container", &query.container), ("since", &query.since), ("until", &query.until)];
+        for (name, value) in others {
+            if let Some(value) = value {
+                let _ = write!(path, "&{name}={}", escaped(value));
+            }
         }
         if query.follow {
             path.push_str("&follow=true");

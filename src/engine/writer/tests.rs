@@ -47,6 +47,7 @@ impl Disk {
         let (events, _) = mpsc::unbounded_channel();
         let config = RuntimeConfig {
             state_dir: self.path().join("state"),
+            volumes_dir: self.path().join("state/volumes"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
             log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },

@@ -9,7 +9,9 @@ mod container;
 mod launch_type;
 pub mod lenient;
 mod linux;
+mod local_volume;
 pub mod logging;
+mod mount_options;
 mod normalise;
 mod registration;
 pub mod support;
@@ -21,6 +23,8 @@ pub use attributes::requires_attributes;
 pub use container::*;
 pub use launch_type::compatibilities;
 pub use linux::*;
+pub use local_volume::{LocalVolume, LocalVolumeError, host_of_share};
+pub use mount_options::{MountFlag, MountOptions, Propagation, UnknownOption};
 pub use registration::{Registration, RegistrationError, register};
 pub use volume::*;
 

@@ -2,7 +2,10 @@
 //! that nothing a definition asks for is silently left out.
 
 use super::logging::LogSettings;
-use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+use super::{
+    ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
+    TaskDefinitionContent, Tmpfs, Volume,
+};
 use std::collections::BTreeMap;
 
 /// A member with an effect that is not there yet.
@@ -97,8 +100,9 @@ impl Found {
 
     fn volume(&mut self, volume: &Volume) {
         const HOST: &str = "use a host volume";
-        let docker = volume.docker_volume_configuration.is_some();
-        self.when(docker, "dockerVolumeConfiguration", HOST);
+        if let Some(docker) = &volume.docker_volume_configuration {
+            self.docker_volume(docker);
+        }
         self.when(volume.efs_volume_configuration.is_some(), "efsVolumeConfiguration", HOST);
         self.when(
             volume.s3files_volume_configuration.is_some(),
@@ -108,6 +112,28 @@ impl Found {
         let fsx = volume.fsx_windows_file_server_volume_configuration.is_some();
         self.when(fsx, "fsxWindowsFileServerVolumeConfiguration", HOST);
         self.when(volume.configured_at_launch == Some(true), "configuredAtLaunch", HOST);
+    }
+
+    fn docker_volume(&mut self, docker: &DockerVolumeConfiguration) {
+        let driver = docker.driver.as_deref();
+        if !matches!(driver, None | Some("local")) {
+            // Its options are its own.
+            return self.add("dockerVolumeConfiguration.driver", "set it to local");
+        }
+        if let Some(Err(error)) = docker.driver_opts.as_ref().map(LocalVolume::parse) {
+            let field = format!("dockerVolumeConfiguration.driverOpts.{}", error.key);
+            self.add(&field, &error.reason);
+        }
+    }
+
+    fn memory_mounts(&mut self, mounts: &[Tmpfs]) {
+        for (index, mount) in mounts.iter().enumerate() {
+            let options = mount.mount_options.as_deref().unwrap_or_default();
+            if let Err(refused) = MountOptions::of_tmpfs(options) {
+                let field = format!("linuxParameters.tmpfs[{index}].mountOptions");
+                self.add(&field, &format!("leave {} out: {}", refused.option, refused.reason));
+            }
+        }
     }
 
     fn container(&mut self, container: &ContainerDefinition) {
@@ -129,7 +155,6 @@ impl Found {
             "secrets",
             "use environment, or a file on a host volume",
         );
-        self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
         self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
         self.when(
             filled(c.dns_search_domains.as_ref()),
@@ -161,6 +186,9 @@ impl Found {
                 "logConfiguration.secretOptions",
                 "use options",
             );
+        }
+        if let Some(linux) = &c.linux_parameters {
+            self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());
         }
         let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
         self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");

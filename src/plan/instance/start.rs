@@ -138,6 +138,7 @@ fn start_container(
         image_digest: image_digest.clone(),
         definition: effective::container(of, &task.overrides),
         volumes: content.volumes.clone().unwrap_or_default(),
+        inherited_mounts: effective::inherited_mounts(content, of),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),
         connection: connection::of(content, of, task, configuration),
         task_role: effective::task_role(content, &task.overrides),

@@ -7,6 +7,7 @@ use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::process::{ContainerExecutor, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
+use crate::runtime::volume::{self, VolumeError};
 use crate::runtime::{layout, spec};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::init_builder::InitContainerBuilder;
@@ -28,6 +29,8 @@ pub(super) struct Order {
     /// The task's control group.
     pub(super) group: PathBuf,
     pub(super) hierarchy: Hierarchy,
+    /// The shim does not share the host's mounts.
+    pub(super) own_namespace: bool,
     /// None is `/dev/null`.
     pub(super) stdin: Option<OwnedFd>,
     pub(super) stdout: OwnedFd,
@@ -74,8 +77,10 @@ fn create(order: Order) -> Result<i32, Failure> {
     // A shim that is killed takes an unfinished container with it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| at(Stage::Resources, "prctl")(e.into()))?;
-    private_mounts().map_err(at(Stage::Resources, "mount namespace"))?;
     let launch = &order.launch;
+    let resources = |error: VolumeError| Failure::new(Stage::Resources, chain(&error));
+    let volumes = volume::provide(launch, order.own_namespace).map_err(resources)?;
+    private_mounts().map_err(at(Stage::Resources, "mount namespace"))?;
     let directory = launch.layout.container_run(&launch.task, &launch.container);
     let rootfs = directory.join("rootfs");
     let writable = launch.layout.container_state(&launch.task, &launch.container);
@@ -86,6 +91,9 @@ fn create(order: Order) -> Result<i32, Failure> {
     }
     super::overlay::mount_overlay(&launch.layers, &writable, &rootfs)
         .map_err(at(Stage::Create, "cannot mount the root file system"))?;
+    volume::populate(&volumes, &rootfs).map_err(resources)?;
+    let mounts =
+        volume::stage(launch, &volumes, &rootfs, &directory.join("mounts")).map_err(resources)?;
     let group = order.group.join(launch.container.as_str());
     let absolute_group = Path::new("/").join(&group);
     let view = directory.join("cgroup");
@@ -101,16 +109,11 @@ fn create(order: Order) -> Result<i32, Failure> {
         directory: &directory,
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
+        mounts: &mounts,
         joined: &order.joined,
         shared_memory: order.joined.memory.is_some().then_some(&*memory),
     })
-    .map_err(|error| {
-        let stage = match error {
-            spec::SpecError::Volume { .. } => Stage::Resources,
-            _ => Stage::Create,
-        };
-        Failure::new(stage, chain(&error))
-    })?;
+    .map_err(|error| Failure::new(Stage::Create, chain(&error)))?;
     write_private(&directory.join("config.json"), &built.config)
         .map_err(at(Stage::Resources, "config.json"))?;
     order
@@ -199,7 +202,7 @@ fn explained(reason: String, launch: &LaunchFile) -> String {
 }
 
 /// Mounts made from here on are seen by nobody else; those made on the host still show.
-fn private_mounts() -> io::Result<()> {
+pub(super) fn private_mounts() -> io::Result<()> {
     #[expect(
         unsafe_code,
         reason = "unsharing is only defined for one thread, which this process has"

@@ -22,6 +22,7 @@ use super::network::LaunchNetwork;
 use super::process::{Privileges, Program};
 use super::seccomp;
 use super::shim::Joined;
+use super::volume::Staged;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -42,12 +43,6 @@ pub(crate) enum SpecError {
     /// The user.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A volume.
-    #[error("volume {volume}: {reason}")]
-    Volume { volume: String, reason: String },
-    /// A mount's target.
-    #[error("containerPath {0:?} must be absolute, below / and without ..")]
-    Target(PathBuf),
     /// A file or directory.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -95,6 +90,8 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// The definition's own, ready to be bound.
+    pub(crate) mounts: &'a [Staged],
     /// Namespaces of the task.
     pub(crate) joined: &'a Joined,
     /// What is to be `/dev/shm`; a new one where absent.
@@ -111,6 +108,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         cgroup_view,
         joined,
         shared_memory,
+        mounts,
     } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
@@ -138,7 +136,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
-    all_mounts.extend(mounts::of_definition(launch)?);
+    all_mounts.extend(mounts::of_definition(mounts));
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
@@ -212,9 +210,6 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
-        return unsupported("volumesFrom");
-    }
     if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
         return unsupported("secrets");
     }

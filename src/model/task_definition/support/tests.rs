@@ -17,7 +17,10 @@ fn what_runs_now_is_not_named() {
         "networkMode": "host", "pidMode": "task", "ipcMode": "none", "cpu": "256", "memory": "512", "taskRoleArn": "r", "executionRoleArn": "r",
         "runtimePlatform": {"operatingSystemFamily": "LINUX", "cpuArchitecture": "ARM64"},
         "placementConstraints": [{"type": "memberOf", "expression": "x"}],
-        "volumes": [{"name": "a", "host": {"sourcePath": "/x"}}, {"name": "b", "host": {}}],
+        "volumes": [{"name": "a", "host": {"sourcePath": "/x"}}, {"name": "b", "host": {}},
+            {"name": "c", "dockerVolumeConfiguration": {"scope": "shared", "autoprovision": true, "driver": "local",
+                "driverOpts": {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}, "labels": {"a": "b"}}},
+            {"name": "d", "dockerVolumeConfiguration": {"scope": "task", "driver": "local"}}],
         "containerDefinitions": [{
             "name": "app", "image": "i", "cpu": 1, "memory": 64, "memoryReservation": 32,
             "entryPoint": ["a"], "command": ["b"], "environment": [{"name": "a", "value": "b"}],
@@ -28,13 +31,13 @@ fn what_runs_now_is_not_named() {
             "versionConsistency": "disabled", "disableNetworking": true, "privileged": true,
             "linuxParameters": {
                 "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}, "sharedMemorySize": 64,
-                "tmpfs": [{"containerPath": "/t", "size": 1}], "devices": [{"hostPath": "/dev/x"}],
+                "tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["rw", "mode=700"]}], "devices": [{"hostPath": "/dev/x"}],
                 "initProcessEnabled": true, "maxSwap": 0, "swappiness": 10},
             "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
             "dockerSecurityOptions": ["no-new-privileges"],
             "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
             "logConfiguration": {"logDriver": "awslogs", "options": {}},
-            "restartPolicy": {"enabled": false}, "links": [], "secrets": [], "volumesFrom": []
+            "restartPolicy": {"enabled": false}, "links": [], "secrets": [], "volumesFrom": [{"sourceContainer": "b"}]
         }]
     }"#;
     assert_eq!(fields(serde_json::from_str(document).unwrap()), Vec::<String>::new());
@@ -51,8 +54,12 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
             "runtimePlatform": {"operatingSystemFamily": "WINDOWS_SERVER_2022_CORE"},
             "trustedExecutionConfiguration": {"isolationMode": "ISOLATED_SANDBOX"},
             "volumes": [
-                {"name": "a", "dockerVolumeConfiguration": {}}, {"name": "b", "efsVolumeConfiguration": {}},
-                {"name": "c", "configuredAtLaunch": true}]
+                {"name": "a", "dockerVolumeConfiguration": {"driver": "rexray"}},
+                {"name": "b", "efsVolumeConfiguration": {}},
+                {"name": "c", "configuredAtLaunch": true},
+                {"name": "d", "dockerVolumeConfiguration": {"driver": "local", "driverOpts": {"size": "1g"}}},
+                {"name": "e", "s3filesVolumeConfiguration": {}},
+                {"name": "f", "fsxWindowsFileServerVolumeConfiguration": {}}]
         })),
         [
             "proxyConfiguration",
@@ -60,9 +67,12 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
             "enableFaultInjection",
             "runtimePlatform.operatingSystemFamily",
             "trustedExecutionConfiguration.isolationMode",
-            "volumes[0].dockerVolumeConfiguration",
+            "volumes[0].dockerVolumeConfiguration.driver",
             "volumes[1].efsVolumeConfiguration",
             "volumes[2].configuredAtLaunch",
+            "volumes[3].dockerVolumeConfiguration.driverOpts.size",
+            "volumes[4].s3filesVolumeConfiguration",
+            "volumes[5].fsxWindowsFileServerVolumeConfiguration",
         ]
     );
     for (member, value) in [
@@ -70,7 +80,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ("links", json!(["a"])),
         ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
         ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
-        ("volumesFrom", json!([{"sourceContainer": "a"}])),
         ("dnsServers", json!(["1.1.1.1"])),
         ("dnsSearchDomains", json!(["local"])),
         ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
@@ -88,6 +97,10 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     }
     for (path, value) in [
         ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
+        (
+            "linuxParameters.tmpfs[0].mountOptions",
+            json!({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["remount"]}]}}),
+        ),
         (
             "portMappings.containerPortRange",
             json!({"portMappings": [{"containerPortRange": "1-2"}]}),

@@ -70,6 +70,8 @@ pub(super) struct Shim {
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    /// The shim has left the host's mount namespace.
+    own_namespace: bool,
     farewells: Farewells,
 }
 
@@ -114,6 +116,7 @@ impl Shim {
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            own_namespace: false,
             farewells: Farewells::default(),
         })
     }

@@ -6,9 +6,11 @@ use super::{Asker, Run, Shim};
 use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::network::LaunchNetwork;
+use crate::runtime::process::chain;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
+use crate::runtime::volume;
 use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
@@ -139,24 +141,35 @@ impl Shim {
         let _ = self.hierarchy.remove(&group);
     }
 
+    /// Volumes that are file systems are mounted where all containers of the task find them, and nobody else: here.
+    fn leave_the_hosts_mounts(&mut self, launch: &LaunchFile) -> Result<(), Failure> {
+        if self.own_namespace {
+            return Ok(());
+        }
+        let resources = |text: String| Failure::new(Stage::Resources, text);
+        if volume::needs_namespace(launch).map_err(|e| resources(chain(&e)))? {
+            creator::private_mounts().map_err(|e| resources(format!("mount namespace: {e}")))?;
+            self.own_namespace = true;
+        }
+        Ok(())
+    }
+
     pub(super) fn create(
         &mut self,
         container: ContainerName,
         runtime_id: RuntimeId,
         held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
-        let layout = &self.arguments.layout;
-        let task = &self.arguments.task;
-        let run_directory = layout.task_run(task);
         let resources = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
         };
-        let path = layout.launch_file(task, &container);
+        let path = self.arguments.layout.launch_file(&self.arguments.task, &container);
         let launch: LaunchFile = record::read(&path)
             .map_err(resources("launch file"))?
             .filter(|l: &LaunchFile| l.runtime_id == runtime_id)
             .ok_or_else(|| Failure::new(Stage::Request, "its launch file is missing"))?;
+        self.leave_the_hosts_mounts(&launch)?;
         let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
             .map_err(|e| Failure::new(Stage::Create, e))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
@@ -182,7 +195,11 @@ impl Shim {
         let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
         let mut joined = self
             .shared
-            .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
+            .provide(
+                shares(&launch.pid_mode),
+                shares(&launch.ipc_mode),
+                &self.arguments.layout.task_run(&self.arguments.task),
+            )
             .map_err(resources("the task's namespaces"))?;
         if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
             let missing = || Failure::new(Stage::Request, "its network namespace is missing");
@@ -190,6 +207,7 @@ impl Shim {
         }
         let order = creator::Order {
             launch,
+            own_namespace: self.own_namespace,
             joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
