@@ -485,7 +485,7 @@ fn ip(arguments: &[&str]) {
 
 /// What a container finds at each of its endpoints, by itself.
 const ASK_ALL: &str = r#"
-show() { echo "== $1"; wget -q -T 20 -O - "$2" 2>&1; echo; }
+show() { echo "== $1"; wget -q -O - "$2" 2>&1; echo; }
 show container "$ECS_CONTAINER_METADATA_URI_V4"
 show task "$ECS_CONTAINER_METADATA_URI_V4/task"
 show tags "$ECS_CONTAINER_METADATA_URI_V4/taskWithTags"
@@ -547,7 +547,6 @@ fn all_is_told_in(mode: &'static str) {
         let address = network["IPv4Addresses"][0].as_str().unwrap();
         assert!(section("addresses").contains(address), "{address}: {}", section("addresses"));
         if mode == "awsvpc" {
-            assert_eq!(shown["networkInterfaces"][0]["privateIpv4Address"], address);
             assert!(network["MACAddress"].as_str().unwrap().contains(':'));
             assert!(network["PrivateDNSName"].as_str().unwrap().starts_with("ip-"));
         }
@@ -566,8 +565,8 @@ fn all_is_told_in(mode: &'static str) {
         // Another task is told nothing of it, though it knows where to ask. Nor is the box itself.
         let (metadata, credentials) = section("uris").split_once(' ').unwrap();
         let script = r#"
-            for uri in $URIS; do wget -q -T 20 -O - "$uri" 2>&1; done
-            wget -q -T 20 -O - "$ECS_CONTAINER_METADATA_URI_V4" > /dev/null && echo own
+            for uri in $URIS; do wget -q -O - "$uri" 2>&1; done
+            wget -q -O - "$ECS_CONTAINER_METADATA_URI_V4" > /dev/null && echo own
         "#;
         let uris = format!("{metadata} {metadata}/task http://169.254.170.2{credentials}");
         let spy = register(&agent, "spy", mode, None, script);
@@ -592,14 +591,11 @@ fn all_is_told_in(mode: &'static str) {
         agent.kill();
         let agent = start(&host, &config);
         agent.wait(&arn, "RUNNING");
-        let asked = host.cli(&[
-            "exec",
-            &arn,
-            "--",
-            "sh",
-            "-c",
-            "wget -q -T 20 -O - $ECS_CONTAINER_METADATA_URI_V4",
-        ]);
+        let run_dir = host.run_dir();
+        let script = "wget -q -O - $ECS_CONTAINER_METADATA_URI_V4";
+        let command =
+            ["exec", "--run-dir", run_dir.to_str().unwrap(), &arn, "--", "sh", "-c", script];
+        let asked = host.cli(&command);
         assert_eq!(serde_json::from_str::<Value>(&asked).unwrap()["DockerId"], id);
         agent.ok("StopTask", &json!({"task": arn}));
         agent.wait(&arn, "STOPPED");
@@ -643,14 +639,17 @@ fn the_instance_metadata_of_a_cloud_is_out_of_reach_unless_allowed() {
     let boxes = [("", None), ("allow_instance_metadata = true\n", Some("cloud"))]
         .map(|(setting, expected)| (provisioned(), setting, expected));
     on_a_box_of_its_own(move || {
-        let script = "wget -q -T 2 -O - http://169.254.169.254/latest/meta-data/ && echo";
         for ((host, config), setting, expected) in boxes {
             let roles = std::fs::read_to_string(&config).unwrap();
             std::fs::write(&config, format!("{setting}{roles}")).unwrap();
             let agent = start(&host, &config);
+            // What is not answered is waited for a little.
+            let patience = if expected.is_some() { 60 } else { 2 };
+            let script =
+                format!("timeout {patience} wget -q -O - http://169.254.169.254/latest/ && echo");
             for mode in ["bridge", "awsvpc"] {
                 let arn =
-                    run(&agent, &register(&agent, "cloud", mode, None, script), mode, json!([]));
+                    run(&agent, &register(&agent, "cloud", mode, None, &script), mode, json!([]));
                 let task = agent.wait(&arn, "STOPPED");
                 let output = agent.output(&arn);
                 let said = output.iter().find(|(_, stream, _)| stream == "stdout");
