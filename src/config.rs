@@ -89,6 +89,8 @@ pub struct ContainerLog {
     pub max_file: u32,
     /// How long lines are kept; zero is for ever.
     pub max_age: Duration,
+    /// Bytes of the logs of stopped tasks together; zero is any number.
+    pub max_total: u64,
 }
 
 /// What is set of the network of containers; what is none the agent chooses.
@@ -140,6 +142,7 @@ impl Default for Config {
                 max_size: 10 * 1024 * 1024,
                 max_file: 3,
                 max_age: Duration::from_hours(30 * 24),
+                max_total: 1024 * 1024 * 1024,
             },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),

@@ -110,6 +110,7 @@ async fn start(
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,
                 max_age: config.container_log.max_age.as_secs(),
+                max_total: config.container_log.max_total,
             },
         },
         events_in,

@@ -97,9 +97,14 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
             ("CORACLE_CONTAINER_LOG_MAX_AGE", "0"),
+            ("CORACLE_CONTAINER_LOG_MAX_TOTAL", "0"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
+            ("CORACLE_BRIDGE", "br-x"),
+            ("CORACLE_SUBNET", "10.9.0.0/24"),
+            ("CORACLE_SUBNET6", "fd09::/64"),
+            ("CORACLE_DYNAMIC_PORTS", "40000-40999"),
             ("CORACLE_CORPUS", "/elsewhere"),
         ],
     )
@@ -124,7 +129,12 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         log: "warn,coracle::engine=debug".parse().unwrap(),
-        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7, max_age: Duration::ZERO },
+        container_log: ContainerLog {
+            max_size: 512 * 1024,
+            max_file: 7,
+            max_age: Duration::ZERO,
+            max_total: 0,
+        },
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),

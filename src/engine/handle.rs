@@ -2,8 +2,8 @@
 
 use crate::image::ImageStore;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
-use crate::runtime::Runtime;
 use crate::runtime::logs::LogDirectory;
+use crate::runtime::{Runtime, Volumes};
 use crate::store::Store;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -112,6 +112,12 @@ impl Handle {
     #[must_use]
     pub fn images(&self) -> &ImageStore {
         &self.images
+    }
+
+    /// The volumes that tasks share.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        self.runtime.volumes()
     }
 
     /// The output of containers.

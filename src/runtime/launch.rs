@@ -96,6 +96,9 @@ pub(crate) struct LaunchFile {
     /// `sha256:…`
     #[serde(default)]
     pub(crate) image_digest: String,
+    /// What the container is called where a name must be unique on the box.
+    #[serde(default)]
+    pub(crate) long_name: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<SecretFile>,
@@ -140,6 +143,7 @@ impl LaunchFile {
             restart: start.restart,
             image,
             image_digest: start.image_digest.to_string(),
+            long_name: start.long_name,
             layers,
             environment,
             files,

@@ -50,7 +50,7 @@ impl Disk {
             volumes_dir: self.path().join("state/volumes"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
-            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
+            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0, max_total: 0 },
             allow_privileged: false,
         };
         let program = std::env::current_exe().unwrap();

@@ -166,8 +166,6 @@ impl Found {
             "extraHosts",
             "leave it out: the box's hosts file is used",
         );
-        self.when(c.interactive == Some(true), "interactive", "set it to false");
-        self.when(c.pseudo_terminal == Some(true), "pseudoTerminal", "set it to false");
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
         self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);
         self.when(filled(c.credential_specs.as_ref()), "credentialSpecs", OUT);

@@ -83,8 +83,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ("dnsServers", json!(["1.1.1.1"])),
         ("dnsSearchDomains", json!(["local"])),
         ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
-        ("interactive", json!(true)),
-        ("pseudoTerminal", json!(true)),
         ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
         ("firelensConfiguration", json!({"type": "fluentbit"})),
         ("credentialSpecs", json!(["credentialspec:x"])),
