@@ -5,6 +5,7 @@
 
 use super::capability;
 use super::seccomp;
+use super::volume::Late;
 use caps::CapsHashSet;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{
@@ -18,6 +19,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a process in a container may do.
 #[derive(Debug, Clone)]
@@ -185,6 +187,8 @@ pub(crate) struct ContainerExecutor {
     pub(crate) program: Program,
     /// The end of a pipe that reports why the program could not be executed; closed by a successful `execve`.
     pub(crate) report: RawFd,
+    /// Mounts that are left to the container's first process.
+    pub(crate) late: Arc<Vec<Late>>,
 }
 
 impl ContainerExecutor {
@@ -214,6 +218,9 @@ impl Executor for ContainerExecutor {
             return Err(ExecutorValidationError::ArgValidationError(format!(
                 "cannot bring the loopback interface up: {error}"
             )));
+        }
+        for mount in self.late.iter() {
+            mount.mount().map_err(ExecutorValidationError::ArgValidationError)?;
         }
         self.program.resolve().map(|_| ()).map_err(|error| {
             self.report(&error);
