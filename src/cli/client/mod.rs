@@ -153,6 +153,18 @@ impl Client {
         self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
     }
 
+    /// The secrets of the box, without their values.
+    pub(super) async fn list_secrets(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/secrets").await
+    }
+
+    /// Has the agent do `what` with its secrets.
+    pub(super) async fn secrets(&self, what: &str, request: &Value) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/secrets/{what}");
+        let response = self.send(local(Method::POST, &path), request.to_string()).await?;
+        self.whole(response).await
+    }
+
     /// The shared volumes, as the agent lists them.
     pub(super) async fn volumes(&self, sized: bool) -> Result<Value, Error> {
         self.get(if sized { "/coracle/v1/volumes?size=true" } else { "/coracle/v1/volumes" }).await
@@ -227,6 +239,29 @@ impl Client {
             Err(error) => Err(error),
             Ok(_) => Err(Error::Protocol("it answered without a session".to_owned())),
         }
+    }
+
+    /// What running containers use, in the form of Docker's stats: those of one task, or all.
+    pub(super) async fn stats(&self, task: Option<&str>) -> Result<Vec<Value>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            containers: Vec<Value>,
+        }
+        let path = match task {
+            Some(task) => format!("/coracle/v1/tasks/{}/stats", escaped(task)),
+            None => "/coracle/v1/stats".to_owned(),
+        };
+        Ok(self.get::<Answer>(&path).await?.containers)
+    }
+
+    /// The processes in the containers of a task, or in one of them.
+    pub(super) async fn top(&self, task: &str, container: Option<&str>) -> Result<Value, Error> {
+        let mut path = format!("/coracle/v1/tasks/{}/top", escaped(task));
+        if let Some(container) = container {
+            path.push_str("?container=");
+            path.push_str(&escaped(container));
+        }
+        self.get(&path).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
