@@ -15,7 +15,7 @@ pub(super) mod kind {
     pub(super) const NEW_CHAIN: u16 = NFTABLES | 3;
     pub(super) const NEW_RULE: u16 = NFTABLES | 6;
     pub(super) const NEW_SET: u16 = NFTABLES | 9;
-    pub(super) const NEW_ELEMENTS: u16 = NFTABLES | 12;
+    pub(super) const NEW_ELEMENTS: u16 = NFTABLES | 0xc;
 }
 
 pub(super) const TABLE_NAME: u16 = 1;
@@ -55,13 +55,21 @@ pub(super) struct DataType {
     length: u32,
 }
 
+/// nft(8)'s number of a port.
+const PORT: u32 = 13;
+
+/// The number of one after the other.
+const fn both(first: u32, second: u32) -> u32 {
+    (first << 6) + second
+}
+
 impl DataType {
     /// A protocol and a port.
-    pub(super) const SERVICE: Self = Self { number: (12 << 6) | 13, length: 8 };
+    pub(super) const SERVICE: Self = Self { number: both(12, PORT), length: 8 };
     /// An IPv4 address and a port.
-    pub(super) const IPV4_PORT: Self = Self { number: (7 << 6) | 13, length: 8 };
+    pub(super) const IPV4_PORT: Self = Self { number: both(7, PORT), length: 8 };
     /// An IPv6 address and a port.
-    pub(super) const IPV6_PORT: Self = Self { number: (8 << 6) | 13, length: 20 };
+    pub(super) const IPV6_PORT: Self = Self { number: both(8, PORT), length: 20 };
 }
 
 /// Writes one table, in place of what is there.
@@ -349,7 +357,7 @@ impl Rule<'_, '_> {
     }
 
     /// Goes to an address of the box.
-    pub(super) fn to_the_box(&mut self) -> &mut Self {
+    pub(super) fn is_for_the_box(&mut self) -> &mut Self {
         self.expression("fib", |a| {
             // The kind of address, of the destination.
             a.be32(1, FIRST).be32(2, 3).be32(3, 2);

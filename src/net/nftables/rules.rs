@@ -141,7 +141,7 @@ impl Ruleset {
             });
         }
         for chain in ["arriving", "local"] {
-            writer.rule(chain, |rule| rule.to_the_box().jump("published"));
+            writer.rule(chain, |rule| rule.is_for_the_box().jump("published"));
         }
         self.published4(writer);
         if self.subnet6.is_some() {
