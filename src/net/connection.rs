@@ -16,7 +16,7 @@ use super::bridge::Bridge;
 use super::error::NetworkError;
 use super::hold::{Held, hold};
 use super::link;
-use super::nftables::{self, Committer, Published, Ruleset};
+use super::nftables::{self, Committer, Member, Published, Ruleset};
 use super::port::{PortRange, Protocol};
 use super::subnet::{Subnet, Subnet6};
 use std::collections::BTreeMap;
@@ -372,9 +372,16 @@ impl Connections {
     /// What the rules are to be.
     fn wanted(&self, state: &State) -> Option<Ruleset> {
         let bridge = &state.bridge.as_ref()?.bridge;
-        let mut published = Vec::new();
+        let (mut members, mut published) = (Vec::new(), Vec::new());
         for endpoint in state.endpoints.values() {
-            let Attachment { ipv4, ipv6, bindings, .. } = &endpoint.attachment;
+            let Attachment { interface, mac, ipv4, ipv6, bindings, .. } = &endpoint.attachment;
+            // Until its link is gone, nobody must speak with it in another's name.
+            members.push(Member {
+                interface: interface.clone(),
+                mac: *mac,
+                ipv4: *ipv4,
+                ipv6: ipv6.map(|ipv6| ipv6.address),
+            });
             if endpoint.phase != Phase::Leaving {
                 published.extend(bindings.iter().map(|binding| Published {
                     protocol: binding.protocol,
@@ -390,6 +397,7 @@ impl Connections {
             bridge: bridge.name.clone(),
             subnet: bridge.subnet,
             subnet6: bridge.subnet6,
+            members,
             published,
             metadata: state.metadata,
             allow_instance_metadata: self.config.allow_instance_metadata,
