@@ -39,10 +39,7 @@ fn network_mode(content: Option<&TaskDefinitionContent>) -> &str {
 
 /// What Docker would call the container: unique on the box, and telling.
 pub(super) fn docker_name(task: &Task, container: &Container) -> String {
-    let reference = &task.task_definition;
-    let digits = |c: &char| c.is_ascii_hexdigit();
-    let id: String = container.id.chars().filter(digits).take(20).collect();
-    format!("ecs-{}-{}-{}-{id}", reference.family, reference.revision, container.name)
+    task.long_name(container)
 }
 
 /// ECS's agent tells more stages than the API does.

@@ -9,6 +9,7 @@ use super::link::{Link, LinkError, Listed};
 use super::logs::{LogDefaults, LogDirectory};
 use super::network::{NetworkNamespace, NetworkScope};
 use super::preflight;
+use super::processes::{self, Process};
 use super::protocol::{Message, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
@@ -383,6 +384,19 @@ impl Runtime {
         .await
     }
 
+    /// The processes of a container; none when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn processes(&self, run: &ContainerRun) -> Result<Vec<Process>, RuntimeError> {
+        let (inner, run) = (Arc::clone(&self.inner.resources), run.clone());
+        blocking(move || {
+            let group = inner.group(&run.task).join(run.container.as_str());
+            processes::look(inner.hierarchy.processes(&group))
+        })
+        .await
+    }
+
     /// Removes all that a task has on the box but its logs and exit records; what runs is killed.
     ///
     /// # Errors
@@ -399,6 +413,15 @@ impl Runtime {
         }
         let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
         blocking(move || inner.clean(&id)).await??;
+        let (inner, logs) = (Arc::clone(&self.inner.resources), self.logs());
+        blocking(move || {
+            let is_over = |task: &TaskId| !inner.layout.task_run(task).exists();
+            // Too much is tried to be removed again with the next task.
+            if let Err(error) = logs.bound(inner.log.max_total, is_over) {
+                tracing::warn!(%error, "old logs cannot be removed");
+            }
+        })
+        .await?;
         drop(slot);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
         Ok(())

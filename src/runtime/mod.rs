@@ -32,6 +32,7 @@ pub mod logs;
 mod network;
 mod preflight;
 mod process;
+mod processes;
 mod protocol;
 mod record;
 mod resources;
@@ -53,6 +54,7 @@ pub use launch::{ImageSettings, Launch, SecretFile, hostname};
 pub use logs::LogDefaults;
 pub use network::{FoundNetwork, LaunchNetwork, NetworkNamespace, NetworkScope};
 pub use preflight::PreflightError;
+pub use processes::Process;
 pub use protocol::{ExecCommand, RunState};
 pub use record::Exit;
 pub use session::{

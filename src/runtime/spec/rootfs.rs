@@ -66,6 +66,16 @@ impl RootFs {
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// False for a link as well, wherever it leads.
+    pub(crate) fn is_directory_or_absent(&self, path: &str) -> io::Result<bool> {
+        let name = path.trim_start_matches('/');
+        match rustix::fs::statat(&self.root, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()),
+            Err(Errno::NOENT) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Makes a directory and those above it, as far as they are missing.
     pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         if self.open_in(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {

@@ -107,21 +107,22 @@ impl Volumes {
         driver_opts: &BTreeMap<String, String>,
         labels: &BTreeMap<String, String>,
     ) -> Result<SharedVolume, VolumeError> {
+        // Nothing is left of what cannot be.
+        LocalVolume::parse(driver_opts).map_err(|error| VolumeError::Unsupported {
+            volume: name.to_owned(),
+            reason: error.to_string(),
+        })?;
         let _lock = self.lock(name)?;
         self.create_locked(name, driver_opts, labels)
     }
 
-    /// As [`Volumes::create`], by the holder of the volume's lock.
+    /// As [`Volumes::create`], by the holder of the volume's lock, with options that have been checked.
     pub(super) fn create_locked(
         &self,
         name: &str,
         driver_opts: &BTreeMap<String, String>,
         labels: &BTreeMap<String, String>,
     ) -> Result<SharedVolume, VolumeError> {
-        LocalVolume::parse(driver_opts).map_err(|error| VolumeError::Unsupported {
-            volume: name.to_owned(),
-            reason: error.to_string(),
-        })?;
         if let Some(known) = self.find(name)? {
             let differs = |what| VolumeError::Differs {
                 volume: name.to_owned(),

@@ -224,6 +224,9 @@ fn shared(
     if !auto && volumes.find(name)?.is_none() {
         return Err(VolumeError::Missing(name.to_owned()));
     }
+    if auto {
+        parse(name, stated)?;
+    }
     let _lock = volumes.lock(name)?;
     let volume = if auto {
         volumes.create_locked(name, stated, docker.labels.as_ref().unwrap_or(&empty))?

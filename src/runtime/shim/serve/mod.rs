@@ -46,7 +46,7 @@ struct Run {
     state: RunState,
     stop_signal: i32,
     output: Option<Output>,
-    /// The end of an `interactive` container's standard input that nobody writes to.
+    /// The end of an `interactive` container's standard input that nobody writes to, or the master of its terminal.
     _stdin: Option<OwnedFd>,
 }
 
