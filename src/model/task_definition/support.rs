@@ -55,12 +55,6 @@ impl Found {
     }
 
     fn task(&mut self, content: &TaskDefinitionContent) {
-        let mode = content.network_mode.as_deref();
-        self.when(
-            !matches!(mode, Some("host" | "none")),
-            "networkMode",
-            "set networkMode to host or none (absent means bridge)",
-        );
         self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
         self.when(
             filled(content.inference_accelerators.as_ref()),
@@ -118,11 +112,6 @@ impl Found {
             "repositoryCredentials",
             "put the registry's credentials into the agent's docker config.json",
         );
-        self.when(
-            filled(c.links.as_ref()),
-            "links",
-            "leave it out: containers of host mode share localhost",
-        );
         self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
         self.when(
             filled(c.secrets.as_ref()),
@@ -130,17 +119,6 @@ impl Found {
             "use environment, or a file on a host volume",
         );
         self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
-        self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
-        self.when(
-            filled(c.dns_search_domains.as_ref()),
-            "dnsSearchDomains",
-            "leave it out: the box's are used",
-        );
-        self.when(
-            filled(c.extra_hosts.as_ref()),
-            "extraHosts",
-            "leave it out: the box's hosts file is used",
-        );
         self.when(c.interactive == Some(true), "interactive", "set it to false");
         self.when(c.pseudo_terminal == Some(true), "pseudoTerminal", "set it to false");
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
@@ -162,8 +140,6 @@ impl Found {
                 "use options",
             );
         }
-        let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
-        self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");
     }
 }
 

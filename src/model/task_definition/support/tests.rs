@@ -32,9 +32,10 @@ fn what_runs_now_is_not_named() {
                 "initProcessEnabled": true, "maxSwap": 0, "swappiness": 10},
             "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
             "dockerSecurityOptions": ["no-new-privileges"],
-            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
+            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}, {"containerPortRange": "90-95"}],
+            "dnsServers": ["1.1.1.1"], "dnsSearchDomains": ["local"], "extraHosts": [{"hostname": "h", "ipAddress": "1.1.1.1"}],
             "logConfiguration": {"logDriver": "awslogs", "options": {}},
-            "restartPolicy": {"enabled": false}, "links": [], "secrets": [], "volumesFrom": []
+            "restartPolicy": {"enabled": false}, "links": ["other"], "secrets": [], "volumesFrom": []
         }]
     }"#;
     assert_eq!(fields(serde_json::from_str(document).unwrap()), Vec::<String>::new());
@@ -42,8 +43,6 @@ fn what_runs_now_is_not_named() {
 
 #[test]
 fn each_member_that_does_not_run_yet_is_named_by_its_path() {
-    assert_eq!(fields(json!({})), ["networkMode"]);
-    assert_eq!(fields(json!({"networkMode": "bridge"})), ["networkMode"]);
     assert_eq!(
         fields(json!({
             "networkMode": "none", "enableFaultInjection": true,
@@ -67,13 +66,9 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     );
     for (member, value) in [
         ("repositoryCredentials", json!({"credentialsParameter": "x"})),
-        ("links", json!(["a"])),
         ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
         ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
         ("volumesFrom", json!([{"sourceContainer": "a"}])),
-        ("dnsServers", json!(["1.1.1.1"])),
-        ("dnsSearchDomains", json!(["local"])),
-        ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
         ("interactive", json!(true)),
         ("pseudoTerminal", json!(true)),
         ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
@@ -86,14 +81,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
             json!({"networkMode": "host", "containerDefinitions": [{"name": "a"}, container]});
         assert_eq!(fields(document), [format!("containerDefinitions[1].{member}")]);
     }
-    for (path, value) in [
-        ("logConfiguration.logDriver", json!({"logConfiguration": {"logDriver": "splunk"}})),
-        (
-            "portMappings.containerPortRange",
-            json!({"portMappings": [{"containerPortRange": "1-2"}]}),
-        ),
-    ] {
-        let document = json!({"networkMode": "host", "containerDefinitions": [value]});
-        assert_eq!(fields(document), [format!("containerDefinitions[0].{path}")]);
-    }
+    let splunk = json!({"logConfiguration": {"logDriver": "splunk"}});
+    let document = json!({"networkMode": "host", "containerDefinitions": [splunk]});
+    assert_eq!(fields(document), ["containerDefinitions[0].logConfiguration.logDriver"]);
 }
