@@ -1,6 +1,8 @@
 //! A box for the tests of the network: a network namespace of the test's own, with one beside it for the outside, and
 //! real connections between what is in them. The machine's own network is not touched.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use coracle::model::{ContainerName, TaskId};
 use coracle::net::{
     AttachRequest, Attachment, EndpointId, HostPort, Network, NetworkConfig, NetworkError,
