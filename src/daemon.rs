@@ -10,10 +10,11 @@ mod host;
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::{EndpointIds, Keys};
+use crate::auth::{EndpointIds, Keys, Secrets};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
 use crate::image::ImageStore;
+use crate::metadata::Metadata;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
@@ -22,7 +23,7 @@ use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,13 +47,13 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         tracing::warn!("{variable} is not a setting and has no effect");
     }
     worker_threads()?.block_on(async {
-        let started = start(&config, &config.state_dir, Some(config.listen)).await?;
-        let Started { handle, listeners, keys, runtime } = started;
+        let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
+        let Started { handle, listeners, keys, metadata, runtime } = started;
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
-        api::serve(handle.clone(), listeners, keys, asked_to_stop()).await?;
+        api::serve(handle.clone(), listeners, keys, metadata, asked_to_stop()).await?;
         daily.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
@@ -69,6 +70,7 @@ struct Started {
     handle: Handle,
     listeners: Listeners,
     keys: Arc<Keys>,
+    metadata: Arc<Metadata>,
     runtime: Runtime,
 }
 
@@ -82,10 +84,11 @@ fn worker_threads() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the asynchronous runtime")
 }
 
-/// Opens everything under the directories of `config` (images under `image_dir`) and starts the engine.
+/// Opens everything under the directories of `config` and starts the engine (images under `image_dir`) and starts the engine.
 async fn start(
     config: &Config,
     image_dir: &Path,
+    volumes_dir: PathBuf,
     listen: Option<SocketAddr>,
 ) -> anyhow::Result<Started> {
     // Before anything is made: without root all that follows fails with something less clear.
@@ -99,6 +102,7 @@ async fn start(
     let runtime = Runtime::open(
         RuntimeConfig {
             state_dir: config.state_dir.clone(),
+            volumes_dir: volumes_dir,
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
             allow_privileged: config.allow_privileged,
@@ -106,6 +110,7 @@ async fn start(
                 max_size: config.container_log.max_size,
                 max_file: config.container_log.max_file,
                 max_age: config.container_log.max_age.as_secs(),
+                max_total: config.container_log.max_total,
             },
         },
         events_in,
@@ -120,13 +125,18 @@ async fn start(
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
     let instance = host::this_instance(config, &settings)?;
 
+    let ids = EndpointIds::new(&keys);
     let endpoints = Endpoints {
-        ids: EndpointIds::new(&keys),
+        ids: ids.clone(),
         listen: listeners.address(),
         roles: Roles(config.roles.keys().cloned().collect()),
         region: config.scope.region.clone(),
     };
 
+    let sources = Sources {
+        secrets: Secrets::new(&config.state_dir, store.clone()),
+        environment_files: config.environment_files.clone(),
+    };
     let network = Network::open(host::network(config)).context("cannot open the network")?;
 
     let handle = engine::start(Parts {
@@ -138,10 +148,12 @@ async fn start(
         boot,
         network,
         endpoints,
+        sources,
     })?;
+    let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
-    Ok(Started { handle, listeners, keys, runtime })
+    Ok(Started { handle, listeners, keys, metadata, runtime })
 }
 
 /// Submits what this box says of itself. When that cannot be written (a full disk), it is tried again in the background:

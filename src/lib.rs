@@ -8,12 +8,13 @@
 //! | --- | --- | --- |
 //! | L8 | [`cli`] | the commands, one file per verb |
 //! | L7 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
+//! | L6 | [`metadata`] | what ECS's agent answers to containers: metadata, credentials, protection; introspection |
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
 //! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
-//! | L3 | [`auth`] | access keys and SigV4 verification |
+//! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
 //! | L1 | [`plan`] | the pure core: world, commands, the instance planner, `check` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
@@ -33,6 +34,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod image;
+pub mod metadata;
 pub mod model;
 pub mod net;
 pub mod plan;

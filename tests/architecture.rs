@@ -18,12 +18,14 @@ const LONGEST: usize = 800;
 const USUAL: usize = 500;
 
 /// What a module may use although the table alone does not allow it, each for a reason.
-const ALSO: [(&str, &str); 5] = [
+const ALSO: &[(&str, &str)] = &[
     // The binary: chooses between the two.
     ("main", "cli"),
     ("main", "runtime"),
     // `coracle image build` makes files from files, without an agent.
     ("cli", "image"),
+    // Containers in host mode and programs on the box come in over the API's listener.
+    ("api", "metadata"),
     // A setting is spelled with the planner's own word for it.
     ("config", "plan"),
     // So is a subnet with the network's.

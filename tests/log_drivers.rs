@@ -533,3 +533,243 @@ fn none_keeps_nothing_and_slips_are_refused_by_name() {
         assert!(error.message.contains(named), "{driver}: {error:?}");
     }
 }
+
+/// A receiver that is known by name. The names are those of a box of its own.
+#[test]
+fn a_receiver_may_be_given_by_name() {
+    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    let names = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(names.path(), "127.0.0.1 receiver.test\n").unwrap();
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+    mount_bind(names.path(), "/etc/hosts").unwrap();
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://receiver.test:{}", tcp.local_addr().unwrap().port());
+    let container =
+        logging("main", "echo named; sleep 1000", "syslog", json!({"syslog-address": address}));
+    let arn = agent.run(&agent.register("named", container));
+    assert!(lines_of(&tcp).next().unwrap().ends_with("]: named"));
+    let unknown = logging(
+        "main",
+        "sleep 1000",
+        "syslog",
+        json!({"syslog-address": "udp://nowhere.invalid:514"}),
+    );
+    let other = agent.run(&agent.register("unnamed", unknown));
+    wait_for("the local log to say so", || {
+        kept(&agent, &other).iter().any(|line| line.contains("the name cannot be resolved"))
+    });
+    for arn in [arn, other] {
+        agent.ok("StopTask", &json!({"task": arn}));
+        agent.wait(&arn, "STOPPED");
+    }
+}
+
+/// What a task wrote last reaches a receiver that is there, and one that is not holds the end of the task up for
+/// seconds only.
+#[test]
+fn the_last_words_are_delivered() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let script = "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done";
+    let here = format!("tcp://{}", tcp.local_addr().unwrap());
+    let nowhere = format!("tcp://{}", absent());
+    let containers = json!([
+        logging("here", script, "syslog", json!({"syslog-address": here})),
+        logging("nowhere", "echo lost", "syslog", json!({"syslog-address": nowhere})),
+    ]);
+    let arn = agent.run(&agent.register_all("last", containers));
+    let (stream, _) = tcp.accept().unwrap();
+    agent.wait(&arn, "STOPPED");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    for (number, line) in lines.take(3000).enumerate() {
+        assert!(line.ends_with(&format!("]: line {number}")), "{line}");
+    }
+    wait_for("the shim to end", || host.shims().is_empty());
+    assert!(kept(&agent, &arn).iter().any(|l| l.ends_with("1 messages were not delivered")));
+}
+
+#[test]
+fn twenty_megabytes_pass_and_the_death_of_the_agent_loses_none() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let script =
+        "seq 1 2000000; head -c 20000000 /dev/zero | tr '\\0' x; echo; echo done; sleep 1000";
+    let container =
+        logging("main", script, "json-file", json!({"max-size": "1g", "labels": "tier"}));
+    let container = {
+        let mut container = container;
+        container["dockerLabels"] = json!({"tier": "front"});
+        container
+    };
+    let arn = agent.run(&agent.register("much", container));
+    agent.wait(&arn, "RUNNING");
+    let peak = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let shim = host.shims()[0];
+    let before = peak(shim);
+    agent.kill();
+    let id = arn.rsplit('/').next().unwrap();
+    let path = host.state_dir().join("logs").join(id).join("main.log");
+    let end = || {
+        use std::io::{Seek, SeekFrom};
+        let Ok(mut file) = std::fs::File::open(&path) else { return String::new() };
+        let length = file.seek(SeekFrom::End(0)).unwrap();
+        file.seek(SeekFrom::Start(length.saturating_sub(200))).unwrap();
+        let mut end = String::new();
+        file.read_to_string(&mut end).unwrap();
+        end
+    };
+    wait_for("the last line", || end().contains(r#""log":"done\n""#));
+    assert!(peak(shim) < before + 8_192, "{before} {}", peak(shim));
+    let agent = host.start();
+    let file = BufReader::new(std::fs::File::open(&path).unwrap());
+    let mut lines = file.lines().map(|l| serde_json::from_str::<Value>(&l.unwrap()).unwrap());
+    for number in 1..=2_000_000_u32 {
+        let line = lines.next().unwrap();
+        assert_eq!(line["log"].as_str().unwrap().trim_end(), number.to_string());
+        assert_eq!(line["attrs"]["tier"], "front");
+    }
+    let mut length = 0;
+    for line in lines {
+        let text = line["log"].as_str().unwrap();
+        if text == "done\n" {
+            break;
+        }
+        assert!(text.len() <= 16384);
+        length += text.trim_end().len();
+    }
+    assert_eq!(length, 20_000_000);
+    agent.ok("StopTask", &json!({"task": arn}));
+    agent.wait(&arn, "STOPPED");
+}
+
+fn coracle(host: &Host, arguments: &[&str]) -> std::process::Child {
+    use std::process::{Command, Stdio};
+    Command::new(env!("CARGO_BIN_EXE_coracle"))
+        .args(arguments)
+        .arg("--run-dir")
+        .arg(host.run_dir())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_command_shows_tasks_and_families() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let echo = |name: &str, text: &str| {
+        logging(
+            name,
+            &format!("echo {text}; echo {text} again"),
+            "awslogs",
+            json!({"awslogs-group": "g", "awslogs-region": "r", "awslogs-stream-prefix": "p"}),
+        )
+    };
+    let first =
+        agent.run(&agent.register_all("web", json!([echo("app", "one"), echo("side", "aside")])));
+    agent.wait(&first, "STOPPED");
+    let second = agent.run(&agent.register("web", echo("app", "two")));
+    agent.wait(&second, "STOPPED");
+    let other = agent.run(&agent.register("other", echo("app", "three")));
+    agent.wait(&other, "STOPPED");
+    let short = |arn: &str| arn.rsplit('/').next().unwrap()[..12].to_owned();
+    let lines = |arguments: &[&str]| -> Vec<String> {
+        let all = [&["logs"], arguments].concat();
+        host.cli(&all).lines().map(str::to_owned).collect()
+    };
+
+    let app = |arn: &str, text: &str| format!("{}/app | {text}", short(arn));
+    assert_eq!(
+        lines(&["web", "-c", "app"]),
+        [
+            app(&first, "one"),
+            app(&first, "one again"),
+            app(&second, "two"),
+            app(&second, "two again")
+        ]
+    );
+    assert_eq!(lines(&["web"]).len(), 6);
+    assert_eq!(lines(&["web:2"]), [app(&second, "two"), app(&second, "two again")]);
+    assert_eq!(
+        lines(&["web", "--tail", "1", "-c", "app"]),
+        [app(&first, "one again"), app(&second, "two again")]
+    );
+    assert_eq!(lines(&[&short(&other)]), ["three", "three again"]);
+    assert_eq!(lines(&[&other]), ["three", "three again"]);
+    assert_eq!(lines(&[&first, "-c", "side"]), ["aside", "aside again"]);
+    assert!(lines(&[&first]).contains(&"side | aside".to_owned()));
+
+    // Between the two tasks.
+    let between = agent.describe(&second)["createdAt"].as_f64().unwrap().to_string();
+    assert_eq!(
+        lines(&["web", "--since", &between]),
+        [app(&second, "two"), app(&second, "two again")]
+    );
+    assert_eq!(
+        lines(&["web", "--until", &between, "-c", "app"]),
+        [app(&first, "one"), app(&first, "one again")]
+    );
+    assert_eq!(
+        lines(&["web", "--until", &between, "--tail", "1", "-c", "app"]),
+        [app(&first, "one again")]
+    );
+    assert_eq!(lines(&["web", "--since", "1h", "-c", "app"]).len(), 4);
+    assert_eq!(lines(&["web", "--since", "2099-01-01"]), Vec::<String>::new());
+    let stamped = lines(&[&other, "--timestamps"]);
+    assert!(stamped[0].starts_with("20") && stamped[0].ends_with("Z three"), "{stamped:?}");
+
+    // A family is followed into tasks that are not there yet, and a reader who has enough ends it without a word.
+    let mut follow = coracle(&host, &["logs", "-f", "--tail", "0", "web"]);
+    let mut shown = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let third = agent.run(&agent.register(
+        "web",
+        logging("app", "echo new; while :; do echo more; sleep 0.05; done", "json-file", json!({})),
+    ));
+    assert_eq!(shown.next().unwrap().unwrap(), app(&third, "new"));
+    drop(shown);
+    assert!(follow.wait().unwrap().success());
+    let mut complaints = String::new();
+    follow.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+    assert_eq!(complaints, "");
+    agent.ok("StopTask", &json!({"task": third}));
+    agent.wait(&third, "STOPPED");
+
+    let missing = coracle(&host, &["logs", "nothing-of-that-name"]).wait_with_output().unwrap();
+    assert!(!missing.status.success());
+}
+
+#[test]
+fn a_terminal_is_not_commanded() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let script = r"printf '\033[31mred\033[0m \033]0;owned\007\n'";
+    let arn = agent.run(&agent.register("escape", logging("main", script, "json-file", json!({}))));
+    agent.wait(&arn, "STOPPED");
+    let raw = "\u{1b}[31mred\u{1b}[0m \u{1b}]0;owned\u{7}";
+    assert_eq!(host.cli(&["logs", &arn]).trim_end(), raw);
+    let on_a_terminal = |more: &str| {
+        let program = env!("CARGO_BIN_EXE_coracle");
+        let run = host.run_dir();
+        let command = format!("{program} logs {arn} {more} --run-dir {}", run.display());
+        let shown =
+            std::process::Command::new("script").args(["-qec", &command, "/dev/null"]).output();
+        String::from_utf8(shown.unwrap().stdout).unwrap().trim_end().to_owned()
+    };
+    assert_eq!(on_a_terminal(""), "\u{1b}[31mred\u{1b}[0m \\u{1b}]0;owned\\u{7}");
+    assert_eq!(on_a_terminal("--raw"), raw);
+}

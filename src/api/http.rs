@@ -5,12 +5,15 @@ use super::error::{ApiError, Exception};
 use super::shapes::{self, Operation};
 use super::{Api, local, operations};
 use crate::auth::sigv4::{self, SignedRequest};
+use crate::metadata;
 use crate::plan::Ids;
 use crate::sys;
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What `X-Amz-Target` begins with.
@@ -25,8 +28,8 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// TCP: every request must be signed.
-    Network,
+    /// TCP, from this address: every request of the ECS API must be signed.
+    Network(IpAddr),
     /// The unix socket, and a user who may use it.
     Local,
     /// The unix socket, and somebody else.
@@ -53,6 +56,9 @@ pub(super) async fn answer(
         (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
             local::answer(api, request).await
         }
+        (_, path) if metadata::is_served(path) && matches!(peer, Peer::Network(_)) => {
+            endpoint(&api, peer, request).await
+        }
         (&Method::GET | &Method::HEAD, "/") => greeting(&api),
         _ => match ecs(&api, peer, request).await {
             Ok(output) => json_answer(StatusCode::OK, &output),
@@ -66,6 +72,15 @@ pub(super) async fn answer(
     response
 }
 
+/// An endpoint of containers in host mode, or of programs on the box.
+async fn endpoint(api: &Api, peer: Peer, request: Request<Incoming>) -> Response<AnswerBody> {
+    let Peer::Network(address) = peer else {
+        return failure(&ApiError::new(Exception::UnknownPath, "This is served over TCP."));
+    };
+    let caller = metadata::Caller { door: metadata::Door::Loopback, address };
+    api.metadata.answer(caller, request).await.map(BodyExt::boxed_unsync)
+}
+
 /// The size of a request's head, near enough.
 fn head_size(request: &Request<Incoming>) -> usize {
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
@@ -76,7 +91,7 @@ fn head_size(request: &Request<Incoming>) -> usize {
 async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value, ApiError> {
     let (head, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    if peer == Peer::Network {
+    if matches!(peer, Peer::Network(_)) {
         let signed = SignedRequest {
             method: head.method.as_str(),
             path: head.uri.path(),

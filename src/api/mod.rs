@@ -4,7 +4,7 @@
 //!  TCP 127.0.0.1:51678 ── SigV4 ─────────┐
 //!                                        ├─► http ─► shapes::check ─► operations ─► engine::Handle
 //!  RUN/api.sock ──────── peer's uid ─────┤                                │
-//!                                        └─► local (socket only)          └─► render ─► JSON
+//!  (from 127.0.0.1: also metadata)       └─► local (socket only)          └─► render ─► JSON
 //! ```
 //!
 //! * [`server`](self::serve) accepts connections and ends them in order; [`Listeners`] binds the two sockets.
@@ -46,6 +46,7 @@ pub use server::{ServeError, serve};
 
 use crate::auth::Keys;
 use crate::engine::Handle;
+use crate::metadata::Metadata;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -55,6 +56,7 @@ use tokio::sync::{Semaphore, watch};
 struct Api {
     engine: Handle,
     keys: Arc<Keys>,
+    metadata: Arc<Metadata>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

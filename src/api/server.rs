@@ -7,6 +7,7 @@ use super::http::{self, Peer};
 use super::{Api, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
+use crate::metadata::Metadata;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -47,12 +48,13 @@ pub async fn serve(
     handle: Handle,
     listeners: Listeners,
     keys: Arc<Keys>,
+    metadata: Arc<Metadata>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine: handle, keys, address, stopping, sessions });
+    let api = Arc::new(Api { engine: handle, keys, metadata, address, stopping, sessions });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -68,8 +70,10 @@ pub async fn serve(
         tokio::select! {
             () = &mut shutdown => break Ok(()),
             accepted = accept_tcp(tcp.as_ref()) => match accepted {
-                Ok(stream) => {
-                    connections.spawn(connection(stream, Peer::Network, Arc::clone(&api), permit));
+                Ok((stream, from)) => {
+                    // IPv4 over a socket that listens on both is IPv4.
+                    let peer = Peer::Network(from.ip().to_canonical());
+                    connections.spawn(connection(stream, peer, Arc::clone(&api), permit));
                 }
                 Err(e) => if let Err(e) = survive(e).await { break Err(e) },
             },
@@ -97,12 +101,14 @@ pub async fn serve(
     ended
 }
 
-async fn accept_tcp(listener: Option<&TcpListener>) -> io::Result<tokio::net::TcpStream> {
+async fn accept_tcp(
+    listener: Option<&TcpListener>,
+) -> io::Result<(tokio::net::TcpStream, std::net::SocketAddr)> {
     let Some(listener) = listener else { return std::future::pending().await };
-    let (stream, _) = listener.accept().await?;
+    let (stream, from) = listener.accept().await?;
     // Answers are small: they must not wait for one another.
     stream.set_nodelay(true)?;
-    Ok(stream)
+    Ok((stream, from))
 }
 
 async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<UnixStream> {

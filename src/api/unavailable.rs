@@ -51,7 +51,15 @@ fn not_there(operation: &Operation, name: &str) -> ApiError {
     } else {
         Exception::Client
     };
-    ApiError::new(exception, format!("{name} is not there yet in this version of Coracle."))
+    // Where the box has another way to do it.
+    let instead = match name {
+        "ExecuteCommand" => " On the box itself use `coracle exec`.",
+        _ => "",
+    };
+    ApiError::new(
+        exception,
+        format!("{name} is not there yet in this version of Coracle.{instead}"),
+    )
 }
 
 /// No service exists, so every one that is asked for is missing; waiters rely on that being no exception.

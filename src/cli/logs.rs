@@ -1,4 +1,7 @@
-//! `coracle logs`: what the containers of a task wrote.
+//! `coracle logs`: what the containers of a task, or of all tasks of a family, wrote.
+
+mod target;
+mod when;
 
 use super::Connection;
 use super::client::{LogLine, LogQuery};
@@ -6,28 +9,46 @@ use super::output::{self, Format};
 use super::run::Printer;
 use anyhow::Result;
 use serde_json::Value;
+use target::Target;
 
-/// Show what the containers of a task wrote
+/// Show what the containers of a task, or of all tasks of a family, wrote
 ///
 /// stdout goes to stdout and stderr to stderr. When several containers have written, each line begins with the name of
-/// its container.
+/// its container, and with its task when there are several. On a terminal, control characters other than colours are
+/// shown as text, so that no output can do things to the terminal.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    coracle logs -f 3f2a91c0\n  \
+    coracle logs --since 10m --tail 100 web\n  \
+    coracle logs -f web:3 -c app")]
 pub(super) struct Arguments {
-    /// The task: its id, the first 6 or more characters of it, or its ARN
-    #[arg(value_name = "TASK")]
-    task: String,
-    /// Go on with what is written from now on, until the task has stopped
+    /// A task (its id, the first 6 or more characters of it, or its ARN), or a family of task definitions, with or
+    /// without a revision
+    #[arg(value_name = "TASK|FAMILY[:REVISION]")]
+    target: String,
+    /// Go on with what is written from now on, until the task has stopped; of a family, those of tasks that start
+    /// meanwhile as well
     #[arg(short, long)]
     follow: bool,
-    /// Begin with the last N lines
+    /// Begin with the last N lines of each container
     #[arg(long, value_name = "N")]
     tail: Option<u64>,
+    /// Only what was written since then: how long ago (10m, 1h30m, 2d), a time (2026-01-31T12:00:00Z), or seconds
+    /// since 1970
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    since: Option<when::Moment>,
+    /// Only what was written until then; given as for --since
+    #[arg(long, value_name = "TIME", value_parser = when::parse)]
+    until: Option<when::Moment>,
     /// Only this container
     #[arg(short, long, value_name = "NAME")]
     container: Option<String>,
     /// Put the time before each line
     #[arg(short, long)]
     timestamps: bool,
+    /// Show control characters to the terminal as they are
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -37,13 +58,29 @@ pub(super) struct Arguments {
 impl Arguments {
     pub(super) async fn run(self) -> Result<()> {
         let client = self.connection.client();
-        let task = client.find_task(&self.task).await?;
-        let query = LogQuery {
-            task: task.id().to_owned(),
+        let target = target::find(&client, &self.target).await?;
+        let mut query = LogQuery {
             container: self.container.clone(),
             follow: self.follow,
             tail: self.tail,
+            since: self.since.map(|moment| moment.to_string()),
+            until: self.until.map(|moment| moment.to_string()),
+            ..LogQuery::default()
         };
+        let mut printer = match target {
+            Target::Task(task) => {
+                task.id().clone_into(&mut query.task);
+                let several = self.container.is_none() && task.containers.len() > 1;
+                Printer::new(several, self.timestamps)
+            }
+            Target::Family(family) => {
+                query.family = Some(family);
+                Printer::of_several_tasks(self.timestamps)
+            }
+        };
+        if !self.raw {
+            printer = printer.careful_with_terminals();
+        }
         let mut lines = client.logs(&query).await?;
         if self.format.is_json() {
             // A stream has no end to wait for: a line each, as it comes.
@@ -52,8 +89,6 @@ impl Arguments {
             }
             return Ok(());
         }
-        let several = self.container.is_none() && task.containers.len() > 1;
-        let mut printer = Printer::new(several, self.timestamps);
         while let Some(line) = lines.next::<LogLine>().await? {
             printer.print(&line)?;
         }

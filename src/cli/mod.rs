@@ -28,10 +28,14 @@ mod logs;
 mod output;
 mod ps;
 mod run;
+mod secret;
 mod session;
+mod stats;
 mod stop;
 mod task_def;
+mod top;
 mod version;
+mod volume;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -64,11 +68,17 @@ enum Verb {
     Ps(ps::Arguments),
     Logs(logs::Arguments),
     Exec(exec::Arguments),
+    Stats(stats::Arguments),
+    Top(top::Arguments),
     Stop(stop::Arguments),
     #[command(subcommand, visible_alias = "td")]
     TaskDef(task_def::Verb),
     #[command(subcommand)]
     Image(image::Verb),
+    #[command(subcommand)]
+    Secret(secret::Verb),
+    #[command(subcommand)]
+    Volume(volume::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -108,9 +118,13 @@ impl Cli {
             Verb::Ps(arguments) => block_on(arguments.run()),
             Verb::Logs(arguments) => block_on(arguments.run()),
             Verb::Exec(arguments) => block_on_code(arguments.run()),
+            Verb::Stats(arguments) => block_on(arguments.run()),
+            Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Secret(verb) => block_on(verb.run()),
+            Verb::Volume(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

@@ -1,7 +1,7 @@
 //! An engine for one `coracle run`, when no agent is up.
 //!
 //! State and run directories are new and are removed at the end; nothing listens on TCP. Images come from the box's own
-//! store when it has one, so that they are not pulled again and again.
+//! store when it has one, so that they are not pulled again and again. Volumes that outlive their tasks are the box's too.
 
 use super::{Started, start, stop_all_tasks, worker_threads};
 use crate::api;
@@ -45,11 +45,11 @@ impl Foreground {
 
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
-        let Started { handle, listeners, keys, runtime: containers } =
-            runtime.block_on(start(&own, &image_dir, None))?;
+        let Started { handle, listeners, keys, metadata, runtime: containers } =
+            runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
-            api::serve(handle.clone(), listeners, keys, stop).await?;
+            api::serve(handle.clone(), listeners, keys, metadata, stop).await?;
             stop_all_tasks(&handle).await?;
             containers.close().await.context("cannot remove the cgroup")
         });

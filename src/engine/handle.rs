@@ -1,9 +1,10 @@
 //! What `api` and `daemon` hold of the engine.
 
+use crate::auth::Secrets;
 use crate::image::ImageStore;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
-use crate::runtime::Runtime;
 use crate::runtime::logs::LogDirectory;
+use crate::runtime::{Runtime, Volumes};
 use crate::store::Store;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +37,7 @@ pub struct Handle {
     images: ImageStore,
     pub(super) runtime: Runtime,
     store: Store,
+    secrets: Secrets,
 }
 
 impl Handle {
@@ -47,8 +49,9 @@ impl Handle {
         images: ImageStore,
         runtime: Runtime,
         store: Store,
+        secrets: Secrets,
     ) -> Self {
-        Self { requests, world, commits, settings, images, runtime, store }
+        Self { requests, world, commits, settings, images, runtime, store, secrets }
     }
 
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
@@ -114,9 +117,21 @@ impl Handle {
         &self.images
     }
 
+    /// The volumes that tasks share.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        self.runtime.volumes()
+    }
+
     /// The output of containers.
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
         self.runtime.logs()
+    }
+
+    /// The secrets of this box.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 }

@@ -4,7 +4,7 @@ use super::Handle;
 use crate::model::{ContainerName, ContainerStatus, TaskId};
 use crate::plan::World;
 use crate::plan::action::ContainerRun;
-use crate::runtime::{ExecCommand, RuntimeError, Session, SessionError, Usage};
+use crate::runtime::{ExecCommand, Process, RuntimeError, Session, SessionError, Usage};
 
 /// The run of a task's container, if its process runs.
 #[must_use]
@@ -29,6 +29,14 @@ impl Handle {
     /// When the program is shutting down.
     pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
         self.runtime.usage(run).await
+    }
+
+    /// The processes of a container; none when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn processes(&self, run: &ContainerRun) -> Result<Vec<Process>, RuntimeError> {
+        self.runtime.processes(run).await
     }
 
     /// Starts a command in a running container.

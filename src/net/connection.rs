@@ -16,7 +16,7 @@ use super::bridge::Bridge;
 use super::error::NetworkError;
 use super::hold::{Held, hold};
 use super::link;
-use super::nftables::{self, Published, Ruleset};
+use super::nftables::{self, Committer, Published, Ruleset};
 use super::port::{PortRange, Protocol};
 use super::subnet::{Subnet, Subnet6};
 use std::collections::BTreeMap;
@@ -30,11 +30,19 @@ const DYNAMIC: (u16, u16) = (32768, 60999);
 #[derive(Debug)]
 pub(super) struct Connections {
     config: NetworkConfig,
-    /// The rules in the kernel, as far as known. Locked before `state`.
-    committed: Mutex<Option<Ruleset>>,
+    /// Locked before `state`.
+    rules: Mutex<Rules>,
     state: Mutex<State>,
     /// Told whenever an endpoint has arrived or left.
     changed: Condvar,
+}
+
+/// The way to the kernel's rules.
+#[derive(Debug, Default)]
+struct Rules {
+    committer: Committer,
+    /// What is there, if that is known.
+    committed: Option<Ruleset>,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +65,26 @@ struct Endpoint {
     attachment: Attachment,
     phase: Phase,
     /// Its ports, while they are its.
-    #[expect(dead_code, reason = "they only have to be there")]
     held: Vec<Held>,
+}
+
+impl Endpoint {
+    /// Gives back its ports.
+    fn release(&mut self, ports: &mut Ports) {
+        for binding in self.attachment.bindings.drain(..) {
+            ports.give_back(binding.protocol, binding.host);
+        }
+        self.held.clear();
+    }
+}
+
+/// An endpoint that was detached, and is to be disposed of.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    endpoint: EndpointId,
+    interface: String,
+    /// Whether nobody is there any more but those that leave.
+    pub(super) last: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,12 +96,7 @@ enum Phase {
 
 impl Connections {
     pub(super) fn new(config: NetworkConfig) -> Self {
-        Self {
-            config,
-            committed: Mutex::default(),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        Self { config, rules: Mutex::default(), state: Mutex::default(), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -275,45 +296,75 @@ impl Connections {
         })
     }
 
-    pub(super) fn detach(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
-        if self.settled(endpoint).endpoints.contains_key(endpoint) {
-            self.dissolve(endpoint)
-        } else {
-            Ok(())
-        }
+    /// Detaches an endpoint: when this is done, nothing reaches it by a published port. What remains is for
+    /// [`Self::dispose`]; none if it is not attached.
+    pub(super) fn detach(&self, endpoint: &EndpointId) -> Result<Option<Leaving>, NetworkError> {
+        let state = self.settled(endpoint);
+        let attached = state.endpoints.contains_key(endpoint);
+        drop(state);
+        if attached { self.unpublish(endpoint) } else { Ok(None) }
     }
 
-    /// Undoes an endpoint, as far as it got.
-    fn dissolve(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
+    fn unpublish(&self, endpoint: &EndpointId) -> Result<Option<Leaving>, NetworkError> {
         let mut state = self.lock();
-        let Some(leaving) = state.endpoints.get_mut(endpoint) else { return Ok(()) };
-        leaving.phase = Phase::Leaving;
-        let interface = leaving.attachment.interface.clone();
+        let Some(found) = state.endpoints.get_mut(endpoint) else { return Ok(None) };
+        found.phase = Phase::Leaving;
+        let interface = found.attachment.interface.clone();
         let last = state.endpoints.values().all(|endpoint| endpoint.phase == Phase::Leaving);
         drop(state);
-        // With the last one the whole table goes, below.
-        let unpublished = if last { Ok(()) } else { self.commit() };
-        let removed = link::open().and_then(|socket| link::remove(&socket, &interface));
-        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the last one the whole table goes.
+        let committed = if last { Ok(()) } else { self.commit() };
+        let leaving = Leaving { endpoint: endpoint.clone(), interface, last };
+        if let Err(error) = committed {
+            self.dispose(&leaving)?;
+            return Err(error);
+        }
         let mut state = self.lock();
-        if let Some(gone) = state.endpoints.remove(endpoint) {
-            for binding in &gone.attachment.bindings {
-                state.ports.give_back(binding.protocol, binding.host);
-            }
+        let State { endpoints, ports, .. } = &mut *state;
+        if let Some(found) = endpoints.get_mut(endpoint) {
+            found.release(ports);
+        }
+        Ok(Some(leaving))
+    }
+
+    /// Removes the link of an endpoint that was detached, and the bridge after the last. The kernel takes its time for
+    /// a link; until that is over, nobody else gets the address.
+    pub(super) fn dispose(&self, leaving: &Leaving) -> Result<(), NetworkError> {
+        let removed = link::open().and_then(|socket| link::remove(&socket, &leaving.interface));
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if let Some(mut gone) = state.endpoints.remove(&leaving.endpoint) {
+            gone.release(&mut state.ports);
             if let Some(up) = &mut state.bridge {
                 up.addresses.give_back(gone.attachment.ipv4);
             }
         }
         let down = if state.endpoints.is_empty() {
-            *committed = None;
+            *rules = Rules::default();
             self.take_down(&mut state)
         } else {
             Ok(())
         };
-        drop(state);
-        drop(committed);
+        drop(rules);
         self.changed.notify_all();
-        unpublished.and(removed).and(down)
+        if leaving.last {
+            // Others that left before may not be gone yet.
+            let leaving = |state: &mut State| {
+                let all = |endpoint: &Endpoint| endpoint.phase == Phase::Leaving;
+                !state.endpoints.is_empty() && state.endpoints.values().all(all)
+            };
+            let ended = self.changed.wait_while(state, leaving);
+            drop(ended.unwrap_or_else(PoisonError::into_inner));
+        }
+        removed.and(down)
+    }
+
+    /// Undoes an endpoint, as far as it got.
+    fn dissolve(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
+        match self.unpublish(endpoint)? {
+            Some(leaving) => self.dispose(&leaving),
+            None => Ok(()),
+        }
     }
 
     /// Removes bridge and rules, with no endpoint left.
@@ -354,17 +405,17 @@ impl Connections {
 
     /// Makes the kernel's rules what they are to be. Whoever waited for another finds its change made already.
     fn commit(&self) -> Result<(), NetworkError> {
-        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = self.wanted(&self.lock());
-        if *committed == wanted {
+        if rules.committed == wanted {
             return Ok(());
         }
         // Not known until it is done.
-        *committed = None;
-        if let Some(rules) = &wanted {
-            nftables::replace(rules)?;
+        rules.committed = None;
+        if let Some(wanted) = &wanted {
+            rules.committer.replace(wanted)?;
         }
-        *committed = wanted;
+        rules.committed = wanted;
         Ok(())
     }
 

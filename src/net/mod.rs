@@ -45,6 +45,7 @@ pub use resolv::{BoxResolver, DnsSettings, FALLBACK, resolv_conf};
 pub use subnet::{Subnet, Subnet6, SubnetError};
 
 use connection::Connections;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -114,13 +115,29 @@ impl Network {
     }
 
     /// Disconnects an endpoint, whether or not its namespace is still there; one that is not attached is no error.
-    /// With the last one the bridge and the rules go.
+    /// Its ports are unpublished when this is done; its link goes soon after, unless it was the last one: then all
+    /// is gone, bridge and rules included.
     ///
     /// # Errors
     /// [`NetworkError`] when the box kept something.
     pub async fn detach(&self, endpoint: &EndpointId) -> Result<(), NetworkError> {
         let endpoint = endpoint.clone();
-        self.blocking(move |connections| connections.detach(&endpoint)).await
+        let Some(leaving) = self.blocking(move |connections| connections.detach(&endpoint)).await?
+        else {
+            return Ok(());
+        };
+        let last = leaving.last;
+        let disposed = self.blocking(move |connections| connections.dispose(&leaving));
+        if last {
+            return disposed.await;
+        }
+        // Nobody has to wait for the kernel.
+        tokio::spawn(async move {
+            if let Err(error) = disposed.await {
+                tracing::warn!(%error, "a link is left over until its namespace ends");
+            }
+        });
+        Ok(())
     }
 
     /// From now on, what endpoints send to 169.254.170.2, TCP port 80, goes to this port at the bridge's own address.
@@ -132,14 +149,18 @@ impl Network {
         self.blocking(move |connections| connections.set_metadata_port(port)).await
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// Begins at once, whether or not the future is awaited.
+    fn blocking<T, W>(
         &self,
-        work: impl FnOnce(&Connections) -> Result<T, NetworkError> + Send + 'static,
-    ) -> Result<T, NetworkError> {
+        work: W,
+    ) -> impl Future<Output = Result<T, NetworkError>> + Send + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connections) -> Result<T, NetworkError> + Send + 'static,
+    {
         let connections = Arc::clone(&self.connections);
-        tokio::task::spawn_blocking(move || work(&connections))
-            .await
-            .map_err(|_| NetworkError::ShuttingDown)?
+        let work = tokio::task::spawn_blocking(move || work(&connections));
+        async move { work.await.map_err(|_| NetworkError::ShuttingDown)? }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the shell is told to do. Every action is idempotent and names the generation it belongs to.
 
 use super::connection::Connection;
-use crate::model::task_definition::{ContainerDefinition, Volume};
+use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
 use crate::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
 use std::time::Duration;
 
@@ -62,12 +62,16 @@ pub struct ContainerRun {
 pub struct StartContainer {
     /// Which run.
     pub run: ContainerRun,
+    /// [`crate::model::Task::long_name`] of the container.
+    pub long_name: String,
     /// The image to run.
     pub image_digest: ImageDigest,
     /// The effective definition.
     pub definition: ContainerDefinition,
     /// The task's volumes.
     pub volumes: Vec<Volume>,
+    /// What `volumesFrom` comes to: mount points of other containers.
+    pub inherited_mounts: Vec<MountPoint>,
     /// `networkMode`, with its default.
     pub network_mode: String,
     /// What that means for this container.

@@ -1,7 +1,10 @@
 //! A definition with the overrides of one task merged in.
 
 use crate::model::task::{ContainerOverride, TaskOverride};
-use crate::model::task_definition::{ContainerDefinition, KeyValuePair, TaskDefinitionContent};
+use crate::model::task_definition::{
+    ContainerDefinition, KeyValuePair, MountPoint, TaskDefinitionContent,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The override of a container, if it has one.
 fn change_of<'a>(
@@ -55,6 +58,67 @@ pub(crate) fn container(
         effective.resource_requirements = Some(resources.clone());
     }
     effective
+}
+
+/// A log configuration without a mode gets that of the account setting `defaultLogDriverMode`.
+pub(crate) fn with_log_mode(
+    mut definition: ContainerDefinition,
+    settings: &BTreeMap<(String, String), String>,
+) -> ContainerDefinition {
+    // What root sets is the default for all others, and tasks do not know who ran them.
+    let set = |((owner, name), _): &(&(String, String), &String)| {
+        name == "defaultLogDriverMode" && owner.ends_with(":root")
+    };
+    if let (Some((_, mode)), Some(log)) =
+        (settings.iter().find(set), &mut definition.log_configuration)
+    {
+        log.options.get_or_insert_default().entry("mode".into()).or_insert_with(|| mode.clone());
+    }
+    definition
+}
+
+/// The mount points that a container has by `volumesFrom`: those of the containers named there, with what they have from
+/// others in turn. For one path its own mount counts, then that of the container named last.
+pub(crate) fn inherited_mounts(
+    content: &TaskDefinitionContent,
+    container: &ContainerDefinition,
+) -> Vec<MountPoint> {
+    let mut mounts = Vec::new();
+    // Registration refuses cycles; one that came by another way must not hang anything.
+    let mut seen = BTreeSet::from([container.name.as_deref().unwrap_or_default()]);
+    inherit(content, container, false, &mut seen, &mut mounts);
+    let own: BTreeSet<_> =
+        container.mount_points.iter().flatten().map(|m| m.container_path.as_deref()).collect();
+    mounts.retain(|mount| !own.contains(&mount.container_path.as_deref()));
+    mounts
+}
+
+fn inherit<'a>(
+    content: &'a TaskDefinitionContent,
+    container: &'a ContainerDefinition,
+    read_only: bool,
+    above: &mut BTreeSet<&'a str>,
+    mounts: &mut Vec<MountPoint>,
+) {
+    for from in container.volumes_from.iter().flatten() {
+        let name = from.source_container.as_deref().unwrap_or_default();
+        let mut all = content.container_definitions.iter().flatten();
+        let Some(source) = all.find(|c| c.name.as_deref() == Some(name)) else { continue };
+        if !above.insert(name) {
+            continue;
+        }
+        let read_only = read_only || from.read_only == Some(true);
+        inherit(content, source, read_only, above, mounts);
+        for point in source.mount_points.iter().flatten() {
+            mounts.retain(|known| known.container_path != point.container_path);
+            let mut point = point.clone();
+            if read_only {
+                point.read_only = Some(true);
+            }
+            mounts.push(point);
+        }
+        above.remove(name);
+    }
 }
 
 /// Replaces the variable of that name, or adds it.
@@ -115,6 +179,33 @@ mod tests {
     }
 
     #[test]
+    fn the_account_says_how_logs_are_delivered_where_a_definition_does_not() {
+        use crate::model::task_definition::LogConfiguration;
+        let definition = |options: &[(&str, &str)]| ContainerDefinition {
+            log_configuration: Some(LogConfiguration {
+                log_driver: Some("syslog".into()),
+                options: Some(options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()),
+                ..LogConfiguration::default()
+            }),
+            ..ContainerDefinition::default()
+        };
+        let key = |owner: &str| (owner.to_owned(), "defaultLogDriverMode".to_owned());
+        let settings = BTreeMap::from([
+            (key("arn:aws:iam::000000000000:root"), "blocking".to_owned()),
+            (key("arn:aws:iam::000000000000:user/x"), "non-blocking".to_owned()),
+        ]);
+        let mode = |definition, settings: &BTreeMap<_, _>| {
+            let effective = with_log_mode(definition, settings);
+            effective.log_configuration?.options?.get("mode").cloned()
+        };
+        assert_eq!(mode(definition(&[]), &settings).as_deref(), Some("blocking"));
+        let own = definition(&[("mode", "non-blocking")]);
+        assert_eq!(mode(own, &settings).as_deref(), Some("non-blocking"));
+        assert_eq!(mode(definition(&[]), &BTreeMap::new()), None);
+        assert_eq!(mode(ContainerDefinition::default(), &settings), None);
+    }
+
+    #[test]
     fn an_override_changes_its_container_and_no_other() {
         let definition = ContainerDefinition {
             name: Some("app".to_owned()),
@@ -146,6 +237,49 @@ mod tests {
 
         let other = ContainerDefinition { name: Some("other".to_owned()), ..definition.clone() };
         assert_eq!(container(&other, &overrides), other);
+    }
+
+    #[test]
+    fn mounts_of_other_containers_are_inherited() {
+        let mount = |path: &str, volume: &str, read_only| MountPoint {
+            container_path: Some(path.to_owned()),
+            source_volume: Some(volume.to_owned()),
+            read_only: Some(read_only),
+        };
+        let from = |name: &str, read_only| crate::model::task_definition::VolumeFrom {
+            source_container: Some(name.to_owned()),
+            read_only: Some(read_only),
+        };
+        let container = |name: &str, mounts: Vec<MountPoint>, sources| ContainerDefinition {
+            name: Some(name.to_owned()),
+            mount_points: Some(mounts),
+            volumes_from: Some(sources),
+            ..ContainerDefinition::default()
+        };
+        let a = container("a", vec![mount("/a", "va", false), mount("/x", "vx", false)], vec![]);
+        let b = container("b", vec![mount("/b", "vb", true)], vec![from("a", false)]);
+        let c = container("c", vec![mount("/x", "own", false)], vec![from("b", true)]);
+        let d = container("d", vec![mount("/a", "later", false)], vec![]);
+        let e = container("e", vec![], vec![from("a", false), from("d", false)]);
+        // No registration lets this one pass.
+        let f = container("f", vec![mount("/f", "vf", false)], vec![from("f", false)]);
+        let content = TaskDefinitionContent {
+            container_definitions: Some(vec![a, b.clone(), c.clone(), d, e.clone(), f.clone()]),
+            ..TaskDefinitionContent::default()
+        };
+        assert_eq!(
+            inherited_mounts(&content, &b),
+            [mount("/a", "va", false), mount("/x", "vx", false)]
+        );
+        assert_eq!(
+            inherited_mounts(&content, &c),
+            [mount("/a", "va", true), mount("/b", "vb", true)]
+        );
+        assert_eq!(
+            inherited_mounts(&content, &e),
+            [mount("/x", "vx", false), mount("/a", "later", false)]
+        );
+        assert_eq!(inherited_mounts(&content, &f), []);
     }
 
     #[test]

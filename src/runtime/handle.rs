@@ -9,11 +9,13 @@ use super::link::{Link, LinkError, Listed};
 use super::logs::{LogDefaults, LogDirectory};
 use super::network::{NetworkNamespace, NetworkScope};
 use super::preflight;
+use super::processes::{self, Process};
 use super::protocol::{Message, Request, Stage};
 use super::resources::{Resources, create_private};
 use super::seal::SealedProgram;
 use super::socket;
 use super::usage::{self, Usage};
+use super::volume::Volumes;
 use crate::model::{Generation, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ pub struct RuntimeConfig {
     pub state_dir: PathBuf,
     /// Gone after a reboot.
     pub run_dir: PathBuf,
+    /// The shared volumes; kept over reboots.
+    pub volumes_dir: PathBuf,
     /// The control group that holds those of the tasks, relative to the root.
     pub cgroup_parent: String,
     /// For containers whose definition says nothing about logs.
@@ -110,6 +114,7 @@ impl Runtime {
             inner: Arc::new(Inner {
                 resources: Arc::new(Resources {
                     layout,
+                    volumes_dir: absolute(config.volumes_dir)?,
                     cgroup_parent: config.cgroup_parent.trim_matches('/').to_owned(),
                     log: config.log,
                     hierarchy,
@@ -126,6 +131,12 @@ impl Runtime {
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
         LogDirectory::new(&self.inner.resources.layout.state_dir)
+    }
+
+    /// The volumes that tasks share.
+    #[must_use]
+    pub fn volumes(&self) -> Volumes {
+        Volumes::new(self.inner.resources.volumes_dir.clone())
     }
 
     /// Connects to the shims that live, reads what is recorded of the others, and kills and removes what they left.
@@ -373,6 +384,19 @@ impl Runtime {
         .await
     }
 
+    /// The processes of a container; none when it does not run.
+    ///
+    /// # Errors
+    /// When the program is shutting down.
+    pub async fn processes(&self, run: &ContainerRun) -> Result<Vec<Process>, RuntimeError> {
+        let (inner, run) = (Arc::clone(&self.inner.resources), run.clone());
+        blocking(move || {
+            let group = inner.group(&run.task).join(run.container.as_str());
+            processes::look(inner.hierarchy.processes(&group))
+        })
+        .await
+    }
+
     /// Removes all that a task has on the box but its logs and exit records; what runs is killed.
     ///
     /// # Errors
@@ -389,6 +413,15 @@ impl Runtime {
         }
         let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
         blocking(move || inner.clean(&id)).await??;
+        let (inner, logs) = (Arc::clone(&self.inner.resources), self.logs());
+        blocking(move || {
+            let is_over = |task: &TaskId| !inner.layout.task_run(task).exists();
+            // Too much is tried to be removed again with the next task.
+            if let Err(error) = logs.bound(inner.log.max_total, is_over) {
+                tracing::warn!(%error, "old logs cannot be removed");
+            }
+        })
+        .await?;
         drop(slot);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
         Ok(())

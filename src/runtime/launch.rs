@@ -3,7 +3,7 @@
 use super::layout::Layout;
 use super::logs::LogDefaults;
 use super::network::LaunchNetwork;
-use crate::model::task_definition::{ContainerDefinition, Volume};
+use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
 use crate::model::{ContainerName, Generation, RuntimeId, TaskId};
 use crate::plan::StartContainer;
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,7 @@ pub(crate) struct LaunchFile {
     pub(crate) runtime_id: RuntimeId,
     pub(crate) definition: ContainerDefinition,
     pub(crate) volumes: Vec<Volume>,
+    pub(crate) inherited_mounts: Vec<MountPoint>,
     pub(crate) network: LaunchNetwork,
     pub(crate) pid_mode: Option<String>,
     pub(crate) ipc_mode: Option<String>,
@@ -95,11 +96,16 @@ pub(crate) struct LaunchFile {
     /// `sha256:…`
     #[serde(default)]
     pub(crate) image_digest: String,
+    /// What the container is called where a name must be unique on the box.
+    #[serde(default)]
+    pub(crate) long_name: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<SecretFile>,
     pub(crate) log_options_secret: BTreeMap<String, String>,
     pub(crate) layout: Layout,
+    /// The shared volumes.
+    pub(crate) volumes_dir: PathBuf,
     pub(crate) cgroup_parent: String,
     pub(crate) log: LogDefaults,
 }
@@ -111,9 +117,21 @@ impl fmt::Debug for LaunchFile {
 }
 
 impl LaunchFile {
+    /// Without what only the container's making needed. Whoever enters the container later finds its environment in
+    /// `config.json`.
+    pub(crate) fn without_secrets(&self) -> Self {
+        Self {
+            environment: Vec::new(),
+            files: Vec::new(),
+            log_options_secret: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,
+        volumes_dir: PathBuf,
         cgroup_parent: String,
         log: LogDefaults,
     ) -> Self {
@@ -126,6 +144,7 @@ impl LaunchFile {
             runtime_id: start.run.runtime_id,
             definition: start.definition,
             volumes: start.volumes,
+            inherited_mounts: start.inherited_mounts,
             network,
             pid_mode: start.pid_mode,
             ipc_mode: start.ipc_mode,
@@ -135,11 +154,13 @@ impl LaunchFile {
             restart: start.restart,
             image,
             image_digest: start.image_digest.to_string(),
+            long_name: start.long_name,
             layers,
             environment,
             files,
             log_options_secret,
             layout,
+            volumes_dir,
             cgroup_parent,
             log,
         }

@@ -10,6 +10,7 @@
 //! | [`shim`] | the task's parent process, its creator, and who else enters a container |
 //! | `spec` | from a container definition to limits, mounts, user, privileges |
 //! | `cgroup`, `seccomp`, `capability` | the kernel's fences, which libcontainer leaves to us |
+//! | `volume` | what mount points are made of; the volumes that tasks share |
 //! | [`logs`] | output on disk, and reading it |
 //! | `admission` | the box's policy, and what its kernel cannot do |
 //! | `seal` | the handle that shims are executed from (CVE-2019-5736) |
@@ -31,6 +32,7 @@ pub mod logs;
 mod network;
 mod preflight;
 mod process;
+mod processes;
 mod protocol;
 mod record;
 mod resources;
@@ -42,6 +44,7 @@ mod socket;
 mod spec;
 mod terminal;
 mod usage;
+mod volume;
 
 pub use cgroup::CgroupError;
 pub use error::{RuntimeError, StartError};
@@ -51,9 +54,11 @@ pub use launch::{ImageSettings, Launch, SecretFile, hostname};
 pub use logs::LogDefaults;
 pub use network::{FoundNetwork, LaunchNetwork, NetworkNamespace, NetworkScope};
 pub use preflight::PreflightError;
+pub use processes::Process;
 pub use protocol::{ExecCommand, RunState};
 pub use record::Exit;
 pub use session::{
     Session, SessionEnd, SessionError, SessionSignals, SessionStream, SessionWaiter,
 };
 pub use usage::{BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, PidsUsage, Traffic, Usage};
+pub use volume::{SharedVolume, VolumeError, Volumes};

@@ -1,10 +1,12 @@
 //! The last steps of a process before it becomes the container's: privileges dropped, then `execve`.
 //!
-//! Both ways into a container end here: libcontainer's init through [`ContainerExecutor`], and a health check
+//! Both ways into a container end here: libcontainer's init through [`ContainerExecutor`], and a command
 //! that joined the container's namespaces.
 
 use super::capability;
 use super::seccomp;
+use super::terminal::Terminal;
+use crate::model::TerminalSize;
 use caps::CapsHashSet;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{
@@ -60,6 +62,8 @@ pub(crate) enum ExecError {
     Seccomp(io::Error),
     #[error("cannot start the init process: {0}")]
     Init(io::Error),
+    #[error("cannot make the terminal: {0}")]
+    Terminal(io::Error),
     #[error("cannot forbid new privileges: {0}")]
     NoNewPrivileges(io::Error),
 }
@@ -185,6 +189,31 @@ pub(crate) struct ContainerExecutor {
     pub(crate) program: Program,
     /// The end of a pipe that reports why the program could not be executed; closed by a successful `execve`.
     pub(crate) report: RawFd,
+    pub(crate) terminal: Option<ContainerTerminal>,
+}
+
+/// The terminal of a container's process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ContainerTerminal {
+    /// Takes the master.
+    pub(crate) socket: RawFd,
+    pub(crate) size: TerminalSize,
+    /// Whose it is.
+    pub(crate) uid: u32,
+}
+
+impl ContainerTerminal {
+    /// Makes it, in the container, and this process's own.
+    fn take(self) -> io::Result<()> {
+        // The socket belongs to the creator, of which this process is a copy.
+        #[expect(unsafe_code, reason = "the descriptor came through clone, as a number")]
+        // SAFETY: as for the report, the creator keeps it open and only exec closes it here.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.socket) };
+        let terminal = Terminal::open()?;
+        terminal.resize(self.size)?;
+        terminal.bind_console()?;
+        terminal.take(socket, self.uid)
+    }
 }
 
 impl ContainerExecutor {
@@ -215,10 +244,14 @@ impl Executor for ContainerExecutor {
                 "cannot bring the loopback interface up: {error}"
             )));
         }
-        self.program.resolve().map(|_| ()).map_err(|error| {
+        let refuse = |error: ExecError| {
             self.report(&error);
             ExecutorValidationError::ArgValidationError(error.to_string())
-        })
+        };
+        if let Some(terminal) = self.terminal {
+            terminal.take().map_err(|error| refuse(ExecError::Terminal(error)))?;
+        }
+        self.program.resolve().map(|_| ()).map_err(refuse)
     }
 
     /// The environment is given to `execve`; that of this process is never looked at.

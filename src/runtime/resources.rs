@@ -12,6 +12,7 @@ use super::logs::LogDefaults;
 use super::protocol::RunState;
 use super::record::{self, Exit, TaskRecord};
 use super::socket;
+use super::volume::Volumes;
 use crate::model::{ContainerName, Generation, TaskId};
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +24,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct Resources {
     pub(super) layout: Layout,
+    /// The shared volumes.
+    pub(super) volumes_dir: PathBuf,
     pub(super) cgroup_parent: String,
     pub(super) log: LogDefaults,
     pub(super) hierarchy: Hierarchy,
@@ -133,8 +136,8 @@ impl Resources {
     pub(super) fn write_launch(&self, launch: Launch) -> Result<(), RuntimeError> {
         let parent = Path::new(&self.cgroup_parent);
         self.admission.tell(&launch.start.definition, &self.hierarchy, parent);
-        let file =
-            LaunchFile::new(launch, self.layout.clone(), self.cgroup_parent.clone(), self.log);
+        let (layout, volumes) = (self.layout.clone(), self.volumes_dir.clone());
+        let file = LaunchFile::new(launch, layout, volumes, self.cgroup_parent.clone(), self.log);
         let path = self.layout.launch_file(&file.task, &file.container);
         create_private(path.parent().unwrap_or(Path::new("/")))?;
         record::write_volatile(&path, &file).map_err(|source| RuntimeError::File { path, source })
@@ -146,6 +149,9 @@ impl Resources {
         let remove = |path: PathBuf| {
             layout::remove_tree(&path).map_err(|source| RuntimeError::File { path, source })
         };
+        Volumes::new(self.volumes_dir.clone())
+            .release(task)
+            .map_err(|source| RuntimeError::File { path: self.volumes_dir.clone(), source })?;
         remove(self.layout.task_run(task))?;
         let state = self.layout.task_state(task);
         for entry in fs::read_dir(&state).into_iter().flatten().filter_map(Result::ok) {

@@ -2,6 +2,7 @@
 //! real connections between what is in them. The machine's own network is not touched.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
 use coracle::model::{ContainerName, TaskId};
 use coracle::net::{
@@ -16,7 +17,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -108,22 +108,19 @@ pub(crate) fn snapshot() -> String {
     for arguments in ["-br link", "-br addr", "route show table all", "-6 route show table all"] {
         text += &output("ip", &arguments.split(' ').collect::<Vec<_>>());
     }
-    // The state of a link's other end is told with a delay, and so are addresses made from it.
+    // What comes by itself, and the state of a link's other end, which is told with a delay.
+    let moves = |word: &&str| {
+        word.starts_with(['<'])
+            || word.starts_with("fe80:")
+            || ["UP", "DOWN", "LOWERLAYERDOWN", "UNKNOWN", "linkdown"].contains(word)
+    };
+    let by_itself =
+        |line: &&str| ["fe80:", "ff00::/8", "anycast"].iter().any(|text| line.contains(text));
     let mut text: String = text
         .lines()
-        .filter(|line| !line.contains("fe80:") && !line.contains("ff00::/8"))
+        .filter(|line| line.starts_with("eth0") || !by_itself(line))
         .map(|line| {
-            let words: Vec<&str> = line
-                .split_whitespace()
-                .filter(|word| {
-                    !word.starts_with("fe80:")
-                        && !matches!(
-                            *word,
-                            "UP" | "DOWN" | "LOWERLAYERDOWN" | "UNKNOWN" | "linkdown"
-                        )
-                })
-                .collect();
-            words.join(" ") + "\n"
+            line.split_whitespace().filter(|word| !moves(word)).collect::<Vec<_>>().join(" ") + "\n"
         })
         .collect();
     for path in ["ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/eth0/route_localnet"] {
@@ -383,13 +380,4 @@ pub(crate) fn links(prefix: &str) -> Vec<String> {
 
 pub(crate) fn subnet(text: &str) -> Subnet {
     text.parse().unwrap()
-}
-
-/// Runs `work` beside the test, and gives its outcome.
-pub(crate) fn beside<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> mpsc::Receiver<T> {
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver
 }

@@ -85,6 +85,7 @@ fn connect_program(
 ) -> Result<(Runtime, UnboundedReceiver<Event>), coracle::runtime::RuntimeError> {
     let config = RuntimeConfig {
         state_dir: dir.join("state"),
+        volumes_dir: dir.join("state/volumes"),
         run_dir: dir.join("run"),
         cgroup_parent: cgroup_parent.to_owned(),
         log,
@@ -145,10 +146,12 @@ impl Host {
             files: Vec::new(),
             log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
+                long_name: format!("ecs-test-1-{}", run.container),
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
                 definition,
                 volumes: Vec::new(),
+                inherited_mounts: Vec::new(),
                 network_mode: "none".into(),
                 connection: Connection::None,
                 task_role: None,

@@ -3,7 +3,7 @@
 use super::number;
 use coracle::model::task_definition::{
     ContainerDefinition, ContainerDependency, HealthCheck, PortMapping, RestartPolicy,
-    RuntimePlatform, TaskDefinitionContent,
+    RuntimePlatform, TaskDefinitionContent, VolumeFrom,
 };
 
 /// `container NAME image=IMAGE [key=value …]`, and `task key=value …`.
@@ -78,6 +78,12 @@ fn option(container: &mut ContainerDefinition, key: &str, value: &str) -> Result
                     condition: Some(condition.to_owned()),
                 });
             }
+        }
+        "volumes-from" => {
+            container
+                .volumes_from
+                .get_or_insert_default()
+                .push(VolumeFrom { source_container: Some(value.to_owned()), read_only: None });
         }
         "restart" => {
             // PERIOD, then the codes that are ignored.

@@ -4,12 +4,22 @@
 //! | --- | --- |
 //! | `GET version` | `{"version"}` |
 //! | `GET credentials` | `{"endpoint","accessKeyId","secretAccessKey","region"}`; no endpoint when TCP is off |
-//! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N]` | a line of output per line of JSON |
+//! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N][&since=TIME][&until=TIME]` | a line of output per line of JSON |
+//! | `GET logs?family=NAME[:REVISION]…` | the same of all tasks of a family |
 //! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
 //! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
+//! | `GET stats`, `GET tasks/ID/stats` | `{"containers":[…]}`: what running containers use, in the form of Docker's stats |
+//! | `GET tasks/ID/top[?container=NAME]` | `{"containers":[{"name","processes":[{"pid","containerPid","uid","user","cpuMillis","residentBytes","command"}]}]}` |
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//! | `GET secrets` | `{"secrets":[{"name","kind","arn","createdDate","lastChangedDate","versions"}]}`, never a value |
+//! | `POST secrets/set` `{"name","value"}` | `{"name","kind","versionId"}` |
+//! | `POST secrets/remove` `{"name"}` | `{"name","kind"}` |
+//! | `POST secrets/rotate-key` | `{"values"}`: how many were sealed anew |
+//! | `GET volumes[?size=true]` | `{"volumes":[{"name","driver","driverOpts","labels","createdAt","tasks","mountpoint"}]}` |
+//! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
+//! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
@@ -20,7 +30,10 @@ mod images;
 mod lines;
 mod logs;
 mod query;
+mod secrets;
 mod session;
+mod stats;
+mod volumes;
 mod watch;
 
 use super::body::{self, AnswerBody};
@@ -98,6 +111,18 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
             query.only(&[])?;
             watch::answer(&api, &query::decode(id)?)
         }
+        (&Method::GET, ["stats"]) => {
+            query.only(&[])?;
+            stats::stats(&api, None).await
+        }
+        (&Method::GET, ["tasks", id, "stats"]) => {
+            query.only(&[])?;
+            stats::stats(&api, Some(&query::decode(id)?)).await
+        }
+        (&Method::GET, ["tasks", id, "top"]) => {
+            query.only(&["container"])?;
+            stats::top(&api, &query::decode(id)?, query.get("container")).await
+        }
         (&Method::POST, ["tasks", id, "exec"]) => {
             query.only(&[])?;
             let id = query::decode(id)?;
@@ -109,6 +134,18 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         }
         (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
         (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
+        (&Method::GET, ["secrets"]) => {
+            query.only(&[])?;
+            secrets::list(&api).await
+        }
+        (&Method::POST, ["secrets", "set"]) => secrets::set(&api, bytes).await,
+        (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
+        (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
+        (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
+        (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
+        (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,
+        (&Method::GET, ["volumes", name]) => volumes::inspect(&api, query::decode(name)?).await,
+        (&Method::DELETE, ["volumes", name]) => volumes::remove(&api, query::decode(name)?).await,
         (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Credentials {
 /// A line of a container's output.
 #[derive(Debug, Deserialize)]
 pub(super) struct LogLine {
+    #[serde(default)]
+    pub(super) task: String,
     pub(super) container: String,
     pub(super) stream: String,
     #[serde(default)]
@@ -62,13 +64,19 @@ pub(super) struct LogLine {
     pub(super) log: String,
 }
 
-/// What to read of a task's output.
+/// What to read of the output of a task, or of all tasks of a family.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogQuery {
+    /// Instead of `task`.
+    pub(super) family: Option<String>,
     pub(super) task: String,
     pub(super) container: Option<String>,
     pub(super) follow: bool,
     pub(super) tail: Option<u64>,
+    /// RFC 3339.
+    pub(super) since: Option<String>,
+    /// RFC 3339.
+    pub(super) until: Option<String>,
 }
 
 impl Client {
@@ -145,12 +153,58 @@ impl Client {
         self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
     }
 
+    /// The secrets of the box, without their values.
+    pub(super) async fn list_secrets(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/secrets").await
+    }
+
+    /// Has the agent do `what` with its secrets.
+    pub(super) async fn secrets(&self, what: &str, request: &Value) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/secrets/{what}");
+        let response = self.send(local(Method::POST, &path), request.to_string()).await?;
+        self.whole(response).await
+    }
+
+    /// The shared volumes, as the agent lists them.
+    pub(super) async fn volumes(&self, sized: bool) -> Result<Value, Error> {
+        self.get(if sized { "/coracle/v1/volumes?size=true" } else { "/coracle/v1/volumes" }).await
+    }
+
+    /// All that the agent knows of a volume.
+    pub(super) async fn volume(&self, name: &str) -> Result<Value, Error> {
+        self.get(&format!("/coracle/v1/volumes/{}", escaped(name))).await
+    }
+
+    /// Has the agent make a volume.
+    pub(super) async fn create_volume(&self, wanted: &Value) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/volumes");
+        self.whole(self.send(request, wanted.to_string()).await?).await
+    }
+
+    /// Has the agent remove a volume.
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/volumes/{}", escaped(name));
+        self.whole(self.send(local(Method::DELETE, &path), String::new()).await?).await
+    }
+
+    /// Has the agent remove the volumes that nobody uses; their names.
+    pub(super) async fn prune_volumes(&self) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/volumes/prune");
+        self.whole(self.send(request, String::new()).await?).await
+    }
+
     /// The output of a task's containers, a [`LogLine`] each.
     pub(super) async fn logs(&self, query: &LogQuery) -> Result<Lines, Error> {
-        let mut path = format!("/coracle/v1/logs?task={}", escaped(&query.task));
-        if let Some(container) = &query.container {
-            path.push_str("&container=");
-            path.push_str(&escaped(container));
+        let mut path = match &query.family {
+            Some(family) => format!("/coracle/v1/logs?family={}", escaped(family)),
+            None => format!("/coracle/v1/logs?task={}", escaped(&query.task)),
+        };
+        let others =
+            [("container", &query.container), ("since", &query.since), ("until", &query.until)];
+        for (name, value) in others {
+            if let Some(value) = value {
+                let _ = write!(path, "&{name}={}", escaped(value));
+            }
         }
         if query.follow {
             path.push_str("&follow=true");
@@ -185,6 +239,29 @@ impl Client {
             Err(error) => Err(error),
             Ok(_) => Err(Error::Protocol("it answered without a session".to_owned())),
         }
+    }
+
+    /// What running containers use, in the form of Docker's stats: those of one task, or all.
+    pub(super) async fn stats(&self, task: Option<&str>) -> Result<Vec<Value>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            containers: Vec<Value>,
+        }
+        let path = match task {
+            Some(task) => format!("/coracle/v1/tasks/{}/stats", escaped(task)),
+            None => "/coracle/v1/stats".to_owned(),
+        };
+        Ok(self.get::<Answer>(&path).await?.containers)
+    }
+
+    /// The processes in the containers of a task, or in one of them.
+    pub(super) async fn top(&self, task: &str, container: Option<&str>) -> Result<Value, Error> {
+        let mut path = format!("/coracle/v1/tasks/{}/top", escaped(task));
+        if let Some(container) = container {
+            path.push_str("?container=");
+            path.push_str(&escaped(container));
+        }
+        self.get(&path).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {

@@ -2,7 +2,10 @@
 //! that nothing a definition asks for is silently left out.
 
 use super::logging::LogSettings;
-use super::{ContainerDefinition, TaskDefinitionContent, Volume};
+use super::{
+    ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
+    TaskDefinitionContent, Tmpfs, Volume, secret_file,
+};
 use std::collections::BTreeMap;
 
 /// A member with an effect that is not there yet.
@@ -91,8 +94,9 @@ impl Found {
 
     fn volume(&mut self, volume: &Volume) {
         const HOST: &str = "use a host volume";
-        let docker = volume.docker_volume_configuration.is_some();
-        self.when(docker, "dockerVolumeConfiguration", HOST);
+        if let Some(docker) = &volume.docker_volume_configuration {
+            self.docker_volume(docker);
+        }
         self.when(volume.efs_volume_configuration.is_some(), "efsVolumeConfiguration", HOST);
         self.when(
             volume.s3files_volume_configuration.is_some(),
@@ -104,6 +108,28 @@ impl Found {
         self.when(volume.configured_at_launch == Some(true), "configuredAtLaunch", HOST);
     }
 
+    fn docker_volume(&mut self, docker: &DockerVolumeConfiguration) {
+        let driver = docker.driver.as_deref();
+        if !matches!(driver, None | Some("local")) {
+            // Its options are its own.
+            return self.add("dockerVolumeConfiguration.driver", "set it to local");
+        }
+        if let Some(Err(error)) = docker.driver_opts.as_ref().map(LocalVolume::parse) {
+            let field = format!("dockerVolumeConfiguration.driverOpts.{}", error.key);
+            self.add(&field, &error.reason);
+        }
+    }
+
+    fn memory_mounts(&mut self, mounts: &[Tmpfs]) {
+        for (index, mount) in mounts.iter().enumerate() {
+            let options = mount.mount_options.as_deref().unwrap_or_default();
+            if let Err(refused) = MountOptions::of_tmpfs(options) {
+                let field = format!("linuxParameters.tmpfs[{index}].mountOptions");
+                self.add(&field, &format!("leave {} out: {}", refused.option, refused.reason));
+            }
+        }
+    }
+
     fn container(&mut self, container: &ContainerDefinition) {
         const OUT: &str = "leave it out";
         let c = container;
@@ -112,15 +138,9 @@ impl Found {
             "repositoryCredentials",
             "put the registry's credentials into the agent's docker config.json",
         );
-        self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
-        self.when(
-            filled(c.secrets.as_ref()),
-            "secrets",
-            "use environment, or a file on a host volume",
-        );
-        self.when(filled(c.volumes_from.as_ref()), "volumesFrom", "repeat the mountPoints");
-        self.when(c.interactive == Some(true), "interactive", "set it to false");
-        self.when(c.pseudo_terminal == Some(true), "pseudoTerminal", "set it to false");
+        if let Err(error) = secret_file::secret_files(c) {
+            self.add("dockerLabels", &error.to_string());
+        }
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
         self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);
         self.when(filled(c.credential_specs.as_ref()), "credentialSpecs", OUT);
@@ -133,12 +153,8 @@ impl Found {
         if let Err(problem) = LogSettings::read(c.log_configuration.as_ref(), &BTreeMap::new()) {
             self.add(&format!("logConfiguration.{}", problem.member), &problem.remedy);
         }
-        if let Some(log) = &c.log_configuration {
-            self.when(
-                filled(log.secret_options.as_ref()),
-                "logConfiguration.secretOptions",
-                "use options",
-            );
+        if let Some(linux) = &c.linux_parameters {
+            self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());
         }
     }
 }

@@ -8,6 +8,9 @@ use super::{link_head, no_link_local, remove};
 use crate::net::attachment::MacAddress;
 use crate::net::subnet::{Subnet, Subnet6};
 use rustix::io::Errno;
+use std::net::Ipv6Addr;
+
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Makes a bridge with this alias and returns its index. It has a name of this agent's alone, so nobody else makes it
 /// meanwhile, and nobody finds it without its owner.
@@ -74,6 +77,8 @@ pub(in crate::net) fn configure(
     add_ipv4(&mut batch, index, subnet.gateway(), subnet);
     if let Some(subnet6) = subnet6 {
         add_ipv6(&mut batch, index, subnet6.gateway(), subnet6.prefix());
+        // What the box asks an endpoint for a packet of somebody else, it asks from here.
+        add_ipv6(&mut batch, index, LINK_LOCAL, 64);
     }
     socket.request(&batch).map_err(failed(name))
 }

@@ -36,10 +36,24 @@ fn open(table: &str) -> Result<Socket, NetworkError> {
     })
 }
 
-/// Puts `rules` in place of what their table holds.
-pub(super) fn replace(rules: &Ruleset) -> Result<(), NetworkError> {
-    let table = rules.table();
-    open(&table)?.request(&rules.encode()).map_err(failed("replace", &table))
+/// Puts rules into the kernel, over one socket: the kernel lets whoever closes one wait until it has disposed of what
+/// the last batch replaced, for some ten milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Committer(Option<Socket>);
+
+impl Committer {
+    /// Puts `rules` in place of what their table holds.
+    pub(super) fn replace(&mut self, rules: &Ruleset) -> Result<(), NetworkError> {
+        let table = rules.table();
+        let socket = match self.0.take() {
+            Some(socket) => socket,
+            None => open(&table)?,
+        };
+        // One with a refusal may have more to say, which would be taken for the next answer.
+        socket.request(&rules.encode()).map_err(failed("replace", &table))?;
+        self.0 = Some(socket);
+        Ok(())
+    }
 }
 
 /// Removes the table with this name, if it is there.

@@ -7,8 +7,11 @@
 //! | SUCCESS | has ended with code 0 | ended in another way |
 //! | HEALTHY | runs and its check passes | ended |
 //!
+//! `volumesFrom` is as START: what is inherited must have been made.
+//!
 //! The last three also fail when the container depended on has a `startTimeout` and has run for longer than that.
-//! A link is a START. Stopping goes the other way round: a container is stopped once everything that depends on it has ended.
+//! A link is a START as well. Stopping goes the other way round: a container is stopped once everything that depends on
+//! it has ended, but for who has its volumes.
 
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
@@ -75,7 +78,9 @@ fn needs(definition: &ContainerDefinition) -> impl Iterator<Item = (&str, &str)>
         (name, need.condition.as_deref().unwrap_or_default())
     });
     let linked = definition.links.iter().flatten().map(|text| (connection::link(text).0, "START"));
-    ordered.chain(linked)
+    let sources = definition.volumes_from.iter().flatten();
+    let sources = sources.filter_map(|from| Some((from.source_container.as_deref()?, "START")));
+    ordered.chain(linked).chain(sources)
 }
 
 enum Met {

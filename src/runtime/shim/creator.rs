@@ -3,11 +3,13 @@
 //! It works in a mount namespace of its own, so the root file system it mounts is seen by nobody else and goes when
 //! the container goes. Its changes to itself (directory, heap, dumpable, OOM score) go with it.
 
+use super::stdio::Stdio;
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::launch::LaunchFile;
-use crate::runtime::process::{ContainerExecutor, chain, default_signals};
+use crate::runtime::process::{ContainerExecutor, ContainerTerminal, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
-use crate::runtime::{layout, spec};
+use crate::runtime::volume::{self, VolumeError};
+use crate::runtime::{layout, record, spec};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::init_builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -28,10 +30,9 @@ pub(super) struct Order {
     /// The task's control group.
     pub(super) group: PathBuf,
     pub(super) hierarchy: Hierarchy,
-    /// None is `/dev/null`.
-    pub(super) stdin: Option<OwnedFd>,
-    pub(super) stdout: OwnedFd,
-    pub(super) stderr: OwnedFd,
+    pub(super) stdio: Stdio,
+    /// The shim does not share the host's mounts.
+    pub(super) own_namespace: bool,
     /// The program is executed once a byte comes from here; at once without it.
     pub(super) go: Option<OwnedFd>,
     /// Takes one line: [`Created`].
@@ -47,9 +48,9 @@ pub(super) fn fork(order: Order) -> io::Result<i32> {
         ForkResult::Child => {
             // The shim's own, above all its connections: whoever holds a copy keeps them open after its death. This
             // copy ends without dropping what owned them.
-            let mut keep =
-                vec![order.stdout.as_raw_fd(), order.stderr.as_raw_fd(), order.report.as_raw_fd()];
-            keep.extend(order.stdin.iter().chain(&order.go).map(AsRawFd::as_raw_fd));
+            let mut keep = order.stdio.descriptors();
+            keep.push(order.report.as_raw_fd());
+            keep.extend(order.go.iter().map(AsRawFd::as_raw_fd));
             super::close_all_but(&mut keep);
             let report = order.report.try_clone();
             let created = match create(order) {
@@ -74,8 +75,10 @@ fn create(order: Order) -> Result<i32, Failure> {
     // A shim that is killed takes an unfinished container with it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .map_err(|e| at(Stage::Resources, "prctl")(e.into()))?;
-    private_mounts().map_err(at(Stage::Resources, "mount namespace"))?;
     let launch = &order.launch;
+    let resources = |error: VolumeError| Failure::new(Stage::Resources, chain(&error));
+    let volumes = volume::provide(launch, order.own_namespace).map_err(resources)?;
+    private_mounts().map_err(at(Stage::Resources, "mount namespace"))?;
     let directory = launch.layout.container_run(&launch.task, &launch.container);
     let rootfs = directory.join("rootfs");
     let writable = launch.layout.container_state(&launch.task, &launch.container);
@@ -86,6 +89,9 @@ fn create(order: Order) -> Result<i32, Failure> {
     }
     super::overlay::mount_overlay(&launch.layers, &writable, &rootfs)
         .map_err(at(Stage::Create, "cannot mount the root file system"))?;
+    volume::populate(&volumes, &rootfs).map_err(resources)?;
+    let mounts =
+        volume::stage(launch, &volumes, &rootfs, &directory.join("mounts")).map_err(resources)?;
     let group = order.group.join(launch.container.as_str());
     let absolute_group = Path::new("/").join(&group);
     let view = directory.join("cgroup");
@@ -101,16 +107,11 @@ fn create(order: Order) -> Result<i32, Failure> {
         directory: &directory,
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
+        mounts: &mounts,
         joined: &order.joined,
         shared_memory: order.joined.memory.is_some().then_some(&*memory),
     })
-    .map_err(|error| {
-        let stage = match error {
-            spec::SpecError::Volume { .. } => Stage::Resources,
-            _ => Stage::Create,
-        };
-        Failure::new(stage, chain(&error))
-    })?;
+    .map_err(|error| Failure::new(Stage::Create, chain(&error)))?;
     write_private(&directory.join("config.json"), &built.config)
         .map_err(at(Stage::Resources, "config.json"))?;
     order
@@ -137,10 +138,19 @@ fn create(order: Order) -> Result<i32, Failure> {
         privileges: built.privileges,
         program: built.program,
         report: error_end.as_raw_fd(),
+        terminal: match &order.stdio {
+            Stdio::Terminal { socket, size } => {
+                Some(ContainerTerminal { socket: socket.as_raw_fd(), size: *size, uid: built.uid })
+            }
+            Stdio::Null | Stdio::Pipes { .. } => None,
+        },
     };
-    let stdin = match order.stdin {
-        Some(stdin) => stdin,
-        None => File::open("/dev/null").map_err(at(Stage::Resources, "/dev/null"))?.into(),
+    order.stdio.give_to(built.uid).map_err(at(Stage::Resources, "standard streams"))?;
+    // The socket must be there until the container's process has used it, by its number.
+    let (pipes, _socket) = match order.stdio {
+        Stdio::Pipes { stdin, stdout, stderr } => (Some((stdin, stdout, stderr)), None),
+        Stdio::Terminal { socket, .. } => (None, Some(socket)),
+        Stdio::Null => (None, None),
     };
     let id = launch.runtime_id.as_str().to_owned();
     let state = directory.join("oci");
@@ -148,15 +158,19 @@ fn create(order: Order) -> Result<i32, Failure> {
     let container = ContainerBuilder::new(id, SyscallType::default())
         .with_root_path(&state)
         .map(|builder| {
-            builder
-                .with_executor(executor)
-                .with_stdin(stdin)
-                .with_stdout(order.stdout)
-                .with_stderr(order.stderr)
-                .as_init(&directory)
-                .with_systemd(false)
-                .with_detach(true)
-                .as_sibling(true)
+            // What is not given is this process's own: /dev/null.
+            let builder = builder.with_executor(executor);
+            let builder = match pipes {
+                Some((stdin, stdout, stderr)) => {
+                    let builder = builder.with_stdout(stdout).with_stderr(stderr);
+                    match stdin {
+                        Some(stdin) => builder.with_stdin(stdin),
+                        None => builder,
+                    }
+                }
+                None => builder,
+            };
+            builder.as_init(&directory).with_systemd(false).with_detach(true).as_sibling(true)
         })
         .and_then(InitContainerBuilder::build);
     if let (Ok(_), Some(go)) = (&container, order.go)
@@ -183,6 +197,9 @@ fn create(order: Order) -> Result<i32, Failure> {
         .ok_or_else(|| Failure::new(Stage::Create, "libcontainer names no process"))?;
     // libcontainer's own state is not needed any more; exit and clean-up go by ours.
     let _ = layout::remove_tree(&state);
+    // A launch file that stays as it was is still for root's eyes only.
+    let path = launch.layout.launch_file(&launch.task, &launch.container);
+    let _ = record::write_volatile(&path, &launch.without_secrets());
     Ok(pid)
 }
 
@@ -199,7 +216,7 @@ fn explained(reason: String, launch: &LaunchFile) -> String {
 }
 
 /// Mounts made from here on are seen by nobody else; those made on the host still show.
-fn private_mounts() -> io::Result<()> {
+pub(super) fn private_mounts() -> io::Result<()> {
     #[expect(
         unsafe_code,
         reason = "unsharing is only defined for one thread, which this process has"

@@ -9,7 +9,7 @@
 //! is not for the command, so that none can be reached, not even by a working directory like `/proc/self/fd/7`
 //! (CVE-2024-21626).
 
-use crate::model::TerminalSize;
+use super::stdio::Stdio;
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::process::{ExecError, Privileges, Program, chain, default_signals};
@@ -17,12 +17,10 @@ use crate::runtime::protocol::{Created, ExecCommand, Failure, Stage};
 use crate::runtime::spec::program::{TERMINAL_TYPE, set};
 use crate::runtime::spec::rootfs::RootFs;
 use crate::runtime::spec::user::User as FoundUser;
-use crate::runtime::terminal::Terminal;
 use crate::runtime::{record, spec};
 use nix::unistd::ForkResult;
-use rustix::fs::fchown;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, Uid};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use rustix::thread::LinkNameSpaceType;
 use serde::Deserialize;
 use std::fs::File;
@@ -41,67 +39,6 @@ pub(super) struct Order {
     pub(super) launch: PathBuf,
     pub(super) hierarchy: Hierarchy,
     pub(super) group: PathBuf,
-}
-
-/// The command's standard streams.
-#[derive(Debug)]
-pub(super) enum Stdio {
-    /// `/dev/null`.
-    Null,
-    /// Pipes; without standard input that is `/dev/null`.
-    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
-    /// A terminal of the container, whose master this socket takes.
-    Terminal { socket: OwnedFd, size: TerminalSize },
-}
-
-impl Stdio {
-    /// From what came with the request: the socket, or standard output, error and input.
-    pub(super) fn of(command: &ExecCommand, passed: Vec<OwnedFd>) -> Option<Self> {
-        let mut passed = passed.into_iter();
-        let stdio = match command.terminal {
-            Some(size) => Self::Terminal { socket: passed.next()?, size },
-            None => {
-                let (stdout, stderr) = (passed.next()?, passed.next()?);
-                let stdin = if command.stdin { Some(passed.next()?) } else { None };
-                Self::Pipes { stdin, stdout, stderr }
-            }
-        };
-        passed.next().is_none().then_some(stdio)
-    }
-
-    fn descriptors(&self) -> Vec<libc::c_int> {
-        match self {
-            Self::Null => Vec::new(),
-            Self::Pipes { stdin, stdout, stderr } => {
-                stdin.iter().chain([stdout, stderr]).map(AsRawFd::as_raw_fd).collect()
-            }
-            Self::Terminal { socket, .. } => vec![socket.as_raw_fd()],
-        }
-    }
-
-    /// Makes them this process's, for `uid` to use.
-    fn take(self, uid: u32) -> io::Result<()> {
-        match self {
-            Self::Null => {}
-            Self::Pipes { stdin, stdout, stderr } => {
-                // So that it can open `/dev/stdout`, which leads to the pipe itself.
-                for fd in stdin.iter().chain([&stdout, &stderr]) {
-                    fchown(fd, Some(Uid::from_raw(uid)), None)?;
-                }
-                if let Some(stdin) = stdin {
-                    rustix::stdio::dup2_stdin(stdin)?;
-                }
-                rustix::stdio::dup2_stdout(stdout)?;
-                rustix::stdio::dup2_stderr(stderr)?;
-            }
-            Self::Terminal { socket, size } => {
-                let terminal = Terminal::open()?;
-                terminal.resize(size)?;
-                terminal.take(socket, uid)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The part of `config.json` that a command shares with the container's process.

@@ -24,6 +24,7 @@ mod namespace;
 mod overlay;
 mod serve;
 mod shared;
+mod stdio;
 mod unwritten;
 
 pub(super) use shared::Joined;

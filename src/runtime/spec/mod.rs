@@ -5,11 +5,13 @@
 //! sees the mounted root file system. What is not supported yet is refused by name, never ignored.
 
 mod devices;
+mod fence;
 mod limits;
 mod mounts;
 mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
+mod secret_files;
 mod sysctl;
 pub(crate) mod user;
 
@@ -22,6 +24,7 @@ use super::network::LaunchNetwork;
 use super::process::{Privileges, Program};
 use super::seccomp;
 use super::shim::Joined;
+use super::volume::Staged;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -42,12 +45,6 @@ pub(crate) enum SpecError {
     /// The user.
     #[error(transparent)]
     User(#[from] UserError),
-    /// A volume.
-    #[error("volume {volume}: {reason}")]
-    Volume { volume: String, reason: String },
-    /// A mount's target.
-    #[error("containerPath {0:?} must be absolute, below / and without ..")]
-    Target(PathBuf),
     /// A file or directory.
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
@@ -63,25 +60,9 @@ pub(crate) struct Built {
     pub(crate) devices: Vec<DeviceRule>,
     pub(crate) privileges: Privileges,
     pub(crate) program: Program,
+    /// Whose the process is.
+    pub(crate) uid: u32,
 }
-
-/// What `/proc` and `/sys` files a container cannot see, as in Docker.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What [`build`] works from.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +76,8 @@ pub(crate) struct Input<'a> {
     pub(crate) cgroup: &'a Path,
     /// What the container is to see in `/sys/fs/cgroup`; absent where libcontainer does that.
     pub(crate) cgroup_view: Option<&'a Path>,
+    /// The definition's own, ready to be bound.
+    pub(crate) mounts: &'a [Staged],
     /// Namespaces of the task.
     pub(crate) joined: &'a Joined,
     /// What is to be `/dev/shm`; a new one where absent.
@@ -111,12 +94,14 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         cgroup_view,
         joined,
         shared_memory,
+        mounts,
     } = *input;
     let definition = &launch.definition;
     refuse_unsupported(launch)?;
     let privileged = definition.privileged == Some(true);
     let rootfs = RootFs::open(rootfs_path)
         .map_err(|source| SpecError::File { path: rootfs_path.to_owned(), source })?;
+    fence::check_image(&rootfs)?;
     let hostname = launch.hostname();
     let wanted_user = definition
         .user
@@ -132,13 +117,22 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         .create_dir_all(Path::new(&cwd))
         .map_err(|source| SpecError::File { path: PathBuf::from(&cwd), source })?;
     let linux_parameters = definition.linux_parameters.as_ref();
-    let devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
+    let mut devices = Devices::of(linux_parameters.and_then(|l| l.devices.as_ref()), privileged)
         .map_err(SpecError::Invalid)?;
     let allowed = privileges(launch, launch.network == LaunchNetwork::None)?;
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
-    all_mounts.extend(mounts::of_definition(launch)?);
+    let mut own_mounts = mounts::of_definition(mounts);
+    // Last, so that no volume hides them.
+    let files_at = directory.join("secrets.d");
+    own_mounts.extend(secret_files::mounts(&launch.files, &files_at, &user)?);
+    fence::check_targets(&own_mounts)?;
+    all_mounts.extend(own_mounts);
+    if privileged {
+        fence::leave_mounts_alone(&mut devices.nodes, &all_mounts);
+    }
+    fence::check_devices(&devices.nodes, &all_mounts)?;
 
     let mut namespaces =
         vec![json!({"type": "mount"}), json!({"type": "uts"}), json!({"type": "cgroup"})];
@@ -160,7 +154,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
     }
     let rlimits = limits::rlimits(definition.ulimits.as_ref()).map_err(SpecError::Invalid)?;
     let sysctl = sysctl::of(definition.system_controls.as_ref(), launch)?;
-    let none: [&str; 0] = [];
+    let (masked, read_only) = fence::hidden(privileged);
     let config = json!({
         "ociVersion": "1.0.2",
         "hostname": hostname,
@@ -181,8 +175,8 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
             "devices": devices.nodes,
             "cgroupsPath": cgroup,
             "sysctl": sysctl,
-            "maskedPaths": if privileged { &none[..] } else { &MASKED[..] },
-            "readonlyPaths": if privileged { &none[..] } else { &READ_ONLY[..] },
+            "maskedPaths": masked,
+            "readonlyPaths": read_only,
         },
     });
     Ok(Built {
@@ -192,6 +186,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
         devices: devices.rules,
         privileges: allowed,
         program,
+        uid: user.uid,
     })
 }
 
@@ -212,23 +207,11 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.volumes_from.as_ref().is_some_and(|v| !v.is_empty()) {
-        return unsupported("volumesFrom");
-    }
-    if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
-        return unsupported("secrets");
-    }
-    if definition.environment_files.as_ref().is_some_and(|f| !f.is_empty()) {
-        return unsupported("environmentFiles");
-    }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");
     }
     if definition.credential_specs.as_ref().is_some_and(|c| !c.is_empty()) {
         return unsupported("credentialSpecs");
-    }
-    if definition.pseudo_terminal == Some(true) {
-        return unsupported("pseudoTerminal");
     }
     for (name, mode, known) in [
         ("pidMode", &launch.pid_mode, &["host", "task"][..]),

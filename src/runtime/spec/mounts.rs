@@ -1,11 +1,10 @@
-//! Mounts of a container: Docker's defaults, the task's volumes, memory file systems.
+//! Mounts of a container: Docker's defaults, and what [`crate::runtime::volume`] has made ready.
 
-use super::SpecError;
-use super::rootfs::create_host_dir;
-use crate::model::task_definition::{ContainerDefinition, Tmpfs, Volume};
+use crate::model::task_definition::ContainerDefinition;
 use crate::runtime::launch::LaunchFile;
+use crate::runtime::volume::Staged;
 use serde_json::{Value, json};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// `/dev/shm` unless the definition says otherwise, in MiB.
 const SHM_MIB: i64 = 64;
@@ -66,109 +65,17 @@ pub(crate) fn shared_memory_mib(definition: &ContainerDefinition) -> i64 {
     linux.and_then(|l| l.shared_memory_size).filter(|size| *size > 0).unwrap_or(SHM_MIB)
 }
 
-/// The definition's own mounts, those of outer directories first.
-pub(crate) fn of_definition(launch: &LaunchFile) -> Result<Vec<Value>, SpecError> {
-    let mut mounts: Vec<(PathBuf, Value)> = Vec::new();
-    for point in launch.definition.mount_points.iter().flatten() {
-        let name = point.source_volume.as_deref().unwrap_or_default();
-        let target = target(point.container_path.as_deref().unwrap_or_default())?;
-        let source = volume_directory(launch, name)?;
+/// The definition's own mounts.
+pub(crate) fn of_definition(staged: &[Staged]) -> Vec<Value> {
+    let mount = |mount: &Staged| {
         let mut options = vec!["rbind", "rprivate"];
-        if point.read_only == Some(true) {
+        if mount.read_only {
             // `rro` makes what is mounted below read-only as well.
             options.extend(["ro", "rro"]);
         }
-        mounts.push((target.clone(), bind(&source, &target, &options)));
-    }
-    let linux = launch.definition.linux_parameters.as_ref();
-    for tmpfs in linux.and_then(|l| l.tmpfs.as_ref()).into_iter().flatten() {
-        let target = target(tmpfs.container_path.as_deref().unwrap_or_default())?;
-        mounts.push((target.clone(), memory(tmpfs, &target)));
-    }
-    mounts.sort_by_key(|(target, _)| target.components().count());
-    Ok(mounts.into_iter().map(|(_, mount)| mount).collect())
-}
-
-/// The directory on the host that a volume stands for; made when it is missing.
-fn volume_directory(launch: &LaunchFile, name: &str) -> Result<PathBuf, SpecError> {
-    let unsupported = |what: &str| SpecError::Volume {
-        volume: name.to_owned(),
-        reason: format!("{what} is not supported on this box"),
+        bind(&mount.source, &mount.target, &options)
     };
-    let volume =
-        launch.volumes.iter().find(|v| v.name.as_deref() == Some(name)).ok_or_else(|| {
-            SpecError::Volume {
-                volume: name.to_owned(),
-                reason: "the task definition has no such volume".to_owned(),
-            }
-        })?;
-    if volume.efs_volume_configuration.is_some() {
-        return Err(unsupported("efsVolumeConfiguration"));
-    }
-    if volume.s3files_volume_configuration.is_some() {
-        return Err(unsupported("s3filesVolumeConfiguration"));
-    }
-    if volume.fsx_windows_file_server_volume_configuration.is_some() {
-        return Err(unsupported("fsxWindowsFileServerVolumeConfiguration"));
-    }
-    let directory = match docker_volume(launch, volume) {
-        Some(directory) => directory?,
-        None => match volume.host.as_ref().and_then(|h| h.source_path.as_deref()) {
-            Some(path) if !path.is_empty() => {
-                let path = PathBuf::from(path);
-                if !path.is_absolute() {
-                    return Err(SpecError::Volume {
-                        volume: name.to_owned(),
-                        reason: format!("sourcePath {} is not absolute", path.display()),
-                    });
-                }
-                path
-            }
-            _ => launch.layout.scratch_volume(&launch.task, name),
-        },
-    };
-    create_host_dir(&directory)
-        .map_err(|source| SpecError::File { path: directory.clone(), source })?;
-    Ok(directory)
-}
-
-/// A Docker volume of the local driver is a directory of ours: the task's, or one that outlives it.
-fn docker_volume(launch: &LaunchFile, volume: &Volume) -> Option<Result<PathBuf, SpecError>> {
-    let configuration = volume.docker_volume_configuration.as_ref()?;
-    let name = volume.name.as_deref().unwrap_or_default();
-    let refuse = |reason: String| Err(SpecError::Volume { volume: name.to_owned(), reason });
-    if let Some(driver) = configuration.driver.as_deref().filter(|d| *d != "local") {
-        return Some(refuse(format!("the volume driver {driver} is not supported on this box")));
-    }
-    if configuration.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
-        return Some(refuse("driverOpts are not supported on this box".to_owned()));
-    }
-    if configuration.scope.as_deref() != Some("shared") {
-        return Some(Ok(launch.layout.scratch_volume(&launch.task, name)));
-    }
-    let shared = launch.layout.state_dir.join("volumes").join(name);
-    if !shared.exists() && configuration.autoprovision != Some(true) {
-        return Some(refuse("there is no such shared volume and autoprovision is off".to_owned()));
-    }
-    Some(Ok(shared))
-}
-
-fn target(path: &str) -> Result<PathBuf, SpecError> {
-    let path = PathBuf::from(path);
-    let up = path.components().any(|c| c == Component::ParentDir);
-    if !path.is_absolute() || up || path == Path::new("/") {
-        return Err(SpecError::Target(path));
-    }
-    Ok(path)
-}
-
-fn memory(tmpfs: &Tmpfs, target: &Path) -> Value {
-    let size = format!("size={}m", tmpfs.size.unwrap_or(0).max(0));
-    let mut options: Vec<&str> = vec!["nosuid", "nodev", "noexec", &size];
-    options.extend(
-        tmpfs.mount_options.iter().flatten().map(String::as_str).filter(|o| *o != "defaults"),
-    );
-    json!({"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options})
+    staged.iter().map(mount).collect()
 }
 
 fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Value {
@@ -177,17 +84,4 @@ fn mount(kind: &str, source: &str, target: &str, options: &[&str]) -> Value {
 
 pub(super) fn bind(source: &Path, target: &Path, options: &[&str]) -> Value {
     json!({"type": "bind", "source": source, "destination": target, "options": options})
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_that_leave_the_root_are_refused() {
-        for bad in ["", "data", "/", "/a/../../etc"] {
-            assert!(target(bad).is_err(), "{bad}");
-        }
-        assert_eq!(target("/data").unwrap(), PathBuf::from("/data"));
-    }
 }

@@ -27,6 +27,9 @@ pub(crate) fn program(
         None => [image.entrypoint.clone(), command.unwrap_or_else(|| image.cmd.clone())].concat(),
     };
     let mut env = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
+    if definition.pseudo_terminal == Some(true) {
+        env.push(TERMINAL_TYPE.to_owned());
+    }
     let own = environment.iter().map(|(name, value)| format!("{name}={value}"));
     for variable in image.env.iter().cloned().chain(own) {
         set(&mut env, variable);

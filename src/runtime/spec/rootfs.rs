@@ -1,10 +1,13 @@
 //! Looking at and adding to a container's root file system without following its links out of it.
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, open, openat2};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, mkdirat, open, openat2, readlinkat};
 use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// The mounted root file system, before the container runs.
@@ -15,6 +18,8 @@ pub(crate) struct RootFs {
 
 /// `/etc/passwd` and `/etc/group` are read up to this size.
 const MAX_FILE: u64 = 1 << 20;
+/// As many links as the kernel follows.
+const MOST_LINKS: u32 = 40;
 
 impl RootFs {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
@@ -31,6 +36,17 @@ impl RootFs {
             Mode::empty(),
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
         )
+    }
+
+    /// A directory as the container will see it, if it is one.
+    pub(crate) fn directory(&self, path: &Path) -> Option<OwnedFd> {
+        self.open_in(path, OFlags::RDONLY | OFlags::DIRECTORY).ok()
+    }
+
+    /// The permissions of a directory, if it is one.
+    pub(crate) fn mode_of_directory(&self, path: &Path) -> Option<u32> {
+        let directory = self.open_in(path, OFlags::PATH | OFlags::DIRECTORY).ok()?;
+        fstat(directory).ok().map(|stat| stat.st_mode & 0o7777)
     }
 
     /// The text of a regular file; none when there is no such file.
@@ -50,38 +66,65 @@ impl RootFs {
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// False for a link as well, wherever it leads.
+    pub(crate) fn is_directory_or_absent(&self, path: &str) -> io::Result<bool> {
+        let name = path.trim_start_matches('/');
+        match rustix::fs::statat(&self.root, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir()),
+            Err(Errno::NOENT) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Makes a directory and those above it, as far as they are missing.
     pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         if self.open_in(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
             return Ok(());
         }
         let mut parent = PathBuf::from("/");
-        for part in path.components() {
-            let Component::Normal(name) = part else {
-                if part == Component::ParentDir {
-                    return Err(Errno::INVAL.into());
-                }
-                continue;
-            };
+        let mut left: VecDeque<OsString> = names(path).map(OsString::from).collect();
+        if path.components().any(|part| part == Component::ParentDir) {
+            return Err(Errno::INVAL.into());
+        }
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
             let directory = self.open_in(&parent, OFlags::PATH | OFlags::DIRECTORY)?;
-            match mkdirat(&directory, name, Mode::from_raw_mode(0o755)) {
+            match mkdirat(&directory, &name, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
-            parent.push(name);
+            let inner = parent.join(&name);
+            if self.open_in(&inner, OFlags::PATH | OFlags::DIRECTORY).is_err()
+                && let Ok(target) = readlinkat(&directory, &name, Vec::new())
+            {
+                // A link that leads nowhere yet: where it leads, inside, is made.
+                links += 1;
+                if links > MOST_LINKS {
+                    return Err(Errno::LOOP.into());
+                }
+                let target = Path::new(OsStr::from_bytes(target.as_bytes())).to_owned();
+                if target.is_absolute() {
+                    parent = PathBuf::from("/");
+                }
+                for part in names(&target).collect::<Vec<_>>().into_iter().rev() {
+                    left.push_front(part.to_owned());
+                }
+            } else {
+                parent = inner;
+            }
         }
         self.open_in(path, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok(())
     }
 }
 
-/// Makes `path` on the host and those above it.
-pub(crate) fn create_host_dir(path: &Path) -> io::Result<()> {
-    match rustix::fs::accessat(CWD, path, rustix::fs::Access::EXISTS, rustix::fs::AtFlags::empty())
-    {
-        Ok(()) => Ok(()),
-        Err(_) => std::fs::create_dir_all(path),
-    }
+/// The names that a path consists of, with `..` among them.
+fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        Component::ParentDir => Some(OsStr::new("..")),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    })
 }
 
 #[cfg(test)]
@@ -101,8 +144,17 @@ mod tests {
         symlink("../../outside/passwd", root.join("etc/passwd")).unwrap();
         let rootfs = RootFs::open(&root).unwrap();
         assert_eq!(rootfs.read("/etc/passwd").unwrap(), None);
-        rootfs.create_dir_all(Path::new("/link/made")).unwrap_err();
+        // A link that leads nowhere inside: what it names is made, inside.
+        rootfs.create_dir_all(Path::new("/link/made")).unwrap();
         assert!(!outside.join("made").exists());
+        assert!(root.join(outside.strip_prefix("/").unwrap()).join("made").is_dir());
+        symlink("../../../run/lock", root.join("etc/lock")).unwrap();
+        rootfs.create_dir_all(Path::new("/etc/lock/deep")).unwrap();
+        assert!(root.join("run/lock/deep").is_dir());
+        symlink("loop", root.join("loop")).unwrap();
+        rootfs.create_dir_all(Path::new("/loop/x")).unwrap_err();
+        fs::write(root.join("file"), "").unwrap();
+        rootfs.create_dir_all(Path::new("/file/x")).unwrap_err();
         rootfs.create_dir_all(Path::new("/srv/app/data")).unwrap();
         assert!(root.join("srv/app/data").is_dir());
     }

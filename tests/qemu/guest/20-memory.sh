@@ -27,6 +27,16 @@ check "a container that is killed itself ends the task" eventually status_is "$i
 is "it exits with 137" 137 "$(describe "$id" | member exitCode)"
 has "it is reported as OutOfMemoryError" OutOfMemoryError "$(describe "$id" | member reason)"
 
+# Swap is limited apart from memory; without maxSwap it is as much as there is memory.
+for want in none:$((32 << 20)) 0:0 5:$((5 << 20)); do
+    swap=${want%:*}
+    case $swap in none) parameters='' ;; *) parameters='"linuxParameters": { "maxSwap": '$swap', "swappiness": 10 }' ;; esac
+    id=$(start "$(told swap "$parameters")" sleep 1000)
+    is "memory.swap.max with maxSwap $swap" "${want#*:}" "$(cat "$cgroups/$id/main/memory.swap.max")"
+    coracle stop "$id" >/dev/null
+done
+has "that swappiness has no effect is told" "swappiness has no effect" "$(cat /tmp/agent.log)"
+
 file=$(definition task-memory '' '"memory": "32"')
 said=$(coracle run --output json "$file" dd if=/dev/zero of=/dev/null bs=64M count=1 2>/dev/null)
 is "a task beyond its memory exits with 137" 137 $?

@@ -1,6 +1,7 @@
 # Device rules are in force: cgroup v2 has them only as a program of the kernel's.
 . /tests/lib.sh
 
+export CORACLE_ALLOW_PRIVILEGED=true
 agent_start
 disk=$(stat -c '%t %T' /dev/vda)
 major=$((0x${disk% *}))
@@ -41,4 +42,11 @@ said=$(coracle run "$(told granted '"linuxParameters":
     sh /told/granted.sh 2>&1)
 is "a device of the definition is read" 512 "$(of read)"
 has "but not written without the permission" "Operation not permitted" "$(of write)"
+
+said=$(coracle run "$(told privileged '"privileged": true')" sh -c \
+    'echo "read: $(head -c 512 /dev/vda | wc -c)"; mknod /tmp/disk b "$0" "$1"; echo "made: $(head -c 512 /tmp/disk | wc -c)"
+     mkdir /sys/fs/cgroup/inner && echo "group: writable"' "$major" "$minor" 2>&1)
+is "a privileged container reads any device" 512 "$(of read)"
+is "also by a node that it makes" 512 "$(of made)"
+is "and writes its own control groups" writable "$(of group)"
 agent_stop

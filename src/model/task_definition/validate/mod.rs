@@ -145,9 +145,9 @@ pub(super) fn content(content: &TaskDefinitionContent) -> Check {
         logging::container(container, containers)?;
     }
     storage::volumes(content.volumes.as_deref().unwrap_or_default())?;
-    storage::mounts(containers, content.volumes.as_deref().unwrap_or_default())?;
     network::links(containers)?;
     dependencies::all(containers)?;
+    storage::mounts(containers, content.volumes.as_deref().unwrap_or_default())?;
     task::all(content, containers)
 }
 

@@ -3,7 +3,7 @@
 use super::super::{ContainerDefinition, EfsVolumeConfiguration, Volume};
 use super::{Check, client, in_range, one_of};
 use crate::model::ids::is_name;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn volumes(volumes: &[Volume]) -> Check {
     let mut names = BTreeSet::new();
@@ -99,7 +99,7 @@ fn elastic_file_system(efs: &EfsVolumeConfiguration) -> Check {
     Ok(())
 }
 
-/// Mounts name volumes and containers that exist.
+/// Mounts name volumes and containers that exist. To be called once `dependsOn` has been found in order.
 pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> Check {
     for container in containers {
         let name = container.name.as_deref().unwrap_or_default();
@@ -130,20 +130,23 @@ pub(super) fn mounts(containers: &[ContainerDefinition], volumes: &[Volume]) -> 
             }
         }
     }
-    let edges = containers
-        .iter()
-        .map(|c| {
-            let sources = c
-                .volumes_from
-                .iter()
-                .flatten()
-                .filter_map(|from| from.source_container.as_deref())
-                .collect();
-            (c.name.as_deref().unwrap_or_default(), sources)
-        })
-        .collect();
+    let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for container in containers {
+        let sources = container.volumes_from.iter().flatten();
+        let sources = sources.filter_map(|from| from.source_container.as_deref()).collect();
+        edges.insert(container.name.as_deref().unwrap_or_default(), sources);
+    }
+    if super::dependencies::cycle(&edges).is_some() {
+        return client("Container volumesFrom should not have a cycle");
+    }
+    // Both are orders of start: together they must be one.
+    for container in containers {
+        let needs = container.depends_on.iter().flatten();
+        let targets = edges.entry(container.name.as_deref().unwrap_or_default()).or_default();
+        targets.extend(needs.filter_map(|need| need.container_name.as_deref()));
+    }
     match super::dependencies::cycle(&edges) {
-        Some(_) => client("Container volumesFrom should not have a cycle"),
+        Some(_) => client("Container dependencies and volumesFrom should not have a cycle"),
         None => Ok(()),
     }
 }

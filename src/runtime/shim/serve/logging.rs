@@ -10,7 +10,6 @@ use crate::runtime::protocol::{Failure, Stage};
 use crate::runtime::shim::forward::{Forwarder, LINGER};
 use crate::sys;
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Output of containers that have ended which a receiver has not taken yet.
@@ -23,12 +22,7 @@ pub(super) struct Farewells {
 
 impl Shim {
     /// What the container's definition says about its output.
-    pub(super) fn output(
-        &self,
-        launch: &LaunchFile,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-    ) -> Result<Output, Failure> {
+    pub(super) fn output(&self, launch: &LaunchFile) -> Result<Output, Failure> {
         let configuration = launch.definition.log_configuration.as_ref();
         let settings = LogSettings::read(configuration, &launch.log_options_secret)
             .map_err(|e| Failure::new(Stage::Create, e))?;
@@ -53,7 +47,7 @@ impl Shim {
             .map(|local| LogWriter::open(path, LogOptions::of(local, launch.log), attrs))
             .transpose()
             .map_err(|e| Failure::new(Stage::Resources, format!("log file: {e}")))?;
-        Ok(Output::new(Some(stdout), Some(stderr), log, forwarder))
+        Ok(Output::new(log, forwarder))
     }
 
     /// The container has started: its receiver is connected to, and what an earlier run left for it comes first.
@@ -123,7 +117,7 @@ fn subject(launch: &LaunchFile) -> Subject {
     Subject {
         id: task.get(..12).unwrap_or(task).to_owned(),
         full_id: launch.runtime_id.as_str().to_owned(),
-        name: launch.container.as_str().to_owned(),
+        name: launch.long_name.clone(),
         image_id: launch.image_digest.clone(),
         image_name: launch.definition.image.clone().unwrap_or_default(),
         command: words.join(" ").chars().take(1024).collect(),

@@ -46,7 +46,7 @@ struct Run {
     state: RunState,
     stop_signal: i32,
     output: Option<Output>,
-    /// The end of an `interactive` container's standard input that nobody writes to.
+    /// The end of an `interactive` container's standard input that nobody writes to, or the master of its terminal.
     _stdin: Option<OwnedFd>,
 }
 
@@ -70,6 +70,8 @@ pub(super) struct Shim {
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
     unwritten: Unwritten,
+    /// The shim has left the host's mount namespace.
+    own_namespace: bool,
     farewells: Farewells,
 }
 
@@ -114,6 +116,7 @@ impl Shim {
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
+            own_namespace: false,
             farewells: Farewells::default(),
         })
     }

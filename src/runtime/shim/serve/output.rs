@@ -1,4 +1,4 @@
-//! A container's output on its way from two pipes to the log on the box and to a receiver.
+//! A container's output on its way from two pipes, or a terminal, to the log on the box and to a receiver.
 
 use crate::model::Timestamp;
 use crate::runtime::logs::{LogWriter, Pieces, Stream};
@@ -20,14 +20,14 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(
-        stdout: Option<OwnedFd>,
-        stderr: Option<OwnedFd>,
-        log: Option<LogWriter>,
-        forwarder: Option<Forwarder>,
-    ) -> Self {
-        let streams = [(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+    pub(super) fn new(log: Option<LogWriter>, forwarder: Option<Forwarder>) -> Self {
+        let streams = [(Stream::Stdout, None), (Stream::Stderr, None)];
         Self { streams, pieces: Pieces::default(), log, forwarder }
+    }
+
+    /// Reads from these from now on; a terminal has one stream only.
+    pub(super) fn open(&mut self, stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) {
+        self.streams = [(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
     }
 
     /// False when the container is to wait for the receiver.

@@ -3,16 +3,21 @@
 use super::output::{Output, read_some};
 use super::signal::{send_signal, stop_signal};
 use super::{Asker, Run, Shim};
-use crate::model::{ContainerName, RuntimeId};
+use crate::model::{ContainerName, RuntimeId, TerminalSize};
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::network::LaunchNetwork;
+use crate::runtime::process::chain;
 use crate::runtime::protocol::{Created, Failure, Message, RunState, Stage};
 use crate::runtime::record::{self, Exit};
 use crate::runtime::shim::creator;
+use crate::runtime::shim::stdio::Stdio;
+use crate::runtime::socket;
+use crate::runtime::volume;
 use crate::sys;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 /// A creator at work.
 #[derive(Debug)]
@@ -24,10 +29,27 @@ pub(super) struct Creation {
     pub(super) runtime_id: RuntimeId,
     pub(super) stop_signal: i32,
     pub(super) output: Output,
-    pub(super) stdin: Option<OwnedFd>,
+    streams: Streams,
     pub(super) askers: Vec<Asker>,
     pub(super) held: Option<Held>,
 }
+
+/// This side of a container's standard streams.
+#[derive(Debug)]
+enum Streams {
+    Pipes {
+        stdin: Option<OwnedFd>,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    },
+    /// The master comes through this before the program is executed.
+    Terminal {
+        master_from: UnixStream,
+    },
+}
+
+/// The size of a terminal that nobody has looked at.
+const UNWATCHED: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 
 /// A creation that stops before the program is executed.
 #[derive(Debug)]
@@ -139,35 +161,62 @@ impl Shim {
         let _ = self.hierarchy.remove(&group);
     }
 
+    /// Volumes that are file systems are mounted where all containers of the task find them, and nobody else: here.
+    fn leave_the_hosts_mounts(&mut self, launch: &LaunchFile) -> Result<(), Failure> {
+        if self.own_namespace {
+            return Ok(());
+        }
+        let resources = |text: String| Failure::new(Stage::Resources, text);
+        if volume::needs_namespace(launch).map_err(|e| resources(chain(&e)))? {
+            creator::private_mounts().map_err(|e| resources(format!("mount namespace: {e}")))?;
+            self.own_namespace = true;
+        }
+        Ok(())
+    }
+
     pub(super) fn create(
         &mut self,
         container: ContainerName,
         runtime_id: RuntimeId,
         held_by: Option<u64>,
     ) -> Result<Creation, Failure> {
-        let layout = &self.arguments.layout;
-        let task = &self.arguments.task;
-        let run_directory = layout.task_run(task);
         let resources = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| Failure::new(Stage::Resources, format!("{what}: {e}"))
         };
-        let path = layout.launch_file(task, &container);
+        let path = self.arguments.layout.launch_file(&self.arguments.task, &container);
         let launch: LaunchFile = record::read(&path)
             .map_err(resources("launch file"))?
             .filter(|l: &LaunchFile| l.runtime_id == runtime_id)
             .ok_or_else(|| Failure::new(Stage::Request, "its launch file is missing"))?;
+        self.leave_the_hosts_mounts(&launch)?;
         let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
             .map_err(|e| Failure::new(Stage::Create, e))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
-        let (stdout, child_stdout) = pipe()?;
-        let (stderr, child_stderr) = pipe()?;
+        let not_waiting = |fd: &OwnedFd| {
+            rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))
+        };
         let (report, child_report) = pipe()?;
-        let stdin = if launch.definition.interactive == Some(true) { Some(pipe()?) } else { None };
-        for fd in [&stdout, &stderr, &report] {
-            rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))?;
-        }
-        let output = self.output(&launch, stdout, stderr)?;
+        not_waiting(&report)?;
+        let (streams, stdio) = if launch.definition.pseudo_terminal == Some(true) {
+            let (own, other) = UnixStream::pair().map_err(resources("socket"))?;
+            own.set_nonblocking(true).map_err(resources("socket"))?;
+            let stdio = Stdio::Terminal { socket: other.into(), size: UNWATCHED };
+            (Streams::Terminal { master_from: own }, stdio)
+        } else {
+            let (stdout, child_stdout) = pipe()?;
+            let (stderr, child_stderr) = pipe()?;
+            not_waiting(&stdout)?;
+            not_waiting(&stderr)?;
+            let (child_stdin, stdin) = match launch.definition.interactive {
+                Some(true) => pipe().map(|(read, write)| (Some(read), Some(write)))?,
+                _ => (None, None),
+            };
+            let stdio =
+                Stdio::Pipes { stdin: child_stdin, stdout: child_stdout, stderr: child_stderr };
+            (Streams::Pipes { stdin, stdout, stderr }, stdio)
+        };
+        let output = self.output(&launch)?;
         let (go, held) = match held_by {
             Some(connection) => {
                 let (read, write) = pipe()?;
@@ -175,14 +224,14 @@ impl Shim {
             }
             None => (None, None),
         };
-        let (child_stdin, stdin) = match stdin {
-            Some((read, write)) => (Some(read), Some(write)),
-            None => (None, None),
-        };
         let shares = |mode: &Option<String>| mode.as_deref() == Some("task");
         let mut joined = self
             .shared
-            .provide(shares(&launch.pid_mode), shares(&launch.ipc_mode), &run_directory)
+            .provide(
+                shares(&launch.pid_mode),
+                shares(&launch.ipc_mode),
+                &self.arguments.layout.task_run(&self.arguments.task),
+            )
             .map_err(resources("the task's namespaces"))?;
         if let LaunchNetwork::Namespace { scope, .. } = &launch.network {
             let missing = || Failure::new(Stage::Request, "its network namespace is missing");
@@ -190,12 +239,11 @@ impl Shim {
         }
         let order = creator::Order {
             launch,
+            own_namespace: self.own_namespace,
             joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
-            stdin: child_stdin,
-            stdout: child_stdout,
-            stderr: child_stderr,
+            stdio,
             go,
             report: child_report,
         };
@@ -208,7 +256,7 @@ impl Shim {
             runtime_id,
             stop_signal,
             output,
-            stdin,
+            streams,
             askers: Vec::new(),
             held,
         })
@@ -247,13 +295,24 @@ impl Shim {
 
     pub(super) fn started(&mut self, mut creation: Creation, pid: i32) {
         let started_at = sys::now();
+        let stdin = match creation.streams {
+            Streams::Pipes { stdin, stdout, stderr } => {
+                creation.output.open(Some(stdout), Some(stderr));
+                stdin
+            }
+            Streams::Terminal { master_from } => {
+                let master = master(&master_from);
+                creation.output.open(master.as_ref().and_then(|m| m.try_clone().ok()), None);
+                master
+            }
+        };
         self.begin_output(&creation.container, &mut creation.output);
         let run = Run {
             runtime_id: creation.runtime_id,
             state: RunState::Running { pid, started_at },
             stop_signal: creation.stop_signal,
             output: Some(creation.output),
-            _stdin: creation.stdin,
+            _stdin: stdin,
         };
         let container = creation.container;
         self.runs.insert(container.clone(), run);
@@ -267,4 +326,11 @@ impl Shim {
             send_signal(pid, libc::SIGKILL);
         }
     }
+}
+
+/// The master of a terminal that a container's process has made; none when that has ended before.
+fn master(socket: &UnixStream) -> Option<OwnedFd> {
+    let mut fds = Vec::new();
+    socket::receive_with(socket, &mut [0; 1], &mut fds).ok()?;
+    fds.pop()
 }
