@@ -76,6 +76,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
     pub allow_instance_metadata: bool,
+    /// The directory that stands for S3: `arn:aws:s3:::BUCKET/KEY` of `environmentFiles` is `BUCKET/KEY` in it.
+    pub environment_files: Option<PathBuf>,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -150,6 +152,7 @@ impl Default for Config {
             roles: BTreeMap::new(),
             network: NetworkSettings::default(),
             allow_instance_metadata: false,
+            environment_files: None,
             unknown_variables: Vec::new(),
         }
     }

@@ -10,9 +10,9 @@ mod host;
 pub use foreground::Foreground;
 
 use crate::api::{self, Listeners};
-use crate::auth::{EndpointIds, Keys};
+use crate::auth::{EndpointIds, Keys, Secrets};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, SubmitError};
+use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
 use crate::image::ImageStore;
 use crate::metadata::Metadata;
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
@@ -133,6 +133,10 @@ async fn start(
         region: config.scope.region.clone(),
     };
 
+    let sources = Sources {
+        secrets: Secrets::new(&config.state_dir, store.clone()),
+        environment_files: config.environment_files.clone(),
+    };
     let network = Network::open(host::network(config)).context("cannot open the network")?;
 
     let handle = engine::start(Parts {
@@ -144,6 +148,7 @@ async fn start(
         boot,
         network,
         endpoints,
+        sources,
     })?;
     let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;

@@ -44,6 +44,7 @@ pub(super) struct Written {
     pub(super) container_log_max_age: Option<String>,
     pub(super) container_log_max_total: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
+    pub(super) environment_files: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
     pub(super) bridge: Option<String>,
@@ -79,6 +80,7 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_AGE",
     "CORACLE_CONTAINER_LOG_MAX_TOTAL",
     "CORACLE_DOCKER_CONFIG",
+    "CORACLE_ENVIRONMENT_FILES",
     "CORACLE_INSTANCE_ATTRIBUTES",
     "CORACLE_BRIDGE",
     "CORACLE_SUBNET",
@@ -178,12 +180,21 @@ impl Sources<'_> {
         file: Option<PathBuf>,
         default: PathBuf,
     ) -> Result<PathBuf, ConfigError> {
+        Ok(self.optional_path(key, flag, file)?.unwrap_or(default))
+    }
+
+    fn optional_path(
+        &self,
+        key: &str,
+        flag: Option<&Path>,
+        file: Option<PathBuf>,
+    ) -> Result<Option<PathBuf>, ConfigError> {
         let given = flag
             .map(Path::to_owned)
             .or_else(|| self.variable(key).map(|given| given.value.into()))
-            .or(file)
-            .unwrap_or(default);
-        std::path::absolute(&given).map_err(|_| ConfigError::Invalid {
+            .or(file);
+        let Some(given) = given else { return Ok(None) };
+        std::path::absolute(&given).map(Some).map_err(|_| ConfigError::Invalid {
             origin: self.origin(key),
             value: given.display().to_string(),
             rule: "it must be a path".to_owned(),
@@ -316,6 +327,7 @@ pub(super) fn merge(
         allow_instance_metadata: from
             .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
             .unwrap_or(default.allow_instance_metadata),
+        environment_files: from.optional_path("environment_files", None, file.environment_files)?,
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))

@@ -117,6 +117,17 @@ impl fmt::Debug for LaunchFile {
 }
 
 impl LaunchFile {
+    /// Without what only the container's making needed. Whoever enters the container later finds its environment in
+    /// `config.json`.
+    pub(crate) fn without_secrets(&self) -> Self {
+        Self {
+            environment: Vec::new(),
+            files: Vec::new(),
+            log_options_secret: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,

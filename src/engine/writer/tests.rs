@@ -68,11 +68,15 @@ impl Disk {
             roles: crate::engine::Roles::default(),
             region: String::new(),
         };
+        let sources = crate::engine::Sources {
+            secrets: crate::auth::Secrets::new(self.path(), store.clone()),
+            environment_files: None,
+        };
         let network =
             NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
         let network = Network::open(network).unwrap();
         let connections = Connections::new(network, runtime.clone());
-        let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
+        let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

@@ -4,7 +4,7 @@
 use super::logging::LogSettings;
 use super::{
     ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
-    TaskDefinitionContent, Tmpfs, Volume,
+    TaskDefinitionContent, Tmpfs, Volume, secret_file,
 };
 use std::collections::BTreeMap;
 
@@ -149,12 +149,9 @@ impl Found {
             "links",
             "leave it out: containers of host mode share localhost",
         );
-        self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
-        self.when(
-            filled(c.secrets.as_ref()),
-            "secrets",
-            "use environment, or a file on a host volume",
-        );
+        if let Err(error) = secret_file::secret_files(c) {
+            self.add("dockerLabels", &error.to_string());
+        }
         self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
         self.when(
             filled(c.dns_search_domains.as_ref()),
@@ -177,13 +174,6 @@ impl Found {
         }
         if let Err(problem) = LogSettings::read(c.log_configuration.as_ref(), &BTreeMap::new()) {
             self.add(&format!("logConfiguration.{}", problem.member), &problem.remedy);
-        }
-        if let Some(log) = &c.log_configuration {
-            self.when(
-                filled(log.secret_options.as_ref()),
-                "logConfiguration.secretOptions",
-                "use options",
-            );
         }
         if let Some(linux) = &c.linux_parameters {
             self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());

@@ -9,7 +9,7 @@ use crate::runtime::launch::LaunchFile;
 use crate::runtime::process::{ContainerExecutor, ContainerTerminal, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
 use crate::runtime::volume::{self, VolumeError};
-use crate::runtime::{layout, spec};
+use crate::runtime::{layout, record, spec};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::init_builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -197,6 +197,9 @@ fn create(order: Order) -> Result<i32, Failure> {
         .ok_or_else(|| Failure::new(Stage::Create, "libcontainer names no process"))?;
     // libcontainer's own state is not needed any more; exit and clean-up go by ours.
     let _ = layout::remove_tree(&state);
+    // A launch file that stays as it was is still for root's eyes only.
+    let path = launch.layout.launch_file(&launch.task, &launch.container);
+    let _ = record::write_volatile(&path, &launch.without_secrets());
     Ok(pid)
 }
 

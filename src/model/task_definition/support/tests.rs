@@ -27,7 +27,7 @@ fn what_runs_now_is_not_named() {
             "mountPoints": [{"sourceVolume": "a", "containerPath": "/a", "readOnly": true}],
             "user": "0", "workingDirectory": "/", "ulimits": [{"name": "nofile", "softLimit": 1, "hardLimit": 1}],
             "readonlyRootFilesystem": true, "hostname": "h", "essential": true, "startTimeout": 1, "stopTimeout": 1,
-            "dependsOn": [], "healthCheck": {"command": ["CMD", "true"]}, "dockerLabels": {"a": "b"},
+            "dependsOn": [], "healthCheck": {"command": ["CMD", "true"]}, "dockerLabels": {"a": "b", "coracle.secret-file.B": "/run/b"},
             "versionConsistency": "disabled", "disableNetworking": true, "privileged": true,
             "linuxParameters": {
                 "capabilities": {"add": ["SYS_TIME"], "drop": ["ALL"]}, "sharedMemorySize": 64,
@@ -37,7 +37,9 @@ fn what_runs_now_is_not_named() {
             "dockerSecurityOptions": ["no-new-privileges"],
             "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
             "logConfiguration": {"logDriver": "awslogs", "options": {}},
-            "restartPolicy": {"enabled": false}, "links": [], "secrets": [], "volumesFrom": [{"sourceContainer": "b"}]
+            "restartPolicy": {"enabled": false}, "links": [], "volumesFrom": [{"sourceContainer": "b"}],
+            "secrets": [{"name": "A", "valueFrom": "a"}, {"name": "B", "valueFrom": "/b"}],
+            "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/k.env"}]
         }]
     }"#;
     assert_eq!(fields(serde_json::from_str(document).unwrap()), Vec::<String>::new());
@@ -78,8 +80,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     for (member, value) in [
         ("repositoryCredentials", json!({"credentialsParameter": "x"})),
         ("links", json!(["a"])),
-        ("environmentFiles", json!([{"type": "s3", "value": "x"}])),
-        ("secrets", json!([{"name": "a", "valueFrom": "b"}])),
+        ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
         ("dnsServers", json!(["1.1.1.1"])),
         ("dnsSearchDomains", json!(["local"])),
         ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
