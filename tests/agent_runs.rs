@@ -246,14 +246,18 @@ fn a_restart_policy_brings_a_container_back_within_its_task() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_refused_by_name() {
+fn what_is_not_supported_is_refused_by_name_when_it_is_registered() {
     let host = Host::new();
     let agent = host.start();
-    let container = with(shell("main", "true"), json!({"privileged": true}));
-    let definition = agent.register("mighty", container);
-    let error = agent.call("RunTask", &json!({"taskDefinition": definition})).unwrap_err();
+    let router = with(shell("log", "true"), json!({"firelensConfiguration": {"type": "fluentbit"}}));
+    let input = json!({"family": "routed", "containerDefinitions": [router]});
+    let error = agent.call("RegisterTaskDefinition", &input).unwrap_err();
     assert_eq!(error.kind, "ClientException");
-    assert!(error.message.contains("containerDefinitions[0].privileged"), "{}", error.message);
+    assert_eq!(
+        error.message,
+        "containerDefinitions[0].firelensConfiguration is not supported: leave it out"
+    );
+    assert_eq!(agent.ok("ListTaskDefinitions", &json!({}))["taskDefinitionArns"], json!([]));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What this version registers but does not run yet. RunTask refuses such a definition by the names given here, so
-//! that nothing a definition asks for is silently left out.
+//! What a task definition may ask for in ECS and cannot get here. Registration refuses it by the names given here, so that
+//! nothing a definition asks for is silently left out; RunTask refuses what an older version registered.
+//! `docs/task-definition.md` lists it for people, and a test compares the two.
 
 use super::logging::LogSettings;
 use super::{
@@ -8,7 +9,7 @@ use super::{
 };
 use std::collections::BTreeMap;
 
-/// A member with an effect that is not there yet.
+/// A member with an effect that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     /// Its path, for example `containerDefinitions[0].secrets`.
@@ -90,6 +91,11 @@ impl Found {
             "trustedExecutionConfiguration.isolationMode",
             "set it to SHARED",
         );
+        let policy = content
+            .trusted_execution_configuration
+            .as_ref()
+            .is_some_and(|t| t.attestation_policy.is_some());
+        self.when(policy, "trustedExecutionConfiguration.attestationPolicy", "leave it out");
     }
 
     fn volume(&mut self, volume: &Volume) {
@@ -159,5 +165,7 @@ impl Found {
     }
 }
 
+#[cfg(test)]
+mod document;
 #[cfg(test)]
 mod tests;

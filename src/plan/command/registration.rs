@@ -4,18 +4,20 @@ use super::CommandError;
 use crate::model::Tag;
 use crate::model::task_definition::{self, Registration, RegistrationError, TaskDefinitionContent};
 
-/// Validates and normalises.
+/// Validates and normalises; refuses what ECS would take and this version cannot run.
 pub(super) fn register(
     content: TaskDefinitionContent,
     tags: &[Tag],
 ) -> Result<Registration, CommandError> {
-    task_definition::register(content, tags).map_err(|error| match error {
+    let registration = task_definition::register(content, tags).map_err(|error| match error {
         RegistrationError::Client(message) => CommandError::Client(message),
         RegistrationError::InvalidParameter(message) => CommandError::InvalidParameter(message),
-    })
+    })?;
+    runnable(&registration.content)?;
+    Ok(registration)
 }
 
-/// Refuses what is registered but cannot be run by this version, by the name of the member.
+/// Refuses what cannot be run by this version, by the name of the member.
 pub(super) fn runnable(content: &TaskDefinitionContent) -> Result<(), CommandError> {
     let unsupported = task_definition::support::unsupported(content);
     if unsupported.is_empty() {
@@ -23,7 +25,7 @@ pub(super) fn runnable(content: &TaskDefinitionContent) -> Result<(), CommandErr
     }
     let texts: Vec<_> = unsupported
         .iter()
-        .map(|found| format!("{} is not supported yet: {}", found.field, found.remedy))
+        .map(|found| format!("{} is not supported: {}", found.field, found.remedy))
         .collect();
     Err(CommandError::Client(texts.join("; ")))
 }
