@@ -26,7 +26,7 @@ use output::Output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal::send_signal;
 use starting::Creation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -66,6 +66,8 @@ pub(super) struct Shim {
     creations: Vec<Creation>,
     entries: Vec<Entry>,
     shared: Shared,
+    /// Creators and helpers that have not been reaped.
+    forked: BTreeSet<i32>,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
@@ -113,6 +115,7 @@ impl Shim {
             creations: Vec::new(),
             entries: Vec::new(),
             shared: Shared::default(),
+            forked: BTreeSet::new(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
@@ -406,6 +409,9 @@ impl Shim {
             });
             if let Some(name) = running {
                 self.exited(&name, code);
+                continue;
+            }
+            if self.forked.remove(&pid) {
                 continue;
             }
             let expected = !self.creations.is_empty() || !self.entries.is_empty();
