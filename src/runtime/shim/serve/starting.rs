@@ -248,6 +248,7 @@ impl Shim {
             report: child_report,
         };
         let pid = creator::fork(order).map_err(resources("fork"))?;
+        self.forked.insert(pid);
         Ok(Creation {
             pid,
             report,
@@ -288,6 +289,11 @@ impl Shim {
                 }
             }
         }
+        self.forget_strays();
+    }
+
+    /// Nobody is left whose they could be.
+    pub(super) fn forget_strays(&mut self) {
         if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
