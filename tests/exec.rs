@@ -285,7 +285,7 @@ fn a_terminal_is_a_terminal() {
     typist.types("until [ \"$(stty size)\" = '40 120' ]; do :; done; echo gro''wn\n");
     typist.sees("grown");
     // Ctrl-C ends the program, not the shell, nor this side.
-    typist.types("trap 'echo cau''ght' INT; echo rea''dy; sleep 100000\n");
+    typist.types("go=yes; trap 'go=no; echo cau\"\"ght' INT; echo rea\"\"dy; while [ $go = yes ]; do sleep 0.1; done\n");
     typist.sees("ready");
     typist.types("\u{3}");
     typist.sees("caught");
@@ -513,6 +513,74 @@ fn standard_input_stays_open_when_it_is_asked_for() {
     // It still waits: the program after `cat` has not been reached.
     wait_for("cat to run", || running(&host, "cat"));
     assert_eq!(agent.output(&open).len(), 1);
+}
+
+#[test]
+fn a_task_in_the_foreground_on_a_terminal() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let mut typist = Typist::start(&host, &["run", "-it", "coracle/busybox", "sh"]);
+    // The prompt may have come before this side was there.
+    typist.sees("# ");
+    typist.types("tty; stty size\n");
+    typist.sees("/dev/pts/0");
+    typist.sees("31 97");
+    typist.resizes(40, 120);
+    typist.types("until [ \"$(stty size)\" = '40 120' ]; do :; done; echo gro\"\"wn\n");
+    typist.sees("grown");
+    typist.types("exit 9\n");
+    assert_eq!(typist.ends(), Some(9));
+
+    // One that is over at once has written all the same.
+    let mut typist = Typist::start(&host, &["run", "-t", "coracle/busybox", "echo", "brief"]);
+    typist.sees("brief");
+    assert_eq!(typist.ends(), Some(0));
+
+    // Left alone, it goes on.
+    let script = "echo be''gun; read line; echo got $line; exec sleep 66666";
+    let mut typist = Typist::start(&host, &["run", "-it", "coracle/busybox", "sh", "-c", script]);
+    typist.sees("begun");
+    typist.types("\u{10}\u{11}");
+    assert_eq!(typist.ends(), Some(0));
+    let tasks = agent.ok("ListTasks", &json!({}));
+    let task = tasks["taskArns"][0].as_str().unwrap().to_owned();
+    assert_eq!(agent.describe(&task)["lastStatus"], "RUNNING");
+    assert!(!running(&host, "66666"));
+    agent.ok("StopTask", &json!({"task": task}));
+    agent.wait(&task, "STOPPED");
+
+    // A signal stops the task, and the terminal is as it was.
+    let mut typist = Typist::start(
+        &host,
+        &["run", "-it", "coracle/busybox", "sh", "-c", "echo be''gun; exec sleep 88888"],
+    );
+    typist.sees("begun");
+    kill(i32::try_from(typist.child.id()).unwrap(), 15);
+    assert_eq!(typist.ends(), Some(137));
+}
+
+#[test]
+fn a_task_in_the_foreground_reads_standard_input_to_its_end() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let mut child = command(&host, &["run", "-i", "coracle/busybox", "sh", "-c", "cat; echo over"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"one\ntwo\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stdout), "one\ntwo\nover\n", "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
 }
 
 #[test]

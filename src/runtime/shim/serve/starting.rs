@@ -303,12 +303,12 @@ impl Shim {
         let started_at = sys::now();
         let stdin = match creation.streams {
             Streams::Pipes { stdin, stdout, stderr } => {
-                creation.output.open(Some(stdout), Some(stderr));
+                creation.output.open(stdout, stderr);
                 stdin
             }
             Streams::Terminal { master_from } => {
                 let master = master(&master_from);
-                creation.output.open(master.as_ref().and_then(|m| m.try_clone().ok()), None);
+                creation.output.open_terminal(master.as_ref().and_then(|m| m.try_clone().ok()));
                 master
             }
         };
@@ -318,7 +318,7 @@ impl Shim {
             state: RunState::Running { pid, started_at },
             stop_signal: creation.stop_signal,
             output: Some(creation.output),
-            _stdin: stdin,
+            stdin,
         };
         let container = creation.container;
         self.runs.insert(container.clone(), run);
