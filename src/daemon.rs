@@ -102,7 +102,7 @@ async fn start(
     let runtime = Runtime::open(
         RuntimeConfig {
             state_dir: config.state_dir.clone(),
-            volumes_dir: volumes_dir,
+            volumes_dir,
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
             allow_privileged: config.allow_privileged,
