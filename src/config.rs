@@ -76,6 +76,8 @@ pub struct Config {
     pub network: NetworkSettings,
     /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
     pub allow_instance_metadata: bool,
+    /// The directory that stands for S3: `arn:aws:s3:::BUCKET/KEY` of `environmentFiles` is `BUCKET/KEY` in it.
+    pub environment_files: Option<PathBuf>,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -89,6 +91,8 @@ pub struct ContainerLog {
     pub max_file: u32,
     /// How long lines are kept; zero is for ever.
     pub max_age: Duration,
+    /// Bytes of the logs of stopped tasks together; zero is any number.
+    pub max_total: u64,
 }
 
 /// What is set of the network of containers; what is none the agent chooses.
@@ -140,6 +144,7 @@ impl Default for Config {
                 max_size: 10 * 1024 * 1024,
                 max_file: 3,
                 max_age: Duration::from_hours(30 * 24),
+                max_total: 1024 * 1024 * 1024,
             },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
@@ -147,6 +152,7 @@ impl Default for Config {
             roles: BTreeMap::new(),
             network: NetworkSettings::default(),
             allow_instance_metadata: false,
+            environment_files: None,
             unknown_variables: Vec::new(),
         }
     }

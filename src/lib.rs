@@ -14,7 +14,7 @@
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
 //! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
-//! | L3 | [`auth`] | access keys and SigV4 verification |
+//! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
 //! | L1 | [`plan`] | the pure core: world, commands, the instance planner, `check` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |

@@ -257,7 +257,8 @@ async fn the_programs_file_cannot_be_written_from_inside() {
 
 #[tokio::test]
 async fn logs_rotate_and_are_followed_across_rotation() {
-    let Some(mut host) = open_with(LogDefaults { max_size: 20_000, max_file: 50, max_age: 0 })
+    let Some(mut host) =
+        open_with(LogDefaults { max_size: 20_000, max_file: 50, ..LogDefaults::default() })
     else {
         return;
     };

@@ -28,6 +28,7 @@ mod logs;
 mod output;
 mod ps;
 mod run;
+mod secret;
 mod session;
 mod stats;
 mod stop;
@@ -75,6 +76,8 @@ enum Verb {
     #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
+    Secret(secret::Verb),
+    #[command(subcommand)]
     Volume(volume::Verb),
     Env(env::Arguments),
     Version(version::Arguments),
@@ -120,6 +123,7 @@ impl Cli {
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),

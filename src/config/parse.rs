@@ -3,7 +3,7 @@
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
     Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, kept_for, log,
-    number, ports, pull_behavior, region_name, size,
+    number, ports, pull_behavior, region_name, size, total,
 };
 use super::{
     Config, ConfigError, ContainerLog, LARGEST_FILE, NetworkSettings, Overrides, Registry,
@@ -42,7 +42,9 @@ pub(super) struct Written {
     pub(super) container_log_max_size: Option<String>,
     pub(super) container_log_max_file: Option<u32>,
     pub(super) container_log_max_age: Option<String>,
+    pub(super) container_log_max_total: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
+    pub(super) environment_files: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
     pub(super) bridge: Option<String>,
@@ -76,7 +78,9 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_SIZE",
     "CORACLE_CONTAINER_LOG_MAX_FILE",
     "CORACLE_CONTAINER_LOG_MAX_AGE",
+    "CORACLE_CONTAINER_LOG_MAX_TOTAL",
     "CORACLE_DOCKER_CONFIG",
+    "CORACLE_ENVIRONMENT_FILES",
     "CORACLE_INSTANCE_ATTRIBUTES",
     "CORACLE_BRIDGE",
     "CORACLE_SUBNET",
@@ -176,12 +180,21 @@ impl Sources<'_> {
         file: Option<PathBuf>,
         default: PathBuf,
     ) -> Result<PathBuf, ConfigError> {
+        Ok(self.optional_path(key, flag, file)?.unwrap_or(default))
+    }
+
+    fn optional_path(
+        &self,
+        key: &str,
+        flag: Option<&Path>,
+        file: Option<PathBuf>,
+    ) -> Result<Option<PathBuf>, ConfigError> {
         let given = flag
             .map(Path::to_owned)
             .or_else(|| self.variable(key).map(|given| given.value.into()))
-            .or(file)
-            .unwrap_or(default);
-        std::path::absolute(&given).map_err(|_| ConfigError::Invalid {
+            .or(file);
+        let Some(given) = given else { return Ok(None) };
+        std::path::absolute(&given).map(Some).map_err(|_| ConfigError::Invalid {
             origin: self.origin(key),
             value: given.display().to_string(),
             rule: "it must be a path".to_owned(),
@@ -214,6 +227,7 @@ pub(super) fn merge(
     let stop_timeout = from.text("container_stop_timeout", None, file.container_stop_timeout);
     let retention = from.text("stopped_task_retention", None, file.stopped_task_retention);
     let max_size = from.text("container_log_max_size", None, file.container_log_max_size);
+    let max_total = from.text("container_log_max_total", None, file.container_log_max_total);
     let max_age = from.text("container_log_max_age", None, file.container_log_max_age);
     let max_file = from.typed("container_log_max_file", file.container_log_max_file, number)?;
     if max_file == Some(0) {
@@ -293,6 +307,7 @@ pub(super) fn merge(
             max_size: checked(max_size, size, default.container_log.max_size)?,
             max_file: max_file.unwrap_or(default.container_log.max_file),
             max_age: checked(max_age, kept_for, default.container_log.max_age)?,
+            max_total: checked(max_total, total, default.container_log.max_total)?,
         },
         stop_tasks_on_exit: overrides.stop_tasks_on_exit,
         registries: registries(file.registries.unwrap_or_default(), &from)?,
@@ -312,6 +327,7 @@ pub(super) fn merge(
         allow_instance_metadata: from
             .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
             .unwrap_or(default.allow_instance_metadata),
+        environment_files: from.optional_path("environment_files", None, file.environment_files)?,
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))

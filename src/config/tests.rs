@@ -37,7 +37,7 @@ fn the_default_file_sets_every_key_to_its_default() {
     let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
     assert_eq!(
         missing,
-        ["docker_config", "bridge", "subnet", "subnet6", "dynamic_ports"],
+        ["docker_config", "environment_files", "bridge", "subnet", "subnet6", "dynamic_ports"],
         "the file shows every key, these as comments"
     );
 }
@@ -97,9 +97,19 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_SIZE", "512k"),
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
             ("CORACLE_CONTAINER_LOG_MAX_AGE", "0"),
+            ("CORACLE_CONTAINER_LOG_MAX_TOTAL", "0"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
+            ("CORACLE_ENVIRONMENT_FILES", "/objects"),
+            ("CORACLE_BRIDGE", "br-x"),
+            ("CORACLE_SUBNET", "10.9.0.0/24"),
+            ("CORACLE_SUBNET6", "fd09::/64"),
+            ("CORACLE_DYNAMIC_PORTS", "40000-40999"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
+            ("CORACLE_BRIDGE", "br-x"),
+            ("CORACLE_SUBNET", "10.9.0.0/24"),
+            ("CORACLE_SUBNET6", "fd09::/64"),
+            ("CORACLE_DYNAMIC_PORTS", "40000-40999"),
             ("CORACLE_CORPUS", "/elsewhere"),
         ],
     )
@@ -124,10 +134,16 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
         log: "warn,coracle::engine=debug".parse().unwrap(),
-        container_log: ContainerLog { max_size: 512 * 1024, max_file: 7, max_age: Duration::ZERO },
+        container_log: ContainerLog {
+            max_size: 512 * 1024,
+            max_file: 7,
+            max_age: Duration::ZERO,
+            max_total: 0,
+        },
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
+        environment_files: Some("/objects".into()),
         roles: BTreeMap::new(),
         network: NetworkSettings {
             bridge: Some("br-x".to_owned()),

@@ -201,6 +201,11 @@ fn duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
+/// As [`size`], or 0 for any number of bytes.
+pub(super) fn total(given: &Given) -> Result<u64, ConfigError> {
+    if given.value.trim() == "0" { Ok(0) } else { size(given) }
+}
+
 /// Bytes, with k, m or g for the powers of 1024.
 pub(super) fn size(given: &Given) -> Result<u64, ConfigError> {
     let text = given.value.trim().to_ascii_lowercase();

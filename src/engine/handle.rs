@@ -1,5 +1,6 @@
 //! What `api` and `daemon` hold of the engine.
 
+use crate::auth::Secrets;
 use crate::image::ImageStore;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
 use crate::runtime::logs::LogDirectory;
@@ -36,6 +37,7 @@ pub struct Handle {
     images: ImageStore,
     pub(super) runtime: Runtime,
     store: Store,
+    secrets: Secrets,
 }
 
 impl Handle {
@@ -47,8 +49,9 @@ impl Handle {
         images: ImageStore,
         runtime: Runtime,
         store: Store,
+        secrets: Secrets,
     ) -> Self {
-        Self { requests, world, commits, settings, images, runtime, store }
+        Self { requests, world, commits, settings, images, runtime, store, secrets }
     }
 
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
@@ -124,5 +127,11 @@ impl Handle {
     #[must_use]
     pub fn logs(&self) -> LogDirectory {
         self.runtime.logs()
+    }
+
+    /// The secrets of this box.
+    #[must_use]
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 }

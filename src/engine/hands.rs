@@ -9,7 +9,7 @@
 use super::boot::BootMark;
 use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
-use super::environment;
+use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore};
 use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
@@ -18,7 +18,7 @@ use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
 use crate::sys;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -33,6 +33,7 @@ pub(super) struct Hands {
     runtime: Runtime,
     images: ImageStore,
     endpoints: Arc<Endpoints>,
+    sources: Sources,
     connections: Connections,
     facts: mpsc::UnboundedSender<Fact>,
 }
@@ -44,6 +45,8 @@ enum LaunchError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Endpoints(#[from] EndpointError),
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
 }
@@ -67,10 +70,11 @@ impl Hands {
         runtime: Runtime,
         images: ImageStore,
         endpoints: Endpoints,
+        sources: Sources,
         connections: Connections,
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
-        Self { runtime, images, endpoints: Arc::new(endpoints), connections, facts }
+        Self { runtime, images, endpoints: Arc::new(endpoints), sources, connections, facts }
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -297,7 +301,8 @@ impl Hands {
             stop_signal: image.config.stop_signal,
             labels: image.config.labels,
         };
-        let mut environment = environment::merged(Vec::new(), Vec::new(), &start.definition);
+        let Resolved { mut environment, files, log_options } =
+            self.sources.resolve(&start.definition).await?;
         self.endpoints.announce(&Subject::new(&start, &settings.env), &mut environment)?;
         let network = self.connections.connect(&start).await?;
         Ok(Launch {
@@ -306,8 +311,8 @@ impl Hands {
             image: settings,
             layers: image.layers,
             environment,
-            files: Vec::new(),
-            log_options_secret: BTreeMap::new(),
+            files,
+            log_options_secret: log_options,
         })
     }
 

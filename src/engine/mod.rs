@@ -22,15 +22,20 @@ mod boot;
 mod connections;
 mod endpoints;
 mod environment;
+mod environment_file;
+mod gateway;
 mod handle;
 mod hands;
 mod inside;
+mod secrets;
 mod writer;
 
 pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
+pub use gateway::Gateway;
 pub use handle::{Handle, SubmitError};
 pub use inside::running;
+pub use secrets::Sources;
 
 use crate::image::ImageStore;
 use crate::net::Network;
@@ -59,15 +64,30 @@ pub struct Parts {
     pub boot: BootMark,
     /// The network of the containers.
     pub network: Network,
+    /// Where whoever serves the endpoints of containers learns where the bridge is.
+    pub gateways: mpsc::Sender<Gateway>,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
+    /// Where secrets and environment files come from.
+    pub sources: Sources,
 }
 
 /// Loads the world and starts the writer; the handle is usable at once.
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot, network, endpoints } = parts;
+    let Parts {
+        store,
+        runtime,
+        events,
+        images,
+        settings,
+        boot,
+        network,
+        gateways,
+        endpoints,
+        sources,
+    } = parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -85,9 +105,10 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         images.clone(),
         runtime.clone(),
         store.clone(),
+        sources.secrets.clone(),
     );
-    let connections = Connections::new(network, runtime.clone());
-    let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
+    let connections = Connections::new(network, runtime.clone(), gateways);
+    let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());
     let writer =

@@ -100,6 +100,15 @@ pub struct Task {
 }
 
 impl Task {
+    /// A name for one of its containers that is unique on the box, and telling: that which ECS's agent gives Docker.
+    #[must_use]
+    pub fn long_name(&self, container: &Container) -> String {
+        let reference = &self.task_definition;
+        let digits = |c: &char| c.is_ascii_hexdigit();
+        let id: String = container.id.chars().filter(digits).take(20).collect();
+        format!("ecs-{}-{}-{}-{id}", reference.family, reference.revision, container.name)
+    }
+
     /// The container called `name`.
     #[must_use]
     pub fn container(&self, name: &ContainerName) -> Option<&Container> {

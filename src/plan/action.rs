@@ -62,6 +62,8 @@ pub struct ContainerRun {
 pub struct StartContainer {
     /// Which run.
     pub run: ContainerRun,
+    /// [`crate::model::Task::long_name`] of the container.
+    pub long_name: String,
     /// The image to run.
     pub image_digest: ImageDigest,
     /// The effective definition.

@@ -4,7 +4,7 @@ use crate::model::task::{ContainerOverride, TaskOverride};
 use crate::model::task_definition::{
     ContainerDefinition, KeyValuePair, MountPoint, TaskDefinitionContent,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The override of a container, if it has one.
 fn change_of<'a>(
@@ -58,6 +58,23 @@ pub(crate) fn container(
         effective.resource_requirements = Some(resources.clone());
     }
     effective
+}
+
+/// A log configuration without a mode gets that of the account setting `defaultLogDriverMode`.
+pub(crate) fn with_log_mode(
+    mut definition: ContainerDefinition,
+    settings: &BTreeMap<(String, String), String>,
+) -> ContainerDefinition {
+    // What root sets is the default for all others, and tasks do not know who ran them.
+    let set = |((owner, name), _): &(&(String, String), &String)| {
+        name == "defaultLogDriverMode" && owner.ends_with(":root")
+    };
+    if let (Some((_, mode)), Some(log)) =
+        (settings.iter().find(set), &mut definition.log_configuration)
+    {
+        log.options.get_or_insert_default().entry("mode".into()).or_insert_with(|| mode.clone());
+    }
+    definition
 }
 
 /// The mount points that a container has by `volumesFrom`: those of the containers named there, with what they have from
@@ -159,6 +176,33 @@ mod tests {
 
     fn pair(name: &str, value: &str) -> KeyValuePair {
         KeyValuePair { name: Some(name.to_owned()), value: Some(value.to_owned()) }
+    }
+
+    #[test]
+    fn the_account_says_how_logs_are_delivered_where_a_definition_does_not() {
+        use crate::model::task_definition::LogConfiguration;
+        let definition = |options: &[(&str, &str)]| ContainerDefinition {
+            log_configuration: Some(LogConfiguration {
+                log_driver: Some("syslog".into()),
+                options: Some(options.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()),
+                ..LogConfiguration::default()
+            }),
+            ..ContainerDefinition::default()
+        };
+        let key = |owner: &str| (owner.to_owned(), "defaultLogDriverMode".to_owned());
+        let settings = BTreeMap::from([
+            (key("arn:aws:iam::000000000000:root"), "blocking".to_owned()),
+            (key("arn:aws:iam::000000000000:user/x"), "non-blocking".to_owned()),
+        ]);
+        let mode = |definition, settings: &BTreeMap<_, _>| {
+            let effective = with_log_mode(definition, settings);
+            effective.log_configuration?.options?.get("mode").cloned()
+        };
+        assert_eq!(mode(definition(&[]), &settings).as_deref(), Some("blocking"));
+        let own = definition(&[("mode", "non-blocking")]);
+        assert_eq!(mode(own, &settings).as_deref(), Some("non-blocking"));
+        assert_eq!(mode(definition(&[]), &BTreeMap::new()), None);
+        assert_eq!(mode(ContainerDefinition::default(), &settings), None);
     }
 
     #[test]

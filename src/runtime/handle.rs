@@ -413,6 +413,15 @@ impl Runtime {
         }
         let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
         blocking(move || inner.clean(&id)).await??;
+        let (inner, logs) = (Arc::clone(&self.inner.resources), self.logs());
+        blocking(move || {
+            let is_over = |task: &TaskId| !inner.layout.task_run(task).exists();
+            // Too much is tried to be removed again with the next task.
+            if let Err(error) = logs.bound(inner.log.max_total, is_over) {
+                tracing::warn!(%error, "old logs cannot be removed");
+            }
+        })
+        .await?;
         drop(slot);
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
         Ok(())

@@ -96,6 +96,9 @@ pub(crate) struct LaunchFile {
     /// `sha256:…`
     #[serde(default)]
     pub(crate) image_digest: String,
+    /// What the container is called where a name must be unique on the box.
+    #[serde(default)]
+    pub(crate) long_name: String,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) files: Vec<SecretFile>,
@@ -114,6 +117,17 @@ impl fmt::Debug for LaunchFile {
 }
 
 impl LaunchFile {
+    /// Without what only the container's making needed. Whoever enters the container later finds its environment in
+    /// `config.json`.
+    pub(crate) fn without_secrets(&self) -> Self {
+        Self {
+            environment: Vec::new(),
+            files: Vec::new(),
+            log_options_secret: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn new(
         launch: Launch,
         layout: Layout,
@@ -140,6 +154,7 @@ impl LaunchFile {
             restart: start.restart,
             image,
             image_digest: start.image_digest.to_string(),
+            long_name: start.long_name,
             layers,
             environment,
             files,

@@ -146,6 +146,7 @@ impl Host {
             files: Vec::new(),
             log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
+                long_name: format!("ecs-test-1-{}", run.container),
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),
                 definition,

@@ -14,6 +14,10 @@
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//! | `GET secrets` | `{"secrets":[{"name","kind","arn","createdDate","lastChangedDate","versions"}]}`, never a value |
+//! | `POST secrets/set` `{"name","value"}` | `{"name","kind","versionId"}` |
+//! | `POST secrets/remove` `{"name"}` | `{"name","kind"}` |
+//! | `POST secrets/rotate-key` | `{"values"}`: how many were sealed anew |
 //! | `GET volumes[?size=true]` | `{"volumes":[{"name","driver","driverOpts","labels","createdAt","tasks","mountpoint"}]}` |
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
@@ -27,6 +31,7 @@ mod images;
 mod lines;
 mod logs;
 mod query;
+mod secrets;
 mod session;
 mod stats;
 mod volumes;
@@ -135,6 +140,13 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         }
         (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
         (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
+        (&Method::GET, ["secrets"]) => {
+            query.only(&[])?;
+            secrets::list(&api).await
+        }
+        (&Method::POST, ["secrets", "set"]) => secrets::set(&api, bytes).await,
+        (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
+        (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
         (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
         (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,

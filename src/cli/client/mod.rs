@@ -153,6 +153,18 @@ impl Client {
         self.stream(local(Method::POST, "/coracle/v1/images/pull"), body).await
     }
 
+    /// The secrets of the box, without their values.
+    pub(super) async fn list_secrets(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/secrets").await
+    }
+
+    /// Has the agent do `what` with its secrets.
+    pub(super) async fn secrets(&self, what: &str, request: &Value) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/secrets/{what}");
+        let response = self.send(local(Method::POST, &path), request.to_string()).await?;
+        self.whole(response).await
+    }
+
     /// The shared volumes, as the agent lists them.
     pub(super) async fn volumes(&self, sized: bool) -> Result<Value, Error> {
         self.get(if sized { "/coracle/v1/volumes?size=true" } else { "/coracle/v1/volumes" }).await

@@ -50,7 +50,7 @@ impl Disk {
             volumes_dir: self.path().join("state/volumes"),
             run_dir: self.path().join("run"),
             cgroup_parent: format!("coracle-writer-{}", std::process::id()),
-            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0 },
+            log: LogDefaults { max_size: 0, max_file: 1, max_age: 0, max_total: 0 },
             allow_privileged: false,
         };
         let program = std::env::current_exe().unwrap();
@@ -68,11 +68,15 @@ impl Disk {
             roles: crate::engine::Roles::default(),
             region: String::new(),
         };
+        let sources = crate::engine::Sources {
+            secrets: crate::auth::Secrets::new(self.path(), store.clone()),
+            environment_files: None,
+        };
         let network =
             NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
         let network = Network::open(network).unwrap();
-        let connections = Connections::new(network, runtime.clone());
-        let hands = Hands::new(runtime, images.clone(), endpoints, connections, facts_in);
+        let connections = Connections::new(network, runtime.clone(), mpsc::channel(1).0);
+        let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

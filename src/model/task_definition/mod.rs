@@ -14,6 +14,7 @@ pub mod logging;
 mod mount_options;
 mod normalise;
 mod registration;
+pub mod secret_file;
 pub mod support;
 mod units;
 mod validate;

@@ -4,7 +4,7 @@
 use super::logging::LogSettings;
 use super::{
     ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
-    TaskDefinitionContent, Tmpfs, Volume,
+    TaskDefinitionContent, Tmpfs, Volume, secret_file,
 };
 use std::collections::BTreeMap;
 
@@ -58,12 +58,6 @@ impl Found {
     }
 
     fn task(&mut self, content: &TaskDefinitionContent) {
-        let mode = content.network_mode.as_deref();
-        self.when(
-            !matches!(mode, Some("host" | "none")),
-            "networkMode",
-            "set networkMode to host or none (absent means bridge)",
-        );
         self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
         self.when(
             filled(content.inference_accelerators.as_ref()),
@@ -144,28 +138,9 @@ impl Found {
             "repositoryCredentials",
             "put the registry's credentials into the agent's docker config.json",
         );
-        self.when(
-            filled(c.links.as_ref()),
-            "links",
-            "leave it out: containers of host mode share localhost",
-        );
-        self.when(filled(c.environment_files.as_ref()), "environmentFiles", "use environment");
-        self.when(
-            filled(c.secrets.as_ref()),
-            "secrets",
-            "use environment, or a file on a host volume",
-        );
-        self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
-        self.when(
-            filled(c.dns_search_domains.as_ref()),
-            "dnsSearchDomains",
-            "leave it out: the box's are used",
-        );
-        self.when(
-            filled(c.extra_hosts.as_ref()),
-            "extraHosts",
-            "leave it out: the box's hosts file is used",
-        );
+        if let Err(error) = secret_file::secret_files(c) {
+            self.add("dockerLabels", &error.to_string());
+        }
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
         self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);
         self.when(filled(c.credential_specs.as_ref()), "credentialSpecs", OUT);
@@ -178,18 +153,9 @@ impl Found {
         if let Err(problem) = LogSettings::read(c.log_configuration.as_ref(), &BTreeMap::new()) {
             self.add(&format!("logConfiguration.{}", problem.member), &problem.remedy);
         }
-        if let Some(log) = &c.log_configuration {
-            self.when(
-                filled(log.secret_options.as_ref()),
-                "logConfiguration.secretOptions",
-                "use options",
-            );
-        }
         if let Some(linux) = &c.linux_parameters {
             self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());
         }
-        let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
-        self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");
     }
 }
 

@@ -135,8 +135,12 @@ fn start_container(
             container: container.name.clone(),
             runtime_id: runtime_id.clone(),
         },
+        long_name: task.long_name(container),
         image_digest: image_digest.clone(),
-        definition: effective::container(of, &task.overrides),
+        definition: effective::with_log_mode(
+            effective::container(of, &task.overrides),
+            &round.world.account_settings,
+        ),
         volumes: content.volumes.clone().unwrap_or_default(),
         inherited_mounts: effective::inherited_mounts(content, of),
         network_mode: content.network_mode.clone().unwrap_or_else(|| "bridge".to_owned()),

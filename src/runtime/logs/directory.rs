@@ -7,7 +7,7 @@ use crate::model::{ContainerName, TaskId, Timestamp};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// More rotated files than this are not looked for.
 pub(super) const MAX_FILES: u32 = 1000;
@@ -61,6 +61,46 @@ impl LogDirectory {
                 if path.extension().is_some_and(|end| end == "log") {
                     expire(&path, max_age, now);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the logs of tasks that are over, the oldest first, until those that are left have at most `limit` bytes;
+    /// zero keeps all.
+    ///
+    /// # Errors
+    /// When the directories cannot be read.
+    pub fn bound(&self, limit: u64, is_over: impl Fn(&TaskId) -> bool) -> Result<(), LogError> {
+        if limit == 0 {
+            return Ok(());
+        }
+        let mut logs = Vec::new();
+        for directory in entries(&self.root)? {
+            let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !TaskId::new(name).is_ok_and(|task| is_over(&task)) {
+                continue;
+            }
+            let files = entries(&directory)?;
+            let files = files.iter().filter_map(|path| std::fs::metadata(path).ok());
+            let (mut size, mut written) = (0, SystemTime::UNIX_EPOCH);
+            for file in files {
+                size += file.len();
+                written = written.max(file.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+            }
+            logs.push((written, directory, size));
+        }
+        logs.sort();
+        let mut total: u64 = logs.iter().map(|(_, _, size)| size).sum();
+        for (_, directory, size) in logs {
+            if total <= limit {
+                break;
+            }
+            match std::fs::remove_dir_all(&directory) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(LogError { path: directory, source });
+                }
+                _ => total -= size,
             }
         }
         Ok(())
@@ -215,3 +255,6 @@ impl Iterator for LogReader {
         self.read().transpose()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,15 +13,19 @@ pub struct LogDefaults {
     /// How many seconds lines are kept; 0 is for ever.
     #[serde(default)]
     pub max_age: u64,
+    /// How many bytes the logs of tasks that are over may have together; 0 is any number.
+    #[serde(default)]
+    pub max_total: u64,
 }
 
 impl Default for LogDefaults {
     fn default() -> Self {
-        Self { max_size: 10 << 20, max_file: 3, max_age: 30 * 24 * 3600 }
+        Self { max_size: 10 << 20, max_file: 3, max_age: 30 * 24 * 3600, max_total: 1 << 30 }
     }
 }
 
 /// What holds for one container.
+#[expect(clippy::struct_field_names, reason = "the names of the options and settings")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogOptions {
     pub(crate) max_size: u64,

@@ -9,7 +9,7 @@ use crate::runtime::launch::LaunchFile;
 use crate::runtime::process::{ContainerExecutor, ContainerTerminal, chain, default_signals};
 use crate::runtime::protocol::{Created, Failure, Stage};
 use crate::runtime::volume::{self, VolumeError};
-use crate::runtime::{layout, spec};
+use crate::runtime::{layout, record, spec};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::container::init_builder::InitContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
@@ -21,6 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the creator works from.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         directory: &directory,
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
-        mounts: &mounts,
+        mounts: &mounts.binds,
         joined: &order.joined,
         shared_memory: order.joined.memory.is_some().then_some(&*memory),
     })
@@ -138,6 +139,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         privileges: built.privileges,
         program: built.program,
         report: error_end.as_raw_fd(),
+        late: Arc::new(mounts.late),
         terminal: match &order.stdio {
             Stdio::Terminal { socket, size } => {
                 Some(ContainerTerminal { socket: socket.as_raw_fd(), size: *size, uid: built.uid })
@@ -197,6 +199,9 @@ fn create(order: Order) -> Result<i32, Failure> {
         .ok_or_else(|| Failure::new(Stage::Create, "libcontainer names no process"))?;
     // libcontainer's own state is not needed any more; exit and clean-up go by ours.
     let _ = layout::remove_tree(&state);
+    // A launch file that stays as it was is still for root's eyes only.
+    let path = launch.layout.launch_file(&launch.task, &launch.container);
+    let _ = record::write_volatile(&path, &launch.without_secrets());
     Ok(pid)
 }
 

@@ -11,6 +11,7 @@ mod mounts;
 mod network_files;
 pub(crate) mod program;
 pub(crate) mod rootfs;
+mod secret_files;
 mod sysctl;
 pub(crate) mod user;
 
@@ -122,7 +123,10 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
 
     let mut all_mounts = mounts::standard(launch, cgroup_view, shared_memory);
     all_mounts.extend(network_files::mounts(launch, directory, &hostname)?);
-    let own_mounts = mounts::of_definition(mounts);
+    let mut own_mounts = mounts::of_definition(mounts);
+    // Last, so that no volume hides them.
+    let files_at = directory.join("secrets.d");
+    own_mounts.extend(secret_files::mounts(&launch.files, &files_at, &user)?);
     fence::check_targets(&own_mounts)?;
     all_mounts.extend(own_mounts);
     if privileged {
@@ -203,12 +207,6 @@ pub(crate) fn privileges(launch: &LaunchFile, loopback: bool) -> Result<Privileg
 fn refuse_unsupported(launch: &LaunchFile) -> Result<(), SpecError> {
     let definition = &launch.definition;
     let unsupported = |what: &str| Err(SpecError::Unsupported(what.to_owned()));
-    if definition.secrets.as_ref().is_some_and(|s| !s.is_empty()) {
-        return unsupported("secrets");
-    }
-    if definition.environment_files.as_ref().is_some_and(|f| !f.is_empty()) {
-        return unsupported("environmentFiles");
-    }
     if definition.resource_requirements.as_ref().is_some_and(|r| !r.is_empty()) {
         return unsupported("resourceRequirements");
     }

@@ -117,7 +117,7 @@ fn subject(launch: &LaunchFile) -> Subject {
     Subject {
         id: task.get(..12).unwrap_or(task).to_owned(),
         full_id: launch.runtime_id.as_str().to_owned(),
-        name: launch.container.as_str().to_owned(),
+        name: launch.long_name.clone(),
         image_id: launch.image_digest.clone(),
         image_name: launch.definition.image.clone().unwrap_or_default(),
         command: words.join(" ").chars().take(1024).collect(),
