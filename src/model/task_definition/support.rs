@@ -140,11 +140,6 @@ impl Found {
         const OUT: &str = "leave it out";
         let c = container;
         self.when(
-            c.repository_credentials.is_some(),
-            "repositoryCredentials",
-            "put the registry's credentials into the agent's docker config.json",
-        );
-        self.when(
             filled(c.links.as_ref()),
             "links",
             "leave it out: containers of host mode share localhost",

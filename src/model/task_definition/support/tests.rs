@@ -78,7 +78,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ]
     );
     for (member, value) in [
-        ("repositoryCredentials", json!({"credentialsParameter": "x"})),
         ("links", json!(["a"])),
         ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
         ("dnsServers", json!(["1.1.1.1"])),
