@@ -335,3 +335,67 @@ async fn a_definition_cannot_cover_the_kernels_files() {
     assert_eq!(fs::symlink_metadata("/dev/ptmx").map(|m| m.file_type()).ok(), own_ptmx);
     host.close(&["t1"]).await;
 }
+
+/// The class of CVE-2025-31133 and its like: what is looked at is not what is mounted over a moment later.
+#[tokio::test]
+async fn a_link_that_comes_and_goes_leads_nowhere() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    let Some(mut host) = open() else { return };
+    let canary = Canary::new();
+    let shared = tempfile::tempdir().unwrap();
+    let (swapped, outside) = (shared.path().join("sub"), canary.path().join("sub"));
+    fs::create_dir(&swapped).unwrap();
+    let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    // As fast as it can: a directory, a link to what must not be reached, a directory, …
+    let racer = std::thread::spawn({
+        let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
+        move || {
+            let aside = swapped.with_extension("aside");
+            symlink(outside, &aside).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                let here = rustix::fs::CWD;
+                rustix::fs::renameat_with(here, &swapped, here, &aside, flags).unwrap();
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let mut tasks = Vec::new();
+    for round in 0..40 {
+        let task = format!("r{round}");
+        let run = run_of(&task, "main", &format!("{task}-1"));
+        let mut container = definition("echo x >/data/sub/made; mkdir -p /data/sub/deep/er; true");
+        let mount = |volume: &str, path: &str| MountPoint {
+            source_volume: Some(volume.into()),
+            container_path: Some(path.into()),
+            read_only: None,
+        };
+        container.mount_points =
+            Some(vec![mount("shared", "/data"), mount("scratch", "/data/sub/below")]);
+        container.working_directory = Some("/data/sub/work".into());
+        let mut launch = host.launch(&run, container);
+        launch.start.volumes = vec![
+            Volume {
+                name: Some("shared".into()),
+                host: Some(coracle::model::task_definition::HostVolumeProperties {
+                    source_path: Some(shared.path().to_str().unwrap().into()),
+                }),
+                ..Volume::default()
+            },
+            Volume { name: Some("scratch".into()), ..Volume::default() },
+        ];
+        // Whether it starts depends on the moment.
+        if host.runtime.start(launch).await.is_ok() {
+            host.exit(&run).await;
+        }
+        canary.is_untouched();
+        tasks.push(task);
+    }
+    stop.store(true, Ordering::Relaxed);
+    racer.join().unwrap();
+    assert!(rounds.load(Ordering::Relaxed) > 1000);
+    canary.is_untouched();
+    let tasks: Vec<&str> = tasks.iter().map(String::as_str).collect();
+    host.close(&tasks).await;
+}

@@ -2,6 +2,7 @@
 
 use super::{Host, register, run, shell, wait_for_line, with};
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 
 fn with_init(script: &str) -> serde_json::Value {
     with(shell(script), json!({"linuxParameters": {"initProcessEnabled": true}}))
@@ -85,4 +86,32 @@ fn an_init_reaps_where_it_is_not_the_first_process() {
         assert_eq!((lines[0], lines[2]), (lines[1], "init"), "{}", ended.text("main"));
         assert_eq!(ended.exit_code(), 5);
     }
+}
+
+/// An init is a copy of the runtime, so its program must be as safe as the shim's (CVE-2019-5736).
+#[test]
+fn an_init_gives_nothing_of_the_runtime_away() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let program = env!("CARGO_BIN_EXE_coracle");
+    let before = std::fs::metadata(program).unwrap();
+    // It cannot be looked into; whoever may look into everything finds the container's own root, and a read-only file.
+    let script = "for n in 1 2 3 4 5 6 7 8 9 10; do (echo overwritten >/proc/1/exe) 2>/dev/null && echo WROTE; done; \
+        (: >>/proc/1/exe) 2>&1; chmod 777 /proc/1/exe 2>&1; ls /proc/1/root/ 2>&1; ls /proc/1/fd; echo end";
+    for (family, add, refusal) in [
+        ("copy", json!([]), "Permission denied"),
+        ("copy-ptrace", json!(["SYS_PTRACE"]), "Read-only file system"),
+    ] {
+        let mut container = with_init(script);
+        container["linuxParameters"]["capabilities"] = json!({"add": add});
+        let ended = run(&agent, family, container);
+        let text = ended.text("main");
+        assert!(text.ends_with("0\n1\n2\nend\n") && !text.contains("WROTE"), "{text}");
+        assert!(text.contains(&format!("/proc/1/exe: {refusal}")), "{text}");
+        assert!(!text.contains("lost+found") && !text.contains("boot"), "{text}");
+    }
+    let after = std::fs::metadata(program).unwrap();
+    let seen = |m: &std::fs::Metadata| (m.mtime(), m.mtime_nsec(), m.len(), m.mode());
+    assert_eq!(seen(&before), seen(&after));
 }
