@@ -22,10 +22,10 @@ const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory us
 pub(super) fn observe(world: &mut World, observation: Observation, now: Timestamp) -> Outcome {
     let changes = match observation {
         Observation::ImageReady { image, credentials, digest } => {
-            image_ready(world, image, credentials, &digest, now)
+            image_ready(world, image, credentials.as_deref(), &digest, now)
         }
         Observation::ImageFailed { image, credentials, reason } => {
-            image_failed(world, &image, credentials, &reason)
+            image_failed(world, &image, credentials.as_deref(), &reason)
         }
         Observation::Started { run, at, network } => started(world, &run, at, network),
         Observation::StartFailed { run, reason } => start_failed(world, &run, &reason, now),
@@ -90,16 +90,16 @@ fn change_waiting(
 fn image_ready(
     world: &mut World,
     image: String,
-    credentials: Option<String>,
+    credentials: Option<&str>,
     digest: &ImageDigest,
     now: Timestamp,
 ) -> Vec<Change> {
-    let key = ActionKey::Pull(image.clone(), credentials.clone());
+    let key = ActionKey::Pull(image.clone(), credentials.map(str::to_owned));
     let pulled = world.observed.in_flight.remove(&key);
     if pulled {
         world.observed.pulled.insert(image.clone());
     }
-    let changes = change_waiting(world, &image, credentials.as_deref(), |task, at| {
+    let changes = change_waiting(world, &image, credentials, |task, at| {
         task.containers[at].image_digest = Some(digest.clone());
         task.pull_stopped_at = Some(now);
     });
@@ -110,12 +110,12 @@ fn image_ready(
 fn image_failed(
     world: &mut World,
     image: &str,
-    credentials: Option<String>,
+    credentials: Option<&str>,
     reason: &str,
 ) -> Vec<Change> {
-    let key = ActionKey::Pull(image.to_owned(), credentials.clone());
+    let key = ActionKey::Pull(image.to_owned(), credentials.map(str::to_owned));
     world.observed.in_flight.remove(&key);
-    change_waiting(world, image, credentials.as_deref(), |task, at| {
+    change_waiting(world, image, credentials, |task, at| {
         let container = &mut task.containers[at];
         container.last_status = ContainerStatus::Stopped;
         container.reason = Some(reason.to_owned());
