@@ -6,6 +6,7 @@
 mod netbox;
 
 use coracle::net::{HostPort, Network, NetworkConfig, NetworkError, PortRange, Protocol};
+use netbox::frames::*;
 use netbox::*;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Instant;
@@ -474,6 +475,67 @@ fn how_long_it_takes() {
             for member in there {
                 network.detach(&member.attachment.endpoint).await.unwrap();
             }
+        }
+    });
+}
+
+/// What a process with `CAP_NET_RAW` can put on the wire in another's name: IPv4, ARP, neighbour discovery.
+#[test]
+fn endpoints_cannot_send_in_each_others_names() {
+    on_a_box(|ground| async move {
+        let network = ground.network("one");
+        let victim = attach(&network, endpoint(1, "victim"), vec![]).await.unwrap();
+        let evil = attach(&network, endpoint(2, "evil"), vec![]).await.unwrap();
+        let other = attach(&network, endpoint(3, "other"), vec![]).await.unwrap();
+        let heard = || Heard::new(&ground.here, "coracle0");
+        let (mine, theirs) = (evil.attachment.mac.0, victim.attachment.mac.0);
+        let (own, stolen) = (evil.attachment.ipv4, victim.attachment.ipv4);
+        let (own6, stolen6) = (evil.ip6(), victim.ip6());
+        let gateway = victim.attachment.gateway4;
+        let send = |frame: &[u8]| send_frame(&evil.namespace, "eth0", frame);
+        // (what, whether it passes, the frame)
+        let frames = [
+            ("in its own name", true, frame_ipv4(mine, own)),
+            ("with another's address", false, frame_ipv4(mine, stolen)),
+            ("with another's addresses", false, frame_ipv4(theirs, stolen)),
+            ("with the box's address", false, frame_ipv4(mine, gateway)),
+            ("with another's hardware address", false, frame_ipv4(theirs, own)),
+            ("its own address by ARP", true, frame_arp(mine, own)),
+            ("another's address by ARP", false, frame_arp(mine, stolen)),
+            ("the box's address by ARP", false, frame_arp(mine, gateway)),
+            ("its own address as a neighbour", true, frame_neighbour(mine, own6, own6)),
+            ("another's address as a neighbour", false, frame_neighbour(mine, own6, stolen6)),
+            ("as another neighbour", false, frame_neighbour(mine, stolen6, stolen6)),
+            ("as a router", false, frame_router(mine, own6)),
+            ("of an unknown protocol", false, frame_other(mine)),
+        ];
+        for (what, passes, frame) in frames {
+            let heard = heard();
+            send(&frame);
+            // Sent after it, so that it is heard after it.
+            send(&frame_ipv4_marked(mine, own));
+            assert_eq!(heard.until_mark(&frame), passes, "{what}");
+        }
+        // It is these rules that stop it.
+        let heard = heard();
+        output("nft", &["flush", "chain", "bridge", "coracle-coracle0", "senders"]);
+        let frame = frame_arp(mine, gateway);
+        send(&frame);
+        send(&frame_ipv4_marked(mine, own));
+        assert!(heard.until_mark(&frame));
+        network.detach(&other.attachment.endpoint).await.unwrap();
+        let other = attach(&network, endpoint(3, "other"), vec![]).await.unwrap();
+        // And what is in order goes on.
+        let _server = victim.serve_tcp(80);
+        for member in [&evil, &other] {
+            assert_eq!(
+                tcp_from(&member.namespace, victim.ip(), 80),
+                format!("{} to 80", member.ip())
+            );
+            assert_eq!(
+                tcp_from(&member.namespace, victim.ip6(), 80),
+                format!("{} to 80", member.ip6())
+            );
         }
     });
 }

@@ -354,6 +354,7 @@ fn mounts_in_memory_have_their_size_and_options() {
     let script = "for m in plain ro times data sync; do grep \" /m/$m \" /proc/mounts | cut -d' ' -f3,4; done; \
         stat -c '%a' /m/plain /root /m/data; df -m /m/plain /dev/shm | awk 'NR>1 {print $2}'; \
         grep -E ' /m/(shared|slave) ' /proc/self/mountinfo | grep -c shared:; \
+        grep ' /m/alone ' /proc/self/mountinfo | grep -o unbindable; \
         cp /bin/busybox /m/times/true; /m/times/true && echo executed; \
         dd if=/dev/zero of=/m/plain/big bs=1M count=3 2>/dev/null || echo full; \
         i=0; while touch /m/data/$i 2>/dev/null; do i=$((i+1)); done; echo $i";
@@ -364,7 +365,8 @@ fn mounts_in_memory_have_their_size_and_options() {
             tmpfs("/m/times", &["exec", "noatime", "nodiratime"]),
             tmpfs("/m/data", &["mode=710", "uid=5", "gid=6", "nr_inodes=11", "mpol=local"]),
             tmpfs("/m/sync", &["sync", "dirsync", "strictatime"]),
-            tmpfs("/m/shared", &["rshared"]), tmpfs("/m/slave", &["slave"]), tmpfs("/root", &[])]}}),
+            tmpfs("/m/shared", &["rshared"]), tmpfs("/m/slave", &["slave"]),
+            tmpfs("/m/alone", &["unbindable"]), tmpfs("/root", &[])]}}),
     );
     let told = tell(&agent, "memory", json!([]), container);
     let (mounts, rest) = told.split_at(5);
@@ -378,15 +380,54 @@ fn mounts_in_memory_have_their_size_and_options() {
         assert!(line.starts_with("tmpfs ") && line.contains(wanted), "{line}: {wanted}");
         assert!(!line.contains(unwanted), "{line}: {unwanted}");
     }
-    assert_eq!(rest, ["1777", "700", "710", "2", "7", "0", "executed", "full", "10"]);
+    assert_eq!(rest, ["1777", "700", "710", "2", "7", "1", "unbindable", "executed", "full", "10"]);
 
     let bad = with(
         shell("main", "true"),
-        json!({"linuxParameters": {"tmpfs": [tmpfs("/m", &["rw", "unbindable"])]}}),
+        json!({"linuxParameters": {"tmpfs": [tmpfs("/m", &["rw", "remount"])]}}),
     );
     let input = json!({"family": "bad", "networkMode": "none", "containerDefinitions": [bad]});
     let refused = refusal(&agent, "bad", &input);
     assert!(refused.contains("linuxParameters.tmpfs[0].mountOptions"), "{refused}");
+}
+
+/// The host's devices over the container's: nothing of ours is written into them.
+#[test]
+fn a_volume_may_cover_the_devices() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let devices = host.dir.path().join("devices");
+    fs::create_dir_all(devices.join("inner")).unwrap();
+    fs::write(devices.join("mine"), "mine\n").unwrap();
+    let _inner = Mounted::at(&devices.join("inner"));
+    let volumes = json!([host_volume("devices", &devices), {"name": "scratch"}, host_volume("real", Path::new("/dev"))]);
+    for read in [false, true] {
+        let over = if read { read_only("devices", "/dev") } else { mount("devices", "/dev") };
+        let script = "cat /dev/mine; echo s >/dev/inner/deep/s && cat /dev/inner/deep/s; \
+            (echo x >/dev/inner/x) 2>/run-out || echo refused; (echo x >/dev/x) 2>/run-out || echo refused; ls /dev | wc -l";
+        fs::create_dir_all(devices.join("inner/deep")).unwrap();
+        let container = with(
+            shell("main", script),
+            json!({"mountPoints": [over, mount("scratch", "/dev/inner/deep")]}),
+        );
+        let told = tell(&agent, "devices", volumes.clone(), container);
+        let _ = fs::remove_file(devices.join("x"));
+        let expected: &[&str] =
+            if read { &["mine", "s", "refused", "refused", "2"] } else { &["mine", "s", "3"] };
+        assert_eq!(told, expected);
+    }
+    let before = fs::symlink_metadata("/dev/ptmx").unwrap();
+    let container = with(
+        shell(
+            "main",
+            "[ -c /dev/null ] && echo a >/dev/null && ls /dev/fd/ >/dev/null && echo there",
+        ),
+        json!({"mountPoints": [mount("real", "/dev")]}),
+    );
+    assert_eq!(tell(&agent, "real", volumes, container), ["there"]);
+    let after = fs::symlink_metadata("/dev/ptmx").unwrap();
+    assert_eq!((before.ino(), before.ctime()), (after.ino(), after.ctime()));
 }
 
 /// How a definition is refused, at registration or by RunTask.

@@ -130,6 +130,11 @@ impl Attachment {
         self.details.extend(ipv6.map(|address| detail("ipv6Address", &address.to_string())));
     }
 
+    /// It is gone with its task.
+    pub fn delete(&mut self) {
+        "DELETED".clone_into(&mut self.status);
+    }
+
     /// Its addresses are gone, and new ones may come.
     pub fn forget_addresses(&mut self) {
         const KEPT: [&str; 2] = ["subnetId", "securityGroups"];

@@ -1,10 +1,10 @@
 //! What is asked of the network for one endpoint, and what it got.
 
+use super::fingerprint::fingerprint;
 use super::port::{PortRange, Protocol};
 use crate::model::{ContainerName, TaskId};
-use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -37,13 +37,7 @@ impl EndpointId {
     /// others by 52 bits of a digest.
     pub(super) fn interface(&self, state_dir: &Path) -> String {
         let text = format!("{}\0{self}", state_dir.display());
-        let digest = digest(&SHA256, text.as_bytes());
-        let mut name = String::from("cv");
-        for byte in digest.as_ref().iter().take(7) {
-            let _ = write!(name, "{byte:02x}");
-        }
-        name.truncate(15);
-        name
+        format!("cv{}", fingerprint(&text, 13))
     }
 }
 
@@ -158,8 +152,11 @@ impl MacAddress {
 
 impl fmt::Display for MacAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        for (place, byte) in self.0.iter().enumerate() {
+            let colon = if place == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::NetworkConfig;
 use super::error::NetworkError;
+use super::fingerprint::fingerprint;
 use super::forwarding::{self, Restore};
 use super::link::{self, Link, Occupied, Taken};
 use super::netlink::Socket;
@@ -157,12 +158,7 @@ impl Bridge {
 
 /// A name that is this agent's alone.
 fn private_name(owner: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, owner.as_bytes());
-    let mut name = String::from("cb");
-    for byte in digest.as_ref().iter().take(6) {
-        name.push_str(&format!("{byte:02x}"));
-    }
-    name
+    format!("cb{}", fingerprint(owner, 13))
 }
 
 fn taken(link: &Link) -> NetworkError {

@@ -16,15 +16,12 @@ use super::bridge::Bridge;
 use super::error::NetworkError;
 use super::hold::{Held, hold};
 use super::link;
-use super::nftables::{self, Committer, Published, Ruleset};
+use super::nftables::{self, Committer, Member, Published, Ruleset};
 use super::port::{PortRange, Protocol};
 use super::subnet::{Subnet, Subnet6};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-/// The kernel's own dynamic ports, if its setting cannot be read.
-const DYNAMIC: (u16, u16) = (32768, 60999);
 
 /// The network of one agent.
 #[derive(Debug)]
@@ -161,7 +158,7 @@ impl Connections {
         }
         let reserved = self.reserve_on_bridge(state, request, namespace);
         if reserved.is_err() && state.endpoints.is_empty() {
-            self.take_down(state)?;
+            Self::take_down(state)?;
         }
         reserved
     }
@@ -289,11 +286,7 @@ impl Connections {
     }
 
     fn dynamic_ports(&self) -> PortRange {
-        self.config.dynamic_ports.or_else(kernels_dynamic_ports).unwrap_or_else(|| {
-            // A range as it stands there.
-            PortRange::new(DYNAMIC.0, DYNAMIC.1)
-                .unwrap_or_else(|| unreachable!("1 <= 32768 <= 60999"))
-        })
+        self.config.dynamic_ports.or_else(kernels_dynamic_ports).unwrap_or(PortRange::EPHEMERAL)
     }
 
     /// Detaches an endpoint: when this is done, nothing reaches it by a published port. What remains is for
@@ -341,7 +334,7 @@ impl Connections {
         }
         let down = if state.endpoints.is_empty() {
             *rules = Rules::default();
-            self.take_down(&mut state)
+            Self::take_down(&mut state)
         } else {
             Ok(())
         };
@@ -368,7 +361,7 @@ impl Connections {
     }
 
     /// Removes bridge and rules, with no endpoint left.
-    fn take_down(&self, state: &mut State) -> Result<(), NetworkError> {
+    fn take_down(state: &mut State) -> Result<(), NetworkError> {
         if let Some(up) = &state.bridge {
             up.bridge.remove(&link::open()?)?;
             state.bridge = None;
@@ -379,9 +372,16 @@ impl Connections {
     /// What the rules are to be.
     fn wanted(&self, state: &State) -> Option<Ruleset> {
         let bridge = &state.bridge.as_ref()?.bridge;
-        let mut published = Vec::new();
+        let (mut members, mut published) = (Vec::new(), Vec::new());
         for endpoint in state.endpoints.values() {
-            let Attachment { ipv4, ipv6, bindings, .. } = &endpoint.attachment;
+            let Attachment { interface, mac, ipv4, ipv6, bindings, .. } = &endpoint.attachment;
+            // Until its link is gone, nobody must speak with it in another's name.
+            members.push(Member {
+                interface: interface.clone(),
+                mac: *mac,
+                ipv4: *ipv4,
+                ipv6: ipv6.map(|ipv6| ipv6.address),
+            });
             if endpoint.phase != Phase::Leaving {
                 published.extend(bindings.iter().map(|binding| Published {
                     protocol: binding.protocol,
@@ -397,6 +397,7 @@ impl Connections {
             bridge: bridge.name.clone(),
             subnet: bridge.subnet,
             subnet6: bridge.subnet6,
+            members,
             published,
             metadata: state.metadata,
             allow_instance_metadata: self.config.allow_instance_metadata,
@@ -434,13 +435,11 @@ impl Connections {
             let (fitting, others): (Vec<_>, Vec<_>) = left.partition(fits);
             left = others.into_iter();
             let mut fitting = fitting.into_iter();
-            Some(match fitting.next() {
-                Some(bridge) => bridge,
-                None => {
-                    let subnet6 =
-                        first.ipv6.map(|ipv6| Subnet6::containing(ipv6.address, ipv6.prefix));
-                    Bridge::make_again(&socket, &self.config, subnet, subnet6)?
-                }
+            let subnet6 = first.ipv6.map(|ipv6| Subnet6::containing(ipv6.address, ipv6.prefix));
+            Some(if let Some(bridge) = fitting.next() {
+                bridge
+            } else {
+                Bridge::make_again(&socket, &self.config, subnet, subnet6)?
             })
         } else {
             None

@@ -12,6 +12,7 @@
 //! is set first, wherever it was 1; with forwarding off both mean the same, so it may stay.
 
 use super::error::NetworkError;
+use super::fingerprint::fingerprint;
 use super::link::Link;
 use std::fs;
 use std::path::Path;
@@ -40,10 +41,7 @@ pub(super) fn owner(state_dir: &Path) -> String {
     if path.len() <= LONGEST - 40 && !path.contains(['[', '\n', '\0']) {
         format!("{OWNER}{path}")
     } else {
-        let digest = ring::digest::digest(&ring::digest::SHA256, path.as_bytes());
-        let short: String =
-            digest.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        format!("{OWNER}sha256:{short}")
+        format!("{OWNER}sha256:{}", fingerprint(&path, 32))
     }
 }
 

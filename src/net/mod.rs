@@ -24,6 +24,7 @@ mod attachment;
 mod bridge;
 mod connection;
 mod error;
+mod fingerprint;
 mod forwarding;
 mod hold;
 mod hosts;

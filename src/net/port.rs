@@ -51,6 +51,12 @@ pub struct PortRange {
 pub struct PortRangeError(pub String);
 
 impl PortRange {
+    /// What the kernel gives to programs that ask for any port, unless it is told otherwise.
+    pub(super) const EPHEMERAL: Self = match (NonZeroU16::new(32768), NonZeroU16::new(60999)) {
+        (Some(first), Some(last)) => Self { first, last },
+        _ => Self { first: NonZeroU16::MIN, last: NonZeroU16::MAX },
+    };
+
     /// From `first` to `last`, both included.
     #[must_use]
     pub fn new(first: u16, last: u16) -> Option<Self> {

@@ -6,6 +6,7 @@
 use super::capability;
 use super::seccomp;
 use super::terminal::Terminal;
+use super::volume::Late;
 use crate::model::TerminalSize;
 use caps::CapsHashSet;
 use libcontainer::oci_spec::runtime::Spec;
@@ -20,6 +21,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a process in a container may do.
 #[derive(Debug, Clone)]
@@ -64,6 +66,8 @@ pub(crate) enum ExecError {
     Init(io::Error),
     #[error("cannot make the terminal: {0}")]
     Terminal(io::Error),
+    #[error("{0}")]
+    Mount(String),
     #[error("cannot forbid new privileges: {0}")]
     NoNewPrivileges(io::Error),
 }
@@ -189,6 +193,8 @@ pub(crate) struct ContainerExecutor {
     pub(crate) program: Program,
     /// The end of a pipe that reports why the program could not be executed; closed by a successful `execve`.
     pub(crate) report: RawFd,
+    /// Mounts that are left to the container's first process.
+    pub(crate) late: Arc<Vec<Late>>,
     pub(crate) terminal: Option<ContainerTerminal>,
 }
 
@@ -250,6 +256,9 @@ impl Executor for ContainerExecutor {
         };
         if let Some(terminal) = self.terminal {
             terminal.take().map_err(|error| refuse(ExecError::Terminal(error)))?;
+        }
+        for mount in self.late.iter() {
+            mount.mount().map_err(|reason| refuse(ExecError::Mount(reason)))?;
         }
         self.program.resolve().map(|_| ()).map_err(refuse)
     }

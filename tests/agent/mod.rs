@@ -57,6 +57,19 @@ impl Host {
         self.dir.path().join("run")
     }
 
+    /// A bridge that no other host of a test has.
+    pub fn bridge(&self) -> String {
+        format!("ct{}", self.port)
+    }
+
+    /// A subnet with room for 29 addresses that no other host of a test has.
+    pub fn subnet(&self) -> String {
+        let address = u32::from(std::net::Ipv4Addr::new(172, 16, 0, 0));
+        // The kernel's own ports begin with 32768; there are as many subnets from there on.
+        let number = u32::from(self.port) % 32_768;
+        format!("{}/27", std::net::Ipv4Addr::from(address + 32 * number))
+    }
+
     /// The command line of the agent on this host.
     pub fn agent_command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
@@ -69,7 +82,9 @@ impl Host {
             .arg("--listen")
             .arg(format!("127.0.0.1:{}", self.port))
             .arg("--cgroup-parent")
-            .arg(&self.cgroup_parent);
+            .arg(&self.cgroup_parent)
+            .env("CORACLE_BRIDGE", self.bridge())
+            .env("CORACLE_SUBNET", self.subnet());
         command
     }
 

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
+pub(crate) mod frames;
+
 use coracle::model::{ContainerName, TaskId};
 use coracle::net::{
     AttachRequest, Attachment, EndpointId, HostPort, Network, NetworkConfig, NetworkError,

@@ -2,7 +2,7 @@
 
 use super::{put, tags};
 use crate::model::task_definition::{ContainerDefinition, PortMapping};
-use crate::model::{Container, ContainerStatus, Task};
+use crate::model::{Container, ContainerStatus, NetworkInterface, Task};
 use crate::plan::World;
 use serde_json::{Map, Value, json};
 
@@ -27,7 +27,7 @@ pub(crate) fn task(world: &World, task: &Task, with_tags: bool) -> Value {
         "containerInstanceArn".into(),
         json!(scope.container_instance(&task.cluster, &task.container_instance)),
     );
-    object.insert("attachments".into(), json!([]));
+    object.insert("attachments".into(), json!(task.attachments));
     object.insert("attributes".into(), json!(attributes));
     object.insert("connectivity".into(), json!("CONNECTED"));
     object.insert("containers".into(), json!(containers));
@@ -36,6 +36,10 @@ pub(crate) fn task(world: &World, task: &Task, with_tags: bool) -> Value {
     object.insert("healthStatus".into(), json!(task.health_status));
     object.insert("enableExecuteCommand".into(), json!(task.enable_execute_command));
     object.insert("launchType".into(), json!(task.launch_type));
+    if task.launch_type == "FARGATE" {
+        object.insert("platformVersion".into(), json!("1.4.0"));
+        object.insert("platformFamily".into(), json!("Linux"));
+    }
     object.insert("overrides".into(), overrides(task));
     object.insert("version".into(), json!(task.version));
     object.insert("createdAt".into(), json!(task.created_at));
@@ -79,8 +83,10 @@ fn container(world: &World, task: &Task, container: &Container) -> Value {
         Some(definition) if host_mode && container.last_status == ContainerStatus::Running => {
             bindings(definition)
         }
-        _ => Vec::new(),
+        _ => container.network_bindings.iter().map(|binding| json!(binding)).collect(),
     };
+    let interfaces: Vec<Value> =
+        container.network_interfaces.iter().filter_map(interface).collect();
 
     let mut object = Map::new();
     let arn = scope.container(&task.cluster, &task.id, &container.id);
@@ -91,7 +97,7 @@ fn container(world: &World, task: &Task, container: &Container) -> Value {
     object.insert("lastStatus".into(), json!(container.last_status.as_str()));
     object.insert("healthStatus".into(), json!(container.health_status));
     object.insert("networkBindings".into(), json!(bindings));
-    object.insert("networkInterfaces".into(), json!([]));
+    object.insert("networkInterfaces".into(), json!(interfaces));
     object.insert("cpu".into(), json!(cpu.unwrap_or_else(|| "0".to_owned())));
     put(&mut object, "memory", memory);
     put(&mut object, "memoryReservation", reservation);
@@ -100,6 +106,15 @@ fn container(world: &World, task: &Task, container: &Container) -> Value {
     put(&mut object, "exitCode", container.exit_code);
     put(&mut object, "reason", container.reason.as_ref());
     Value::Object(object)
+}
+
+/// The addresses of a container of awsvpc mode; in bridge mode ECS shows none.
+fn interface(interface: &NetworkInterface) -> Option<Value> {
+    let mut object = Map::new();
+    object.insert("attachmentId".into(), json!(interface.attachment_id.as_ref()?));
+    put(&mut object, "privateIpv4Address", interface.private_ipv4_address);
+    put(&mut object, "ipv6Address", interface.ipv6_address);
+    Some(Value::Object(object))
 }
 
 /// The ports of a container that shares the box's network.

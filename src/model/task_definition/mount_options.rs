@@ -28,6 +28,7 @@ pub enum Propagation {
     Private,
     Shared,
     Slave,
+    Unbindable,
 }
 
 /// Parsed options.
@@ -72,7 +73,6 @@ impl MountOptions {
                     "mand" => "Linux has no mandatory locks any more",
                     "remount" => "the mount is a new one",
                     "bind" | "rbind" => "use a volume with a host sourcePath",
-                    "unbindable" | "runbindable" => "use private",
                     key if TMPFS_DATA.contains(&key) => "it needs a value",
                     _ => "it is not an option of tmpfs",
                 }));
@@ -160,6 +160,7 @@ impl MountOptions {
             "private" | "rprivate" => Propagation::Private,
             "shared" | "rshared" => Propagation::Shared,
             "slave" | "rslave" => Propagation::Slave,
+            "unbindable" | "runbindable" => Propagation::Unbindable,
             _ => return false,
         });
         true
@@ -217,15 +218,14 @@ mod tests {
             ("rprivate", Propagation::Private),
             ("shared", Propagation::Shared),
             ("rslave", Propagation::Slave),
+            ("runbindable", Propagation::Unbindable),
         ] {
             assert_eq!(tmpfs(&[word]).unwrap().propagation, Some(propagation));
         }
         for data in ["mode=1777", "uid=7", "gid=8", "nr_inodes=2k", "nr_blocks=9", "mpol=local"] {
             assert_eq!(tmpfs(&[data]).unwrap().data, [data]);
         }
-        for refused in
-            ["mand", "remount", "bind", "rbind", "unbindable", "runbindable", "mode", "mode=9"]
-        {
+        for refused in ["mand", "remount", "bind", "rbind", "mode", "mode=9"] {
             assert_eq!(tmpfs(&["rw", refused]).unwrap_err().option, refused);
         }
         for refused in ["uid=", "uid=-1", "uid=99999999999", "nr_inodes=k", "mpol=a b", "size=1m"] {

@@ -58,12 +58,6 @@ impl Found {
     }
 
     fn task(&mut self, content: &TaskDefinitionContent) {
-        let mode = content.network_mode.as_deref();
-        self.when(
-            !matches!(mode, Some("host" | "none")),
-            "networkMode",
-            "set networkMode to host or none (absent means bridge)",
-        );
         self.when(content.proxy_configuration.is_some(), "proxyConfiguration", "leave it out");
         self.when(
             filled(content.inference_accelerators.as_ref()),
@@ -139,25 +133,9 @@ impl Found {
     fn container(&mut self, container: &ContainerDefinition) {
         const OUT: &str = "leave it out";
         let c = container;
-        self.when(
-            filled(c.links.as_ref()),
-            "links",
-            "leave it out: containers of host mode share localhost",
-        );
         if let Err(error) = secret_file::secret_files(c) {
             self.add("dockerLabels", &error.to_string());
         }
-        self.when(filled(c.dns_servers.as_ref()), "dnsServers", "leave it out: the box's are used");
-        self.when(
-            filled(c.dns_search_domains.as_ref()),
-            "dnsSearchDomains",
-            "leave it out: the box's are used",
-        );
-        self.when(
-            filled(c.extra_hosts.as_ref()),
-            "extraHosts",
-            "leave it out: the box's hosts file is used",
-        );
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
         self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);
         self.when(filled(c.credential_specs.as_ref()), "credentialSpecs", OUT);
@@ -173,8 +151,6 @@ impl Found {
         if let Some(linux) = &c.linux_parameters {
             self.memory_mounts(linux.tmpfs.as_deref().unwrap_or_default());
         }
-        let ranges = c.port_mappings.iter().flatten().any(|p| p.container_port_range.is_some());
-        self.when(ranges, "portMappings.containerPortRange", "name the ports one by one");
     }
 }
 

@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn an_attribute_that_is_too_long_is_told() {
         let (_, too_long) = written(|a| {
-            a.put(1, &[0; 70_000]);
+            a.put(1, &vec![0; 70_000]);
         });
         assert!(too_long);
     }

@@ -105,13 +105,13 @@ pub(super) fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (header, _) = rest.split_first_chunk::<HEADER>()?;
-        let [a, b, c, d, e, f, _, _, i, j, k, l, ..] = *header;
-        let length = usize::try_from(u32::from_ne_bytes([a, b, c, d])).ok()?;
+        let word = |at: usize| Some(u32::from_ne_bytes(*header.get(at..)?.first_chunk()?));
+        let length = usize::try_from(word(0)?).ok()?;
         let body = rest.get(HEADER..length)?;
         rest = rest.get(length + padding(length)..).unwrap_or_default();
         Some(Message {
-            kind: u16::from_ne_bytes([e, f]),
-            sequence: u32::from_ne_bytes([i, j, k, l]),
+            kind: u16::from_ne_bytes(*header.get(4..)?.first_chunk()?),
+            sequence: word(8)?,
             body,
         })
     })

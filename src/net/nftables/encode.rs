@@ -15,19 +15,20 @@ pub(super) mod kind {
     pub(super) const NEW_CHAIN: u16 = NFTABLES | 3;
     pub(super) const NEW_RULE: u16 = NFTABLES | 6;
     pub(super) const NEW_SET: u16 = NFTABLES | 9;
-    pub(super) const NEW_ELEMENTS: u16 = NFTABLES | 12;
+    pub(super) const NEW_ELEMENTS: u16 = NFTABLES | 0xc;
 }
 
 pub(super) const TABLE_NAME: u16 = 1;
 pub(super) const TABLE_USERDATA: u16 = 6;
-/// `NFPROTO_INET`.
-const INET: u8 = 1;
+/// The families of tables: for IP, and for what passes a bridge.
+pub(super) const INET: u8 = 1;
+pub(super) const BRIDGE: u8 = 7;
 /// The most bytes of elements in one message: an attribute's length has 16 bits.
 const CHUNK: usize = 16 * 1024;
 
-/// `struct nfgenmsg` for the family inet.
-pub(super) fn family_head() -> [u8; 4] {
-    [INET, 0, 0, 0]
+/// `struct nfgenmsg`.
+pub(super) fn head(family: u8) -> [u8; 4] {
+    [family, 0, 0, 0]
 }
 
 /// Where a chain is entered by packets: only chains that are jumped to have none.
@@ -55,33 +56,65 @@ pub(super) struct DataType {
     length: u32,
 }
 
+/// nft(8)'s number of a port.
+const PORT: u32 = 13;
+
+/// nft(8)'s numbers of an interface's name and of a hardware address.
+const NAME: u32 = 41;
+const MAC: u32 = 9;
+
+/// The number of one after the other.
+const fn both(first: u32, second: u32) -> u32 {
+    (first << 6) + second
+}
+
 impl DataType {
     /// A protocol and a port.
-    pub(super) const SERVICE: Self = Self { number: (12 << 6) | 13, length: 8 };
+    pub(super) const SERVICE: Self = Self { number: both(12, PORT), length: 8 };
     /// An IPv4 address and a port.
-    pub(super) const IPV4_PORT: Self = Self { number: (7 << 6) | 13, length: 8 };
+    pub(super) const IPV4_PORT: Self = Self { number: both(7, PORT), length: 8 };
     /// An IPv6 address and a port.
-    pub(super) const IPV6_PORT: Self = Self { number: (8 << 6) | 13, length: 20 };
+    pub(super) const IPV6_PORT: Self = Self { number: both(8, PORT), length: 20 };
+    /// The name of an interface.
+    pub(super) const INTERFACE: Self = Self { number: NAME, length: 16 };
+    /// An interface, a hardware address and an IPv4 address.
+    pub(super) const SENDER4: Self = Self { number: both(both(NAME, MAC), 7), length: 28 };
+    /// An interface, a hardware address and an IPv6 address.
+    pub(super) const SENDER6: Self = Self { number: both(both(NAME, MAC), 8), length: 40 };
 }
 
 /// Writes one table, in place of what is there.
 #[derive(Debug)]
 pub(super) struct Writer {
     batch: Batch,
+    family: u8,
     table: String,
     sets: u32,
 }
 
 impl Writer {
-    pub(super) fn begin(table: &str) -> Self {
+    pub(super) fn begin(family: u8, table: &str) -> Self {
         let mut batch = Batch::default();
         // The subsystem's number goes in network order.
         batch.message("begin", kind::BEGIN, Flags::DO.silent(), &[0, 0, 0, 10], |_| {});
-        Self { batch, table: table.to_owned(), sets: 0 }
+        Self { batch, family, table: table.to_owned(), sets: 0 }
     }
 
-    /// Ends the batch. What is before it has answered: the kernel answers after it did all of it.
+    /// Goes on with the table of the same name in another family.
+    pub(super) fn family(&mut self, family: u8) {
+        self.family = family;
+    }
+
+    /// Ends the batch. The kernel answers each message that asks for it, once all is done; one is enough, so there is
+    /// one that changes nothing: a table is made, of which nothing is left.
     pub(super) fn end(mut self) -> Batch {
+        self.family = INET;
+        self.table.push_str("-done");
+        self.empty_table();
+        let table = self.table.as_str();
+        self.batch.message("commit", kind::DELETE_TABLE, Flags::DO, &head(INET), |a| {
+            a.text(TABLE_NAME, table);
+        });
         self.batch.message("end", kind::END, Flags::DO.silent(), &[0, 0, 0, 10], |_| {});
         self.batch
     }
@@ -94,7 +127,7 @@ impl Writer {
         fill: impl FnOnce(&mut Attributes<'_>, &str),
     ) {
         let table = self.table.as_str();
-        self.batch.message(action, kind, flags.silent(), &family_head(), |a| fill(a, table));
+        self.batch.message(action, kind, flags.silent(), &head(self.family), |a| fill(a, table));
     }
 
     fn empty_table(&mut self) {
@@ -107,24 +140,14 @@ impl Writer {
     /// Removes the table with all that is in it.
     pub(super) fn remove_table(&mut self) {
         self.empty_table();
-        let table = self.table.clone();
-        self.batch.message(
-            "remove the table",
-            kind::DELETE_TABLE,
-            Flags::DO,
-            &family_head(),
-            |a| {
-                a.text(TABLE_NAME, &table);
-            },
-        );
+        self.message("remove the table", kind::DELETE_TABLE, Flags::DO, |a, table| {
+            a.text(TABLE_NAME, table);
+        });
     }
 
     /// Makes the table anew, with a comment.
     pub(super) fn replace_table(&mut self, comment: &str) {
-        self.empty_table();
-        self.message("remove the table", kind::DELETE_TABLE, Flags::DO, |a, table| {
-            a.text(TABLE_NAME, table);
-        });
+        self.remove_table();
         let mut note = vec![0, 0];
         note.extend_from_slice(comment.as_bytes());
         note.push(0);
@@ -149,18 +172,21 @@ impl Writer {
         });
     }
 
-    /// Makes a map.
-    pub(super) fn map(&mut self, name: &str, key: DataType, value: DataType) {
+    /// Makes a map, or a set if there is no `value`.
+    pub(super) fn map(&mut self, name: &str, key: DataType, value: Option<DataType>) {
         self.sets += 1;
         let id = self.sets;
         self.message("make a map", kind::NEW_SET, Flags::MAKE, |a, table| {
-            a.text(1, table).text(2, name).be32(3, 0x8);
+            a.text(1, table).text(2, name).be32(3, if value.is_some() { 0x8 } else { 0 });
             a.be32(4, key.number).be32(5, key.length);
-            a.be32(6, value.number).be32(7, value.length).be32(10, id);
+            if let Some(value) = value {
+                a.be32(6, value.number).be32(7, value.length);
+            }
+            a.be32(10, id);
         });
     }
 
-    /// Adds elements to a map.
+    /// Adds elements to a map, or to a set if their values are empty.
     pub(super) fn elements(
         &mut self,
         map: &str,
@@ -179,9 +205,11 @@ impl Writer {
                             element.nest(1, |data| {
                                 data.put(1, &key);
                             });
-                            element.nest(2, |data| {
-                                data.put(1, &value);
-                            });
+                            if !value.is_empty() {
+                                element.nest(2, |data| {
+                                    data.put(1, &value);
+                                });
+                            }
                         });
                     }
                 });
@@ -196,21 +224,6 @@ impl Writer {
                 fill(&mut Rule(expressions));
             });
         });
-    }
-
-    /// Asks for an answer: to be called last.
-    pub(super) fn confirm(&mut self) {
-        // The kernel answers each message that asks, once all is done. One is enough, and what it does is nothing.
-        let table = self.table.clone();
-        self.batch.message(
-            "replace the table",
-            kind::NEW_TABLE,
-            Flags::MAKE,
-            &family_head(),
-            |a| {
-                a.text(TABLE_NAME, &table);
-            },
-        );
     }
 }
 
@@ -272,11 +285,43 @@ impl Rule<'_, '_> {
     }
 
     fn interface(&mut self, key: u32, name: &str, equal: bool) -> &mut Self {
-        let mut value = [0; 16];
-        for (to, from) in value.iter_mut().zip(name.bytes().take(15)) {
-            *to = from;
-        }
-        self.meta(key, FIRST).compare(FIRST, equal, &value)
+        self.meta(key, FIRST).compare(FIRST, equal, &interface_value(name))
+    }
+
+    /// Comes from one of a set of interfaces (or from none of it).
+    pub(super) fn from_any(&mut self, set: &str, is: bool) -> &mut Self {
+        self.meta(6, FIRST).is_in(set, is)
+    }
+
+    /// What was loaded first is in a set (or not).
+    fn is_in(&mut self, set: &str, is: bool) -> &mut Self {
+        self.expression("lookup", |a| {
+            a.text(1, set).be32(2, FIRST).be32(5, u32::from(!is));
+        })
+    }
+
+    /// Is of this protocol of Ethernet.
+    pub(super) fn ethernet(&mut self, protocol: u16) -> &mut Self {
+        self.meta(1, FIRST).compare(FIRST, true, &protocol.to_be_bytes())
+    }
+
+    /// Comes from an interface with the hardware and the IP address that are a set's (or not).
+    pub(super) fn sender(&mut self, set: &str, from: Sender, is: bool) -> &mut Self {
+        // What is loaded: base (0 is the Ethernet header), offset and length of either address.
+        let (mac, (base, offset, length)) = match from {
+            Sender::Ipv4 => ((0, 6), (1, 12, 4)),
+            Sender::Arp => ((1, 8), (1, 14, 4)),
+            Sender::Ipv6 => ((0, 6), (1, 8, 16)),
+            Sender::Neighbour => ((0, 6), (2, 8, 16)),
+        };
+        self.meta(6, FIRST).payload(mac.0, mac.1, 6, WORD + 4);
+        self.payload(base, offset, length, WORD + 6).is_in(set, is)
+    }
+
+    /// Is ICMPv6 of this type.
+    pub(super) fn icmpv6(&mut self, kind: u8) -> &mut Self {
+        self.meta(16, FIRST).compare(FIRST, true, &[58]);
+        self.payload(2, 0, 1, FIRST).compare(FIRST, true, &[kind])
     }
 
     /// Comes from this interface (or not).
@@ -331,6 +376,15 @@ impl Rule<'_, '_> {
         self.compare(FIRST, equal, &address)
     }
 
+    /// Has this IPv6 address, in a packet that is known to be IPv6.
+    pub(super) fn ipv6_bridged(&mut self, side: Side, address: [u8; 16]) -> &mut Self {
+        let offset = match side {
+            Side::Source => 8,
+            Side::Destination => 24,
+        };
+        self.payload(1, offset, 16, FIRST).compare(FIRST, true, &address)
+    }
+
     /// Is of this protocol, to a port from `first` to `last`.
     pub(super) fn port(&mut self, protocol: u8, first: u16, last: u16) -> &mut Self {
         self.meta(16, FIRST).compare(FIRST, true, &[protocol]).payload(2, 2, 2, FIRST);
@@ -349,7 +403,7 @@ impl Rule<'_, '_> {
     }
 
     /// Goes to an address of the box.
-    pub(super) fn to_the_box(&mut self) -> &mut Self {
+    pub(super) fn is_for_the_box(&mut self) -> &mut Self {
         self.expression("fib", |a| {
             // The kind of address, of the destination.
             a.be32(1, FIRST).be32(2, 3).be32(3, 2);
@@ -455,6 +509,28 @@ impl Rule<'_, '_> {
     pub(super) fn jump(&mut self, chain: &str) {
         self.verdict(-3, Some(chain));
     }
+}
+
+/// Where a packet says who sent it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sender {
+    /// In the headers of Ethernet and IPv4.
+    Ipv4,
+    /// In what ARP says.
+    Arp,
+    /// In the headers of Ethernet and IPv6.
+    Ipv6,
+    /// In the header of Ethernet, and in what a neighbour advertisement says.
+    Neighbour,
+}
+
+/// An interface's name as the kernel compares it.
+pub(super) fn interface_value(name: &str) -> [u8; 16] {
+    let mut value = [0; 16];
+    for (to, from) in value.iter_mut().zip(name.bytes().take(15)) {
+        *to = from;
+    }
+    value
 }
 
 /// IPv4 or IPv6.

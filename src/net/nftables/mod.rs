@@ -1,6 +1,7 @@
 //! The rules of an agent's network, in an nftables table of its own: `inet coracle-BRIDGE`.
 //!
-//! [`rules`] says which, from what is wanted, purely; [`encode`] puts them into bytes. The kernel takes them as one
+//! [`rules`] says which, from what is wanted, purely, and [`senders`] for what passes the bridge itself (a second
+//! table, `bridge coracle-BRIDGE`); [`encode`] puts them into bytes. The kernel takes them as one
 //! batch that replaces the table whole or not at all, so no packet meets half of it, and nothing is ever added to or
 //! removed from what is there.
 //!
@@ -11,12 +12,14 @@
 
 mod encode;
 mod rules;
+mod senders;
 
 pub(super) use rules::{Published, Ruleset};
+pub(super) use senders::Member;
 
 use super::error::NetworkError;
 use super::netlink::{Batch, Flags, Refused, Socket, attributes, text};
-use encode::{Writer, family_head, kind};
+use encode::{BRIDGE, INET, Writer, head, kind};
 use rustix::io::Errno;
 
 /// The name of a bridge's table.
@@ -39,34 +42,68 @@ fn open(table: &str) -> Result<Socket, NetworkError> {
 /// Puts rules into the kernel, over one socket: the kernel lets whoever closes one wait until it has disposed of what
 /// the last batch replaced, for some ten milliseconds.
 #[derive(Debug, Default)]
-pub(super) struct Committer(Option<Socket>);
+pub(super) struct Committer {
+    socket: Option<Socket>,
+    /// The kernel has no rules for bridges.
+    unbridged: bool,
+}
 
 impl Committer {
-    /// Puts `rules` in place of what their table holds.
+    /// Puts `rules` in place of what their tables hold.
     pub(super) fn replace(&mut self, rules: &Ruleset) -> Result<(), NetworkError> {
         let table = rules.table();
-        let socket = match self.0.take() {
-            Some(socket) => socket,
-            None => open(&table)?,
-        };
-        // One with a refusal may have more to say, which would be taken for the next answer.
-        socket.request(&rules.encode()).map_err(failed("replace", &table))?;
-        self.0 = Some(socket);
-        Ok(())
+        loop {
+            let socket = match self.socket.take() {
+                Some(socket) => socket,
+                None => open(&table)?,
+            };
+            match socket.request(&rules.encode(!self.unbridged)) {
+                Ok(()) => {
+                    self.socket = Some(socket);
+                    return Ok(());
+                }
+                // The socket is not used again: it may have more to say, which would be taken for the next answer.
+                Err(refused) if !self.unbridged && is_unbridged(&refused) => {
+                    tracing::warn!(
+                        "this kernel has no nftables for bridges (CONFIG_NF_TABLES_BRIDGE): \
+                         containers with CAP_NET_RAW can send in each other's names"
+                    );
+                    self.unbridged = true;
+                }
+                Err(refused) => return Err(failed("replace", &table)(refused)),
+            }
+        }
     }
 }
 
-/// Removes the table with this name, if it is there.
-pub(super) fn remove(table: &str) -> Result<(), NetworkError> {
-    let mut writer = Writer::begin(table);
-    writer.remove_table();
-    open(table)?.request(&writer.end()).map_err(failed("remove", table))
+/// Whether the kernel refused rules because it has none for bridges.
+fn is_unbridged(refused: &Refused) -> bool {
+    refused.is(Errno::AFNOSUPPORT) || refused.is(Errno::OPNOTSUPP)
 }
 
-/// The tables that are `owner`'s.
+/// Removes the tables with this name, if they are there.
+pub(super) fn remove(table: &str) -> Result<(), NetworkError> {
+    let batch = |bridged: bool| {
+        let mut writer = Writer::begin(INET, table);
+        writer.remove_table();
+        if bridged {
+            writer.family(BRIDGE);
+            writer.remove_table();
+        }
+        writer.end()
+    };
+    match open(table)?.request(&batch(true)) {
+        Err(refused) if is_unbridged(&refused) => open(table)?.request(&batch(false)),
+        other => other,
+    }
+    .map_err(failed("remove", table))
+}
+
+/// The names of tables that are `owner`'s.
 pub(super) fn owned(owner: &str) -> Result<Vec<String>, NetworkError> {
     let mut batch = Batch::default();
-    batch.message("list tables", kind::GET_TABLE, Flags::LIST, &family_head(), |_| {});
+    // Of all families.
+    batch.message("list tables", kind::GET_TABLE, Flags::LIST, &head(0), |_| {});
     let mut tables = Vec::new();
     let each = |message: super::netlink::Message<'_>| {
         let rest = message.body.get(4..).unwrap_or_default();
@@ -84,7 +121,7 @@ pub(super) fn owned(owner: &str) -> Result<Vec<String>, NetworkError> {
     };
     match open("all")?.list(&batch, each) {
         // A kernel without nftables has no tables.
-        Err(refused) if refused.is(Errno::OPNOTSUPP) => Ok(Vec::new()),
+        Err(refused) if is_unbridged(&refused) => Ok(Vec::new()),
         other => other.map(|()| tables).map_err(failed("list", "all")),
     }
 }

@@ -15,7 +15,8 @@
 //! The box's `::1` is not redirected: the kernel never lets a packet from there leave the box. `localhost` works, as
 //! whoever finds `::1` refused goes on to 127.0.0.1.
 
-use super::encode::{DataType, Family, Hook, Point, Side, Writer};
+use super::encode::{DataType, Family, Hook, INET, Point, Side, Writer};
+use super::senders::Member;
 use crate::net::netlink::Batch;
 use crate::net::port::{PortRange, Protocol};
 use crate::net::subnet::{Subnet, Subnet6};
@@ -37,6 +38,7 @@ pub(in crate::net) struct Ruleset {
     pub(in crate::net) bridge: String,
     pub(in crate::net) subnet: Subnet,
     pub(in crate::net) subnet6: Option<Subnet6>,
+    pub(in crate::net) members: Vec<Member>,
     pub(in crate::net) published: Vec<Published>,
     /// The port of the metadata endpoint, at the bridge's address.
     pub(in crate::net) metadata: Option<u16>,
@@ -76,9 +78,9 @@ impl Ruleset {
         super::table(&self.bridge)
     }
 
-    /// The batch that puts them into the kernel.
-    pub(in crate::net) fn encode(&self) -> Batch {
-        let mut writer = Writer::begin(&self.table());
+    /// The batch that puts them into the kernel, with those of the bridge itself if `bridged`.
+    pub(in crate::net) fn encode(&self, bridged: bool) -> Batch {
+        let mut writer = Writer::begin(INET, &self.table());
         writer.replace_table(&self.owner);
         let filter = |point, priority| Some(Hook { kind: "filter", point, priority });
         let nat = |point, priority| Some(Hook { kind: "nat", point, priority });
@@ -92,7 +94,9 @@ impl Ruleset {
         self.redirect(&mut writer);
         self.masquerade(&mut writer);
         self.forward(&mut writer);
-        writer.confirm();
+        if bridged {
+            self.senders(&mut writer);
+        }
         writer.end()
     }
 
@@ -141,7 +145,7 @@ impl Ruleset {
             });
         }
         for chain in ["arriving", "local"] {
-            writer.rule(chain, |rule| rule.to_the_box().jump("published"));
+            writer.rule(chain, |rule| rule.is_for_the_box().jump("published"));
         }
         self.published4(writer);
         if self.subnet6.is_some() {
@@ -150,7 +154,7 @@ impl Ruleset {
     }
 
     fn published4(&self, writer: &mut Writer) {
-        writer.map("ports4", DataType::SERVICE, DataType::IPV4_PORT);
+        writer.map("ports4", DataType::SERVICE, Some(DataType::IPV4_PORT));
         let mapped = self.published.iter().filter(|published| !published.is_plain_range());
         writer.elements(
             "ports4",
@@ -172,7 +176,7 @@ impl Ruleset {
     }
 
     fn published6(&self, writer: &mut Writer) {
-        writer.map("ports6", DataType::SERVICE, DataType::IPV6_PORT);
+        writer.map("ports6", DataType::SERVICE, Some(DataType::IPV6_PORT));
         let with_ipv6 =
             || self.published.iter().filter_map(|published| Some((published, published.ipv6?)));
         writer.elements(

@@ -5,7 +5,7 @@
 
 use super::{Outcome, scan};
 use crate::model::{
-    Container, ContainerStatus, DesiredStatus, Generation, HealthStatus, ImageDigest,
+    Attachment, Container, ContainerStatus, DesiredStatus, Generation, HealthStatus, ImageDigest,
     NetworkBinding, StopCode, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
 };
 use crate::plan::action::{ActionKey, ContainerRun};
@@ -177,14 +177,17 @@ fn connected(
     network: Connected,
 ) {
     let Connected { mut interface, mut bindings } = network;
+    let record = definition.and_then(|d| d.container(task.containers[index].name.as_str()));
+    if record.is_some_and(|container| container.disable_networking == Some(true)) {
+        return;
+    }
     for attachment in &mut task.attachments {
         attachment.attach(&interface);
         interface.attachment_id = Some(attachment.id.clone());
     }
     let container = &mut task.containers[index];
-    if let Some(definition) = definition.and_then(|d| d.container(container.name.as_str())) {
-        let own = |b: &NetworkBinding| mappings(definition).any(|mapping| b.is_of(mapping));
-        bindings.retain(own);
+    if let Some(record) = record {
+        bindings.retain(|b: &NetworkBinding| mappings(record).any(|mapping| b.is_of(mapping)));
     }
     container.network_bindings = bindings;
     container.network_interfaces = vec![interface];
@@ -368,9 +371,7 @@ fn released(world: &mut World, id: &TaskId, generation: Generation, now: Timesta
     let mut task = task.clone();
     task.last_status = TaskStatus::Stopped;
     task.stopped_at = Some(now);
-    for attachment in &mut task.attachments {
-        "DELETED".clone_into(&mut attachment.status);
-    }
+    task.attachments.iter_mut().for_each(Attachment::delete);
     put(task)
 }
 

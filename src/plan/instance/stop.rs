@@ -3,7 +3,8 @@
 
 use super::{Round, dependencies, run_of};
 use crate::model::{
-    Container, ContainerStatus, DesiredStatus, Generation, Task, TaskDefinition, TaskStatus,
+    Attachment, Container, ContainerStatus, DesiredStatus, Generation, Task, TaskDefinition,
+    TaskStatus,
 };
 use crate::plan::{Action, ActionKey, Reason};
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub(super) fn stop(round: &mut Round, task: &mut Task, definition: &TaskDefiniti
     } else {
         task.last_status = TaskStatus::Stopped;
         task.stopped_at = Some(round.now);
+        task.attachments.iter_mut().for_each(Attachment::delete);
     }
 }
 

@@ -25,6 +25,7 @@ impl Default for LogDefaults {
 }
 
 /// What holds for one container.
+#[expect(clippy::struct_field_names, reason = "the names of the options and settings")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LogOptions {
     pub(crate) max_size: u64,

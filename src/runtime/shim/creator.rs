@@ -21,6 +21,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What the creator works from.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         directory: &directory,
         cgroup: &absolute_group,
         cgroup_view: matches!(order.hierarchy, Hierarchy::V1(_)).then_some(&*view),
-        mounts: &mounts,
+        mounts: &mounts.binds,
         joined: &order.joined,
         shared_memory: order.joined.memory.is_some().then_some(&*memory),
     })
@@ -138,6 +139,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         privileges: built.privileges,
         program: built.program,
         report: error_end.as_raw_fd(),
+        late: Arc::new(mounts.late),
         terminal: match &order.stdio {
             Stdio::Terminal { socket, size } => {
                 Some(ContainerTerminal { socket: socket.as_raw_fd(), size: *size, uid: built.uid })

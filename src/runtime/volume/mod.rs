@@ -23,6 +23,7 @@ mod catalog;
 mod copy;
 mod error;
 mod holder;
+mod late;
 mod lock;
 mod mounted;
 mod populate;
@@ -31,6 +32,7 @@ mod stage;
 
 pub use catalog::{SharedVolume, Volumes};
 pub use error::VolumeError;
+pub(crate) use late::Late;
 pub(crate) use populate::populate;
 pub(crate) use provide::{needs_namespace, provide};
 pub(crate) use stage::{Staged, stage};

@@ -5,6 +5,7 @@
 //! some only.
 
 use super::error::{VolumeError, file};
+use super::late::Late;
 use super::mounted::kernel_flags;
 use super::provide::{Provided, target};
 use crate::model::task_definition::{MountOptions, Propagation, Tmpfs};
@@ -31,17 +32,26 @@ pub(crate) struct Staged {
     pub(crate) read_only: bool,
 }
 
-/// Makes the volumes and the mounts in memory of a launch ready in `directory`; those of outer directories come first.
+/// All mounts of a container, ready.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    /// For libcontainer; those of outer directories come first.
+    pub(crate) binds: Vec<Staged>,
+    /// For the container's first process, after those.
+    pub(crate) late: Vec<Late>,
+}
+
+/// Makes the volumes and the mounts in memory of a launch ready in `directory`.
 pub(crate) fn stage(
     launch: &LaunchFile,
     volumes: &[Provided],
     rootfs: &Path,
     directory: &Path,
-) -> Result<Vec<Staged>, VolumeError> {
+) -> Result<Stage, VolumeError> {
     let linux = launch.definition.linux_parameters.as_ref();
     let memory = linux.and_then(|l| l.tmpfs.as_deref()).unwrap_or_default();
     if volumes.is_empty() && memory.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Stage::default());
     }
     // All are cloned before any is shown: one may hold the place where the others are made ready.
     let mut clones = Vec::new();
@@ -76,6 +86,7 @@ pub(crate) fn stage(
         staged.push(Staged { target: volume.target.clone(), source: place, read_only });
     }
     let root = RootFs::open(rootfs).map_err(file(rootfs))?;
+    let mut spreads = Vec::new();
     for tmpfs in memory {
         let target = target(tmpfs.container_path.as_deref().unwrap_or_default())?;
         if staged.iter().any(|known| known.target == target) {
@@ -83,7 +94,8 @@ pub(crate) fn stage(
         }
         let place = directory.join(staged.len().to_string());
         fs::create_dir(&place).map_err(file(&place))?;
-        mount_memory(tmpfs, &target, root.mode_of_directory(&target), &place)?;
+        let spread = mount_memory(tmpfs, &target, root.mode_of_directory(&target), &place)?;
+        spreads.extend(spread.map(|flags| Late::propagation(target.clone(), flags)));
         staged.push(Staged { target, source: place, read_only: false });
     }
     // Those in the image itself; what lies in another volume is made when that is mounted.
@@ -97,7 +109,16 @@ pub(crate) fn stage(
         }
     }
     staged.sort_by_key(|mount| mount.target.components().count());
-    Ok(staged)
+    let over_devices = staged.iter().any(|mount| mount.target == Path::new("/dev"));
+    let (covered, binds): (Vec<_>, Vec<_>) =
+        staged.into_iter().partition(|mount| over_devices && mount.target.starts_with("/dev"));
+    let mut late = Vec::new();
+    for mount in covered {
+        let tree = Late::tree(&mount.source, mount.target, mount.read_only);
+        late.push(tree.map_err(file(&mount.source))?);
+    }
+    late.extend(spreads);
+    Ok(Stage { binds, late })
 }
 
 /// Below what every container gets mounted, where nothing of the image will be seen.
@@ -110,13 +131,14 @@ fn errno(path: &Path) -> impl FnOnce(rustix::io::Errno) -> VolumeError {
     move |source| VolumeError::File { path, source: source.into() }
 }
 
-/// A mount in memory has the mode of the directory that it covers, unless it names one.
+/// A mount in memory has the mode of the directory that it covers, unless it names one. Returns how it is to spread in the
+/// container, when that is not the usual.
 fn mount_memory(
     tmpfs: &Tmpfs,
     target: &Path,
     covered: Option<u32>,
     place: &Path,
-) -> Result<(), VolumeError> {
+) -> Result<Option<MountPropagationFlags>, VolumeError> {
     let name = || format!("tmpfs {}", target.display());
     let given = tmpfs.mount_options.as_deref().unwrap_or_default();
     let options = MountOptions::of_tmpfs(given).map_err(|e| VolumeError::Unsupported {
@@ -138,10 +160,11 @@ fn mount_memory(
     let data = CString::new(data).map_err(|e| failed(e.into()))?;
     mount("tmpfs", place, "tmpfs", kernel_flags(&options), Some(data.as_c_str()))
         .map_err(|e| failed(e.into()))?;
-    let spread = match options.propagation {
-        None | Some(Propagation::Private) => MountPropagationFlags::PRIVATE,
-        Some(Propagation::Shared) => MountPropagationFlags::SHARED,
-        Some(Propagation::Slave) => MountPropagationFlags::DOWNSTREAM,
-    };
-    mount_change(place, spread).map_err(|e| failed(e.into()))
+    mount_change(place, MountPropagationFlags::PRIVATE).map_err(|e| failed(e.into()))?;
+    Ok(match options.propagation {
+        // It is a copy of nothing, so it is nothing's slave either.
+        None | Some(Propagation::Private | Propagation::Slave) => None,
+        Some(Propagation::Shared) => Some(MountPropagationFlags::SHARED),
+        Some(Propagation::Unbindable) => Some(MountPropagationFlags::UNBINDABLE),
+    })
 }

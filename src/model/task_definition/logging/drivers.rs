@@ -224,18 +224,14 @@ fn gelf(values: &Values<'_>) -> Result<Gelf, LogProblem> {
         Some(_) => return Err(problem("gelf-compression-level", "it must be from -1 to 9")),
     };
     let kind = values.one_of("gelf-compression-type", &["gzip", "zlib", "none"])?;
-    if !address.is_datagram() {
-        for name in ["gelf-compression-type", "gelf-compression-level"] {
-            if values.text(name).is_some() {
-                return Err(problem(name, "it is for udp only: leave it out"));
-            }
-        }
-    } else {
-        for name in ["gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"] {
-            if values.text(name).is_some() && !values.is_open("gelf-address") {
-                return Err(problem(name, "it is for tcp only: leave it out"));
-            }
-        }
+    // An address that is not known yet is judged when it is.
+    let (foreign, only) = match &address {
+        _ if values.is_open("gelf-address") => ([""; 2], ""),
+        Address::Udp(..) => (["gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"], "tcp"),
+        _ => (["gelf-compression-type", "gelf-compression-level"], "udp"),
+    };
+    if let Some(name) = foreign.into_iter().find(|name| values.text(name).is_some()) {
+        return Err(problem(name, format!("it is for {only} only: leave it out")));
     }
     values.number("gelf-tcp-max-reconnect")?;
     Ok(Gelf {

@@ -35,9 +35,10 @@ fn what_runs_now_is_not_named() {
                 "initProcessEnabled": true, "maxSwap": 0, "swappiness": 10},
             "systemControls": [{"namespace": "kernel.shmmax", "value": "1"}],
             "dockerSecurityOptions": ["no-new-privileges"],
-            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}],
+            "portMappings": [{"containerPort": 80, "hostPort": 80, "protocol": "tcp"}, {"containerPortRange": "90-95"}],
+            "dnsServers": ["1.1.1.1"], "dnsSearchDomains": ["local"], "extraHosts": [{"hostname": "h", "ipAddress": "1.1.1.1"}],
             "logConfiguration": {"logDriver": "awslogs", "options": {}},
-            "restartPolicy": {"enabled": false}, "links": [], "volumesFrom": [{"sourceContainer": "b"}],
+            "restartPolicy": {"enabled": false}, "links": ["other"], "volumesFrom": [{"sourceContainer": "b"}],
             "secrets": [{"name": "A", "valueFrom": "a"}, {"name": "B", "valueFrom": "/b"}],
             "environmentFiles": [{"type": "s3", "value": "arn:aws:s3:::b/k.env"}]
         }]
@@ -47,8 +48,6 @@ fn what_runs_now_is_not_named() {
 
 #[test]
 fn each_member_that_does_not_run_yet_is_named_by_its_path() {
-    assert_eq!(fields(json!({})), ["networkMode"]);
-    assert_eq!(fields(json!({"networkMode": "bridge"})), ["networkMode"]);
     assert_eq!(
         fields(json!({
             "networkMode": "none", "enableFaultInjection": true,
@@ -78,11 +77,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ]
     );
     for (member, value) in [
-        ("links", json!(["a"])),
         ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
-        ("dnsServers", json!(["1.1.1.1"])),
-        ("dnsSearchDomains", json!(["local"])),
-        ("extraHosts", json!([{"hostname": "h", "ipAddress": "1.1.1.1"}])),
         ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
         ("firelensConfiguration", json!({"type": "fluentbit"})),
         ("credentialSpecs", json!(["credentialspec:x"])),
@@ -98,10 +93,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         (
             "linuxParameters.tmpfs[0].mountOptions",
             json!({"linuxParameters": {"tmpfs": [{"containerPath": "/t", "size": 1, "mountOptions": ["remount"]}]}}),
-        ),
-        (
-            "portMappings.containerPortRange",
-            json!({"portMappings": [{"containerPortRange": "1-2"}]}),
         ),
     ] {
         let document = json!({"networkMode": "host", "containerDefinitions": [value]});

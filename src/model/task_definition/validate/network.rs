@@ -3,6 +3,7 @@
 use super::super::{ContainerDefinition, PortMapping};
 use super::{Check, client, one_of};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 const PORTS: std::ops::RangeInclusive<i64> = 1..=65_535;
 
@@ -44,6 +45,19 @@ pub(super) fn container(container: &ContainerDefinition, mode: Option<&str>) -> 
             return client(
                 "HostEntry.hostname and HostEntry.ipAddress should not be null or empty.",
             );
+        }
+        // Docker takes the latter for the box itself.
+        if address.parse::<IpAddr>().is_err() && address != "host-gateway" {
+            return client(format!(
+                "Invalid 'extraHosts' setting for container '{name}': {address} is not an IP address."
+            ));
+        }
+    }
+    for server in container.dns_servers.iter().flatten() {
+        if server.parse::<IpAddr>().is_err() {
+            return client(format!(
+                "Invalid 'dnsServers' setting for container '{name}': {server} is not an IP address."
+            ));
         }
     }
     Ok(())
@@ -154,8 +168,17 @@ pub(super) fn links(containers: &[ContainerDefinition]) -> Check {
         }
         edges.insert(name, targets);
     }
+    if super::dependencies::cycle(&edges).is_some() {
+        return client("Container links should not have a cycle");
+    }
+    // A link is a START as well, so the two together must leave an order.
+    for container in containers {
+        let needs = container.depends_on.iter().flatten();
+        let targets = edges.entry(container.name.as_deref().unwrap_or_default()).or_default();
+        targets.extend(needs.filter_map(|need| need.container_name.as_deref()));
+    }
     match super::dependencies::cycle(&edges) {
-        Some(_) => client("Container links should not have a cycle"),
+        Some(_) => client("Container links and dependencies should not have a cycle"),
         None => Ok(()),
     }
 }

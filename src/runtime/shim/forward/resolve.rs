@@ -35,9 +35,11 @@ impl Resolution {
                 let _ = rustix::process::set_parent_process_death_signal(Some(
                     rustix::process::Signal::KILL,
                 ));
-                let found = (host, port).to_socket_addrs().into_iter().flatten().take(MOST);
-                let lines: String = found.map(|address| format!("{address}\n")).collect();
-                let _ = File::from(out).write_all(lines.as_bytes());
+                let mut out = File::from(out);
+                for address in (host, port).to_socket_addrs().into_iter().flatten().take(MOST) {
+                    // A shim that is gone needs no answer.
+                    let _ = writeln!(out, "{address}");
+                }
                 // SAFETY: ends this copy without running what the shim registered for its own end.
                 unsafe { libc::_exit(0) }
             }
