@@ -43,7 +43,7 @@ fn forbidden_system_calls_fail() {
             Some(("unknown", _)) => assert_eq!(result, "ENOSYS", "{call}"),
             // Whatever the kernel says to the arguments, it has been asked.
             Some(("allowed", _)) => {
-                assert!(result != "EPERM" && result != "ENOSYS", "{call} {result}")
+                assert!(result != "EPERM" && result != "ENOSYS", "{call} {result}");
             }
             // By the other numbers for the same: not there at all, or not allowed.
             Some(("other", _)) => assert!(
