@@ -46,8 +46,9 @@ pub(super) fn container(container: &ContainerDefinition, mode: Option<&str>) -> 
                 "HostEntry.hostname and HostEntry.ipAddress should not be null or empty.",
             );
         }
-        // Docker takes the latter for the box itself.
-        if address.parse::<IpAddr>().is_err() && address != "host-gateway" {
+        // Docker's word for the box itself, which without a network cannot be reached.
+        let of_box = address == "host-gateway" && mode != Some("none");
+        if address.parse::<IpAddr>().is_err() && !of_box {
             return client(format!(
                 "Invalid 'extraHosts' setting for container '{name}': {address} is not an IP address."
             ));
