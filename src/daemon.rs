@@ -14,7 +14,7 @@ use crate::auth::{EndpointIds, Keys, Secrets};
 use crate::config::{Config, Overrides};
 use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
 use crate::image::ImageStore;
-use crate::metadata::Metadata;
+use crate::metadata::{self, Metadata};
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
 use crate::plan::{Command, Ids, Settings};
@@ -102,7 +102,7 @@ async fn start(
     let runtime = Runtime::open(
         RuntimeConfig {
             state_dir: config.state_dir.clone(),
-            volumes_dir: volumes_dir,
+            volumes_dir,
             run_dir: config.run_dir.clone(),
             cgroup_parent: config.cgroup_parent.clone(),
             allow_privileged: config.allow_privileged,
@@ -139,6 +139,8 @@ async fn start(
     };
     let network = Network::open(host::network(config)).context("cannot open the network")?;
 
+    // One announcement at a time: each is waited for.
+    let (gateways_in, gateways) = mpsc::channel(1);
     let handle = engine::start(Parts {
         store,
         runtime: runtime.clone(),
@@ -147,10 +149,12 @@ async fn start(
         settings,
         boot,
         network,
+        gateways: gateways_in,
         endpoints,
         sources,
     })?;
     let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
+    tokio::spawn(metadata::serve(Arc::clone(&metadata), gateways));
     introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, metadata, runtime })

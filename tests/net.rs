@@ -437,6 +437,43 @@ fn many_at_once() {
     });
 }
 
+/// A sender that never pauses, as many of logs and measurements, is one connection for the kernel.
+#[test]
+fn who_sends_all_the_time_reaches_whoever_has_the_port() {
+    on_a_box(|ground| async move {
+        let network = ground.network("one");
+        // Somebody else keeps connections tracked, and rules in place.
+        let _other = attach(&network, endpoint(9, "other"), vec![tcp(80, 8080)]).await.unwrap();
+        for (address, port) in [(BOX, 5353), (BOX6, 5353)] {
+            let sender = inside(&ground.outside, || {
+                let any = if address.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
+                let socket = UdpSocket::bind(any).unwrap();
+                socket.connect((address, port)).unwrap();
+                socket
+            });
+            sender.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+            let ask = || {
+                // What was refused before is told with the next attempt.
+                while sender.send(b"?").is_err() {}
+                let mut buffer = [0; 64];
+                sender.recv(&mut buffer).map(|length| buffer[..length].to_vec())
+            };
+            // Nobody is there yet.
+            assert!(ask().is_err());
+            for task in 0..3 {
+                let ports = vec![udp(53 + task, port)];
+                let id = endpoint(task.into(), "dns");
+                let member = attach(&network, id.clone(), ports).await.unwrap();
+                let server = member.serve_udp(53 + task);
+                let answer = String::from_utf8(ask().unwrap()).unwrap();
+                assert!(answer.ends_with(&format!(" to {}", 53 + task)), "{answer}");
+                drop(server);
+                network.detach(&id).await.unwrap();
+            }
+        }
+    });
+}
+
 /// Prints how long it takes: `cargo test --test net -- --ignored --nocapture how_long`.
 #[test]
 #[ignore = "a measurement"]

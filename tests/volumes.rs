@@ -654,6 +654,8 @@ fn nothing_of_a_task_stays_after_a_crash() {
     for agent_too in [false, true] {
         let arn = agent.run(&definition);
         await_line(&agent, &arn, "ready");
+        // Before that is noted, a start of which nothing is left is made again.
+        agent.wait(&arn, "RUNNING");
         assert!(mounts_of(&host).is_empty());
         let shims = host.shims();
         assert_eq!(shims.len(), 1);

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::output;
-use super::session::{self, Local};
+use super::session::{self, Finish, Local};
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::process::ExitCode;
@@ -79,7 +79,11 @@ impl Arguments {
         });
         let client = self.connection.client();
         let stream = client.session(&self.task, "exec", &content).await?;
-        let end = local.attach(stream).await?;
+        let end = match local.attach(stream).await? {
+            Finish::Ended(end) => end,
+            Finish::Signalled(number) => return Ok(ExitCode::from(128 + number)),
+            Finish::Detached => return Ok(ExitCode::SUCCESS),
+        };
         if let Some(reason) = &end.reason {
             output::complain("coracle exec", reason);
         }

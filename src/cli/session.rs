@@ -24,6 +24,18 @@ const USUAL: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 pub(super) struct Local {
     interactive: bool,
     tty: bool,
+    detachable: bool,
+}
+
+/// How a session went.
+#[derive(Debug)]
+pub(super) enum Finish {
+    /// The other side has ended it.
+    Ended(End),
+    /// This process was told to end by this signal.
+    Signalled(u8),
+    /// The keys to detach were typed.
+    Detached,
 }
 
 /// The exit code that a refused command stands for.
@@ -36,7 +48,12 @@ pub(super) fn exit_code_of(error: &anyhow::Error) -> Option<u8> {
 
 impl Local {
     pub(super) fn new(interactive: bool, tty: bool) -> Self {
-        Self { interactive, tty }
+        Self { interactive, tty, detachable: false }
+    }
+
+    /// As [`Local::new`]; Ctrl-P Ctrl-Q on the terminal leaves the other side alone.
+    pub(super) fn detachable(interactive: bool, tty: bool) -> Self {
+        Self { interactive, tty, detachable: interactive && tty }
     }
 
     pub(super) fn is_terminal(&self) -> bool {
@@ -49,25 +66,26 @@ impl Local {
     }
 
     /// Connects the session with this process until it ends.
-    pub(super) async fn attach(&self, stream: SessionIo) -> Result<End> {
+    pub(super) async fn attach(&self, stream: SessionIo) -> Result<Finish> {
         let raw = (self.tty && self.interactive).then(Raw::enter).transpose()?;
         let (reader, writer) = tokio::io::split(stream);
         let (output, printed) = Output::start();
         let credit = Arc::new(Semaphore::new(INPUT_WINDOW));
         let signals = Signals::listen(self.tty)?;
         let input = self.interactive.then(read_input);
-        let sending = send(writer, input, self.tty, Arc::clone(&credit), signals);
+        let keys = self.detachable.then(DetachKeys::default);
+        let sending = send(writer, input, self.tty, keys, Arc::clone(&credit), signals);
         let end = tokio::select! {
             end = receive(reader, output, &credit) => end,
             // Output that nobody takes is not waited for.
-            number = sending => return Ok(End { exit_code: Some(128 + number), reason: None }),
+            finish = sending => return Ok(finish),
         };
         // All of the output before the prompt of whoever has called.
         let written = printed.await;
         drop(raw);
         match (end, written) {
             (Ok(_), Ok(Err(error))) => Err(error.into()),
-            (end, _) => end,
+            (end, _) => end.map(Finish::Ended),
         }
     }
 }
@@ -187,14 +205,15 @@ async fn receive(
     }
 }
 
-/// Sends input, sizes and signals; ends with the number of the signal that ends this process.
+/// Sends input, sizes and signals; ends when this side is to end the session.
 async fn send(
     mut writer: WriteHalf<SessionIo>,
     mut input: Option<mpsc::Receiver<Vec<u8>>>,
     tty: bool,
+    mut keys: Option<DetachKeys>,
     credit: Arc<Semaphore>,
     mut signals: Signals,
-) -> u8 {
+) -> Finish {
     let mut passed = 0;
     let mut bytes = Vec::new();
     loop {
@@ -206,7 +225,7 @@ async fn send(
                 },
                 // On a terminal keys make signals; one that comes from elsewhere is meant for this process.
                 Event::Signal(number) if tty || number == HANG_UP || passed == 2 => {
-                    return number;
+                    return Finish::Signalled(number);
                 }
                 Event::Signal(number) => {
                     passed += 1;
@@ -214,7 +233,13 @@ async fn send(
                 }
             },
             chunk = next_input(&mut input, &credit) => match chunk {
-                Some(chunk) => Frame::Input(chunk),
+                Some(chunk) => match &mut keys {
+                    Some(keys) => match keys.pass(&chunk) {
+                        Some(chunk) => Frame::Input(chunk),
+                        None => return Finish::Detached,
+                    },
+                    None => Frame::Input(chunk),
+                },
                 None => {
                     input = None;
                     Frame::EndOfInput
@@ -243,6 +268,36 @@ async fn next_input(
         used.forget();
     }
     Some(chunk)
+}
+
+/// Looks for Ctrl-P Ctrl-Q in what is typed. A Ctrl-P waits for the key after it.
+#[derive(Debug, Default)]
+struct DetachKeys {
+    held: bool,
+}
+
+impl DetachKeys {
+    const FIRST: u8 = 0x10;
+    const SECOND: u8 = 0x11;
+
+    /// What is to be passed on; none when the keys came.
+    fn pass(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut passed = Vec::with_capacity(bytes.len() + 1);
+        for byte in bytes {
+            if self.held && *byte == Self::SECOND {
+                return None;
+            }
+            if std::mem::take(&mut self.held) {
+                passed.push(Self::FIRST);
+            }
+            if *byte == Self::FIRST {
+                self.held = true;
+            } else {
+                passed.push(*byte);
+            }
+        }
+        Some(passed)
+    }
 }
 
 /// The signals that this process gets.
@@ -289,4 +344,20 @@ const HANG_UP: u8 = 1;
 enum Event {
     Signal(u8),
     Resized,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_to_detach_are_seen_however_they_come() {
+        let mut keys = DetachKeys::default();
+        assert_eq!(keys.pass(b"ls\x10"), Some(b"ls".to_vec()));
+        assert_eq!(keys.pass(b"a"), Some(b"\x10a".to_vec()));
+        assert_eq!(keys.pass(b"\x10\x10"), Some(b"\x10".to_vec()));
+        assert_eq!(keys.pass(b"\x11"), None);
+        assert_eq!(DetachKeys::default().pass(b"x\x10\x11y"), None);
+        assert_eq!(DetachKeys::default().pass(b"\x11"), Some(b"\x11".to_vec()));
+    }
 }

@@ -4,6 +4,7 @@
 //! this order: after a crash the next scan finds either the whole record, which the network adopts, or none, and then
 //! the network removes what it had begun.
 
+use super::gateway::{Gateway, Gateways};
 use crate::model::network::private_dns_name;
 use crate::model::{NetworkBinding, NetworkInterface, TaskId};
 use crate::net::{
@@ -19,6 +20,7 @@ use crate::runtime::{
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
 
 /// What Docker calls the box itself, in the place of an address.
 const GATEWAY: &str = "host-gateway";
@@ -73,12 +75,13 @@ struct Endpoint {
 pub(super) struct Connections {
     network: Network,
     runtime: Runtime,
+    gateways: Gateways,
     endpoints: Arc<Mutex<BTreeMap<EndpointId, Endpoint>>>,
 }
 
 impl Connections {
-    pub(super) fn new(network: Network, runtime: Runtime) -> Self {
-        Self { network, runtime, endpoints: Arc::default() }
+    pub(super) fn new(network: Network, runtime: Runtime, gateways: mpsc::Sender<Gateway>) -> Self {
+        Self { network, runtime, gateways: Gateways::new(gateways), endpoints: Arc::default() }
     }
 
     /// Connects the container that is to be started; once, however often it is asked.
@@ -133,6 +136,8 @@ impl Connections {
         self.remember(&attachment);
         let record = serde_json::to_value(&attachment)?;
         self.runtime.record_network(&run.task, scope, record).await?;
+        // Before anything runs that may ask there.
+        self.gateways.announce(attachment.gateway4, &self.network).await?;
         Ok(attachment)
     }
 
@@ -158,8 +163,14 @@ impl Connections {
         for attachment in &attachments {
             self.remember(attachment);
         }
+        let gateway = attachments.first().map(|attachment| attachment.gateway4);
         if let Err(error) = self.network.adopt(attachments).await {
             tracing::error!(%error, "the network of the containers that run could not be made whole");
+        }
+        if let Some(gateway) = gateway
+            && let Err(error) = self.gateways.announce(gateway, &self.network).await
+        {
+            tracing::error!(%error, "the containers that run do not reach their metadata");
         }
     }
 

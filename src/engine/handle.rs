@@ -41,6 +41,7 @@ pub struct Handle {
 }
 
 impl Handle {
+    #[expect(clippy::too_many_arguments, reason = "called once, from engine::start")]
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         world: Arc<RwLock<World>>,

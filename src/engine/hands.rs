@@ -10,7 +10,7 @@ use super::boot::BootMark;
 use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
 use super::secrets::{ResolveError, Resolved, Sources};
-use crate::image::{ImageError, ImageStore};
+use crate::image::{ImageError, ImageStore, Login};
 use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use crate::plan::{Action, Connection, Observation, StartContainer};
@@ -233,8 +233,8 @@ impl Hands {
 
     async fn carry_out(&self, action: Action) -> Observation {
         match action {
-            Action::Pull { image, fall_back_to_cached } => {
-                self.pull(image, fall_back_to_cached).await
+            Action::Pull { image, credentials, fall_back_to_cached } => {
+                self.pull(image, credentials, fall_back_to_cached).await
             }
             Action::Start(start) => self.start(*start).await,
             Action::Stop(run) => self.signal(run, Signal::Stop).await,
@@ -256,15 +256,31 @@ impl Hands {
         }
     }
 
-    async fn pull(&self, image: String, fall_back_to_cached: bool) -> Observation {
-        match self.images.pull(&image, |_| ()).await {
-            Ok(digest) => Observation::ImageReady { image, digest },
+    async fn pull(
+        &self,
+        image: String,
+        credentials: Option<String>,
+        fall_back_to_cached: bool,
+    ) -> Observation {
+        let login = match &credentials {
+            None => None,
+            // Without its login a pull is not tried: who may not see an image does not get the local one either.
+            Some(parameter) => match self.sources.login(parameter.clone()).await {
+                Ok((user, password)) => Some(Login::new(user, password.expose().to_owned())),
+                Err(error) => {
+                    let reason = error.to_string();
+                    return Observation::ImageFailed { image, credentials, reason };
+                }
+            },
+        };
+        match self.images.pull_as(&image, login, |_| ()).await {
+            Ok(digest) => Observation::ImageReady { image, credentials, digest },
             Err(error) => match self.images.resolve(&image).filter(|_| fall_back_to_cached) {
                 Some(digest) => {
                     tracing::warn!(image, %error, "the image cannot be pulled, the local one is used");
-                    Observation::ImageReady { image, digest }
+                    Observation::ImageReady { image, credentials, digest }
                 }
-                None => Observation::ImageFailed { image, reason: error.to_string() },
+                None => Observation::ImageFailed { image, credentials, reason: error.to_string() },
             },
         }
     }

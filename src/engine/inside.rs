@@ -50,4 +50,12 @@ impl Handle {
     ) -> Result<Session, SessionError> {
         self.runtime.exec(run, command).await
     }
+
+    /// Attaches to a running container that is interactive or on a terminal.
+    ///
+    /// # Errors
+    /// When it does not run, or is neither.
+    pub async fn attach(&self, run: &ContainerRun) -> Result<Session, SessionError> {
+        self.runtime.attach(run).await
+    }
 }

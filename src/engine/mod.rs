@@ -23,6 +23,7 @@ mod connections;
 mod endpoints;
 mod environment;
 mod environment_file;
+mod gateway;
 mod handle;
 mod hands;
 mod inside;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
+pub use gateway::Gateway;
 pub use handle::{Handle, SubmitError};
 pub use inside::running;
 pub use secrets::Sources;
@@ -62,6 +64,8 @@ pub struct Parts {
     pub boot: BootMark,
     /// The network of the containers.
     pub network: Network,
+    /// Where whoever serves the endpoints of containers learns where the bridge is.
+    pub gateways: mpsc::Sender<Gateway>,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
     /// Where secrets and environment files come from.
@@ -72,8 +76,18 @@ pub struct Parts {
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts { store, runtime, events, images, settings, boot, network, endpoints, sources } =
-        parts;
+    let Parts {
+        store,
+        runtime,
+        events,
+        images,
+        settings,
+        boot,
+        network,
+        gateways,
+        endpoints,
+        sources,
+    } = parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
     world.observed.images = images.names();
@@ -93,7 +107,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         store.clone(),
         sources.secrets.clone(),
     );
-    let connections = Connections::new(network, runtime.clone());
+    let connections = Connections::new(network, runtime.clone(), gateways);
     let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
     hands.forward(events);
     hands.scan(boot, world.tasks.keys().cloned().collect());

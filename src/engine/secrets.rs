@@ -38,11 +38,11 @@ pub(super) enum ResolveError {
     #[error(
         "ResourceInitializationError: unable to pull secrets or registry auth: cannot retrieve {name} from {from}: {source}"
     )]
-    Secret { name: String, from: String, source: SecretError },
+    Secret { name: String, from: String, source: Box<SecretError> },
     #[error(
         "ResourceInitializationError: unable to pull secrets or registry auth: credentialsParameter {parameter}: {source}"
     )]
-    Login { parameter: String, source: SecretError },
+    Login { parameter: String, source: Box<SecretError> },
     #[error("ResourceInitializationError: failed to read environment files: {0}")]
     EnvironmentFile(#[from] EnvironmentFileError),
     #[error("ResourceInitializationError: {0}")]
@@ -122,7 +122,7 @@ impl Sources {
             .map_err(|source| ResolveError::Secret {
                 name: secret.name.clone().unwrap_or_default(),
                 from: from.to_owned(),
-                source,
+                source: Box::new(source),
             })
     }
 
@@ -133,7 +133,9 @@ impl Sources {
     ) -> Result<(String, SecretText), ResolveError> {
         let secrets = self.secrets.clone();
         let login = tokio::task::spawn_blocking(move || {
-            secrets.login(&parameter).map_err(|source| ResolveError::Login { parameter, source })
+            secrets
+                .login(&parameter)
+                .map_err(|source| ResolveError::Login { parameter, source: Box::new(source) })
         });
         login.await.map_err(|_| ResolveError::Ending)?
     }

@@ -25,5 +25,5 @@ mod store;
 pub mod unpack;
 
 pub use error::ImageError;
-pub use registry::{Options, Progress};
+pub use registry::{Login, Options, Progress};
 pub use store::{ImageConfig, ImageStore, ImageSummary, Unpacked};

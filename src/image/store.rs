@@ -9,7 +9,7 @@ use super::layout::{FROM_INDEX, Layout, LayoutError, NAME, read_manifest};
 use super::manifest::{CONFIG_LIMIT, Configuration, Descriptor, Document, DocumentError, Platform};
 use super::recipe::InMemory;
 use super::reference::Reference;
-use super::registry::{Options, Progress, Pulls};
+use super::registry::{Login, Options, Progress, Pulls};
 use crate::model::ImageDigest;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -166,6 +166,17 @@ impl ImageStore {
         name: &str,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<ImageDigest, ImageError> {
+        self.pull_as(name, None, progress).await
+    }
+
+    /// The same with a login for the image's registry, instead of what the files of credentials say. Pulls with
+    /// different logins do not share a download, so nobody gets an image with the login of another.
+    pub async fn pull_as(
+        &self,
+        name: &str,
+        login: Option<Login>,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<ImageDigest, ImageError> {
         // An image without a name is only ever here.
         if let (Ok(_), Some(digest)) = (name.parse::<Digest>(), self.resolve(name)) {
             return Ok(digest);
@@ -175,7 +186,8 @@ impl ImageStore {
         if self.resolve(name).as_ref() == Some(&built_in) {
             return Ok(built_in);
         }
-        let digest = self.0.pulls.pull(reference, progress).await.map_err(ImageError::Pull)?;
+        let digest =
+            self.0.pulls.pull(reference, login, progress).await.map_err(ImageError::Pull)?;
         Ok(digest.into())
     }
 

@@ -58,7 +58,7 @@ impl Caller {
                 let mut addresses = addresses(task);
                 if addresses.any(|address| address == self.address) {
                     Known::Yes(())
-                } else if task.containers.is_empty() {
+                } else if task.containers.iter().any(|c| c.network_interfaces.is_empty()) {
                     Known::NotYet
                 } else {
                     Known::No
@@ -71,8 +71,10 @@ impl Caller {
 
 /// The addresses of all containers of a task.
 fn addresses(task: &Task) -> impl Iterator<Item = IpAddr> {
-    let _ = task;
-    std::iter::empty()
+    task.containers.iter().flat_map(|c| &c.network_interfaces).flat_map(|interface| {
+        let v4 = interface.private_ipv4_address.map(IpAddr::V4);
+        v4.into_iter().chain(interface.ipv6_address.map(IpAddr::V6))
+    })
 }
 
 impl Metadata {

@@ -147,8 +147,11 @@ pub(super) fn ports(
         Value::Object(port)
     };
     if mode != "host" {
-        let _ = container;
-        return Vec::new();
+        let single = container.network_bindings.iter().filter_map(|binding| {
+            let (inside, outside) = (binding.container_port?, binding.host_port?);
+            Some(port(json!(inside), json!(outside), &binding.protocol, Some(&binding.bind_ip)))
+        });
+        return single.collect();
     }
     let mapped = of.port_mappings.iter().flatten().filter_map(|mapping| {
         let inside = mapping.container_port?;
@@ -187,9 +190,20 @@ pub(super) fn networks(
 ) -> Vec<Value> {
     let mut network = Map::new();
     network.insert("NetworkMode".into(), json!(mode));
-    let _ = (task, container);
+    let interfaces = &container.network_interfaces;
+    let v4: Vec<_> = interfaces.iter().filter_map(|i| i.private_ipv4_address).collect();
+    let v6: Vec<_> = interfaces.iter().filter_map(|i| i.ipv6_address).collect();
+    put(&mut network, "IPv4Addresses", Some(v4).filter(|all| !all.is_empty()));
+    put(&mut network, "IPv6Addresses", Some(v6).filter(|all| !all.is_empty()));
     if mode == "awsvpc" && version == Version::Four {
         network.insert("AttachmentIndex".into(), json!(0));
+        let mac = interfaces.iter().find_map(|interface| interface.mac_address.as_deref());
+        put(&mut network, "MACAddress", mac);
+        let details = task.attachments.iter().flat_map(|attachment| &attachment.details);
+        let name = details
+            .filter(|detail| detail.name.as_deref() == Some("privateDnsName"))
+            .find_map(|detail| detail.value.as_deref());
+        put(&mut network, "PrivateDNSName", name);
     }
     vec![Value::Object(network)]
 }

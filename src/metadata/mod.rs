@@ -21,6 +21,7 @@
 //! Nothing runs while nobody asks.
 
 mod answer;
+mod bridge;
 mod caller;
 mod credentials;
 mod describe;
@@ -30,6 +31,7 @@ mod rate;
 mod route;
 mod stats;
 
+pub use bridge::serve;
 pub use caller::{Caller, Door};
 pub use route::is_served;
 

@@ -13,6 +13,7 @@ use super::attachment::{
     PortMapping,
 };
 use super::bridge::Bridge;
+use super::conntrack;
 use super::error::NetworkError;
 use super::hold::{Held, hold};
 use super::link;
@@ -129,6 +130,7 @@ impl Connections {
             .and_then(|()| self.commit());
         match done {
             Ok(()) => {
+                forget(&attachment);
                 if let Some(there) = self.lock().endpoints.get_mut(&request.endpoint) {
                     there.phase = Phase::There;
                 }
@@ -312,6 +314,10 @@ impl Connections {
             self.dispose(&leaving)?;
             return Err(error);
         }
+        // With the last one the rules are still there, and the next packet would be remembered the same way; it leads
+        // nowhere until its sender pauses or the port is published again.
+        let attachment = self.lock().endpoints.get(endpoint).map(|found| found.attachment.clone());
+        attachment.as_ref().map(forget);
         let mut state = self.lock();
         let State { endpoints, ports, .. } = &mut *state;
         if let Some(found) = endpoints.get_mut(endpoint) {
@@ -493,6 +499,14 @@ impl Connections {
             state.endpoints.insert(endpoint, there);
         }
         state.bridge = Some(Up { bridge, addresses });
+    }
+}
+
+/// Makes the kernel forget who spoke with the ports of `attachment` before. What fails here only makes senders wait.
+fn forget(attachment: &Attachment) {
+    if let Err(refused) = conntrack::forget(attachment) {
+        let endpoint = &attachment.endpoint;
+        tracing::warn!(%endpoint, error = %refused.source, "cannot {}: who sends to its UDP ports already may not reach it", refused.action);
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`allocation`], [`hold`] | who has which address and port; keeping others on the box from a published port |
 //! | [`link`] | links, addresses and routes |
 //! | [`nftables`] | the rules, in a table of our own |
+//! | [`conntrack`] | what the kernel remembers of connections to a port that changes hands |
 //! | [`forwarding`] | settings of the kernel, and their way back |
 //! | [`netlink`] | the protocol of both |
 //! | [`hosts()`], [`resolv_conf`] | the texts of a container's files |
@@ -23,6 +24,7 @@ mod allocation;
 mod attachment;
 mod bridge;
 mod connection;
+mod conntrack;
 mod error;
 mod fingerprint;
 mod forwarding;

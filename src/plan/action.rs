@@ -12,6 +12,8 @@ pub enum Action {
     Pull {
         /// The image as the definition names it.
         image: String,
+        /// The secret with the registry login, as the definition names it.
+        credentials: Option<String>,
         /// Use the local one when the registry cannot be reached.
         fall_back_to_cached: bool,
     },
@@ -98,7 +100,7 @@ pub struct StartContainer {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of the actions")]
 pub enum ActionKey {
-    Pull(String),
+    Pull(String, Option<String>),
     Start(TaskId, ContainerName),
     Stop(TaskId, ContainerName),
     Kill(TaskId, ContainerName),
@@ -112,7 +114,9 @@ impl Action {
     #[must_use]
     pub fn key(&self) -> ActionKey {
         match self {
-            Self::Pull { image, .. } => ActionKey::Pull(image.clone()),
+            Self::Pull { image, credentials, .. } => {
+                ActionKey::Pull(image.clone(), credentials.clone())
+            }
             Self::Start(start) => {
                 ActionKey::Start(start.run.task.clone(), start.run.container.clone())
             }

@@ -19,6 +19,8 @@ pub enum Observation {
     ImageReady {
         /// As the definition names it.
         image: String,
+        /// With which login it was asked for.
+        credentials: Option<String>,
         /// What it resolved to.
         digest: ImageDigest,
     },
@@ -26,6 +28,8 @@ pub enum Observation {
     ImageFailed {
         /// As the definition names it.
         image: String,
+        /// With which login it was asked for.
+        credentials: Option<String>,
         /// `CannotPullContainerError: …`.
         reason: String,
     },

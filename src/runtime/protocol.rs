@@ -43,6 +43,12 @@ pub(crate) enum Request {
     Exec { id: u64, container: ContainerName, runtime_id: RuntimeId, command: ExecCommand },
     /// Send a signal to the command that this connection started. Answered by `Done`.
     SignalExec { id: u64, signal: i32 },
+    /// Attach to a container that is interactive or on a terminal. With it come a socket, which takes a descriptor of its
+    /// standard input or the master of its terminal, and a pipe, which takes the output of the terminal. Answered by
+    /// `Started`.
+    Attach { id: u64, container: ContainerName, runtime_id: RuntimeId },
+    /// End the standard input of an interactive container. Answered by `Done`.
+    CloseInput { id: u64, container: ContainerName, runtime_id: RuntimeId },
     /// Answered by `Containers`.
     List { id: u64 },
     /// Kill everything, remove the control groups, end. Answered by `Done`.

@@ -9,7 +9,7 @@ use super::handle::{Runtime, blocking};
 use super::layout;
 use super::protocol::{ExecCommand, MAX_LINE, Message, Request, Stage};
 use super::{socket, terminal};
-use crate::model::TerminalSize;
+use crate::model::{ContainerName, TerminalSize};
 use crate::plan::action::ContainerRun;
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Mutex;
 
 /// The request's number; it is the only one of its kind on its connection.
 const EXEC: u64 = 1;
@@ -54,6 +55,8 @@ pub struct Session {
     pub output: SessionStream,
     /// Its standard error; absent on a terminal.
     pub error_output: Option<SessionStream>,
+    /// All of the output comes until its streams end, also after the end of the process.
+    pub whole_output: bool,
     /// Its end.
     pub waiter: SessionWaiter,
     /// Signals to it; it lives as long as this does.
@@ -84,14 +87,7 @@ impl Runtime {
         run: &ContainerRun,
         command: ExecCommand,
     ) -> Result<Session, SessionError> {
-        let directory = self.task_directory(&run.task);
-        let stream = {
-            let directory = directory.clone();
-            blocking(move || socket::connect(&directory, layout::SOCKET)).await?
-        };
-        let stream = stream
-            .map_err(|source| RuntimeError::File { path: directory, source })?
-            .ok_or(SessionError::NotRunning)?;
+        let stream = self.connect_session(run).await?;
         let request = |command| Request::Exec {
             id: EXEC,
             container: run.container.clone(),
@@ -103,13 +99,16 @@ impl Runtime {
             own.set_nonblocking(true)?;
             let (mut waiter, signals) = ask(stream, &request(command), &[other.into()]).await?;
             waiter.started().await?;
-            // Sent before the start was told.
-            let mut fds = Vec::new();
-            socket::receive_with(&own, &mut [0; 1], &mut fds)?;
-            let master = fds.pop().ok_or_else(|| io::Error::other("no terminal came"))?;
-            let output = SessionStream::new(master)?;
+            let output = SessionStream::new(received(&own)?)?;
             let input = output.clone();
-            return Ok(Session { input: Some(input), output, error_output: None, waiter, signals });
+            return Ok(Session {
+                input: Some(input),
+                output,
+                error_output: None,
+                whole_output: false,
+                waiter,
+                signals,
+            });
         }
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let ((output, its_output), (error_output, its_error_output)) = (pipe()?, pipe()?);
@@ -126,8 +125,49 @@ impl Runtime {
         let (output, error_output) =
             (SessionStream::new(output)?, Some(SessionStream::new(error_output)?));
         waiter.started().await?;
-        Ok(Session { input, output, error_output, waiter, signals })
+        Ok(Session { input, output, error_output, whole_output: false, waiter, signals })
     }
+
+    /// Attaches to a container that is interactive or on a terminal. On a terminal the session begins with the last of
+    /// what that showed; otherwise it has no output. The container stays when the session is dropped.
+    ///
+    /// # Errors
+    /// When the container does not run, or is neither.
+    pub async fn attach(&self, run: &ContainerRun) -> Result<Session, SessionError> {
+        let stream = self.connect_session(run).await?;
+        let (own, other) = StdStream::pair()?;
+        own.set_nonblocking(true)?;
+        let (output, its_output) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let (container, runtime_id) = (run.container.clone(), run.runtime_id.clone());
+        let request = Request::Attach { id: EXEC, container, runtime_id };
+        let passed = [other.into(), its_output];
+        let (mut waiter, mut signals) = ask(stream, &request, &passed).await?;
+        drop(passed);
+        waiter.started().await?;
+        waiter.container = Some(run.container.clone());
+        signals.attached = Some(run.clone());
+        let input = Some(SessionStream::new(received(&own)?)?);
+        let output = SessionStream::new(output)?;
+        Ok(Session { input, output, error_output: None, whole_output: true, waiter, signals })
+    }
+
+    async fn connect_session(&self, run: &ContainerRun) -> Result<StdStream, SessionError> {
+        let directory = self.task_directory(&run.task);
+        let stream = {
+            let directory = directory.clone();
+            blocking(move || socket::connect(&directory, layout::SOCKET)).await?
+        };
+        stream
+            .map_err(|source| RuntimeError::File { path: directory, source })?
+            .ok_or(SessionError::NotRunning)
+    }
+}
+
+/// What was sent before the start was told.
+fn received(socket: &StdStream) -> io::Result<OwnedFd> {
+    let mut fds = Vec::new();
+    socket::receive_with(socket, &mut [0; 1], &mut fds)?;
+    fds.pop().ok_or_else(|| io::Error::other("no descriptor came"))
 }
 
 /// One of a command's streams, or its terminal.
@@ -191,6 +231,12 @@ impl SessionStream {
         Ok(())
     }
 
+    /// Whether it is a terminal.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        rustix::termios::isatty(self.0.as_fd())
+    }
+
     /// Tells a terminal its size; anything else has none.
     pub fn resize(&self, size: TerminalSize) {
         let _ = terminal::resize(self.0.as_fd(), size);
@@ -221,8 +267,9 @@ async fn ask(
     stream.set_nonblocking(true)?;
     let (reader, mut writer) = UnixStream::from_std(stream)?.into_split();
     writer.write_all(line.get(sent..).unwrap_or_default()).await?;
-    let waiter = SessionWaiter { reader: BufReader::new(reader), line: Vec::new() };
-    Ok((waiter, SessionSignals { writer }))
+    let waiter =
+        SessionWaiter { reader: BufReader::new(reader), line: Vec::new(), container: None };
+    Ok((waiter, SessionSignals { writer: Arc::new(Mutex::new(writer)), attached: None }))
 }
 
 /// Learns of a command's end.
@@ -231,6 +278,8 @@ pub struct SessionWaiter {
     reader: BufReader<OwnedReadHalf>,
     /// What has come of a line.
     line: Vec<u8>,
+    /// The end of this one counts.
+    container: Option<ContainerName>,
 }
 
 impl SessionWaiter {
@@ -261,6 +310,12 @@ impl SessionWaiter {
                 Ok(Some(Message::Ended { id: EXEC, exit_code, with_container })) => {
                     return SessionEnd::Exited { exit_code, with_container };
                 }
+                Ok(Some(Message::Exited { container, exit }))
+                    if self.container.as_ref() == Some(&container) =>
+                {
+                    let exit_code = exit.exit_code.unwrap_or(0);
+                    return SessionEnd::Exited { exit_code, with_container: false };
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => return SessionEnd::Lost,
             }
@@ -279,20 +334,33 @@ impl SessionWaiter {
     }
 }
 
-/// Sends signals to a command. When it is dropped the command is hung up, and killed soon after.
-#[derive(Debug)]
+/// Sends signals to a command. When it and its clones are dropped the command is hung up, and killed soon after.
+#[derive(Debug, Clone)]
 pub struct SessionSignals {
-    writer: OwnedWriteHalf,
+    writer: Arc<Mutex<OwnedWriteHalf>>,
+    /// The container that the session is attached to, if it is no command of its own.
+    attached: Option<ContainerRun>,
 }
 
 impl SessionSignals {
     /// Sends a signal to the command's process group. That it is gone is fine.
-    pub async fn send(&mut self, signal: u8) {
-        let request = Request::SignalExec { id: SIGNAL, signal: i32::from(signal) };
-        if let Ok(mut line) = serde_json::to_vec(&request) {
+    pub async fn send(&self, signal: u8) {
+        self.ask(&Request::SignalExec { id: SIGNAL, signal: i32::from(signal) }).await;
+    }
+
+    /// Ends the standard input of the container that the session is attached to.
+    pub async fn close_input(&self) {
+        if let Some(run) = &self.attached {
+            let (container, runtime_id) = (run.container.clone(), run.runtime_id.clone());
+            self.ask(&Request::CloseInput { id: SIGNAL, container, runtime_id }).await;
+        }
+    }
+
+    async fn ask(&self, request: &Request) {
+        if let Ok(mut line) = serde_json::to_vec(request) {
             line.push(b'\n');
             // Without a shim there is nothing to send a signal to.
-            let _ = self.writer.write_all(&line).await;
+            let _ = self.writer.lock().await.write_all(&line).await;
         }
     }
 }

@@ -68,10 +68,19 @@ fn in_a_copy(call: impl FnOnce() -> (i64, i32)) -> String {
 
 #[expect(unsafe_code, reason = "system calls by number")]
 fn by_number(number: i64, arguments: [i64; 6]) -> String {
-    let [a, b, c, d, e, f] = arguments;
     in_a_copy(|| {
         // SAFETY: arguments are null or small numbers; what the kernel makes of them ends with the copy.
-        let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+        let result = unsafe {
+            libc::syscall(
+                number,
+                arguments[0],
+                arguments[1],
+                arguments[2],
+                arguments[3],
+                arguments[4],
+                arguments[5],
+            )
+        };
         (result, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
     })
 }
@@ -91,8 +100,9 @@ fn by_interrupt(number: i32) -> String {
                 lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
             );
         }
-        let result = i64::from(result as i32);
-        (result, i32::try_from(-result.min(0)).unwrap_or(0))
+        // The lower half is the result, and an error is its negative.
+        let low = u32::try_from(result & 0xffff_ffff).unwrap_or(0).cast_signed();
+        (i64::from(low), -low.min(0))
     })
 }
 

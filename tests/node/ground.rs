@@ -85,8 +85,8 @@ impl Ground {
     pub(crate) fn act(&mut self, action: &Action, faults: &Faults, now: Timestamp) -> Follows {
         let mut exits = Vec::new();
         let answer = match action {
-            Action::Pull { image, fall_back_to_cached } => {
-                pull(image, *fall_back_to_cached, faults)
+            Action::Pull { image, credentials, fall_back_to_cached } => {
+                pull(image, credentials.clone(), *fall_back_to_cached, faults)
             }
             Action::Start(start) => {
                 let name = start.run.container.as_str();
@@ -222,14 +222,19 @@ impl Ground {
     }
 }
 
-fn pull(image: &str, fall_back_to_cached: bool, faults: &Faults) -> Observation {
+fn pull(
+    image: &str,
+    credentials: Option<String>,
+    fall_back_to_cached: bool,
+    faults: &Faults,
+) -> Observation {
     let image = image.to_owned();
     let digest = digest_of(&image);
     match faults.pull_fails.get(&image) {
         Some(_) if fall_back_to_cached && faults.local_images.contains_key(&image) => {
-            Observation::ImageReady { image, digest }
+            Observation::ImageReady { image, credentials, digest }
         }
-        Some(reason) => Observation::ImageFailed { image, reason: reason.clone() },
-        None => Observation::ImageReady { image, digest },
+        Some(reason) => Observation::ImageFailed { image, credentials, reason: reason.clone() },
+        None => Observation::ImageReady { image, credentials, digest },
     }
 }

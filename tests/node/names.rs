@@ -34,10 +34,11 @@ impl Names {
     /// An action as a sentence.
     pub(crate) fn action(&mut self, action: &Action) -> String {
         match action {
-            Action::Pull { image, fall_back_to_cached: true } => {
-                format!("pull {image}, or use the local one")
+            Action::Pull { image, credentials, fall_back_to_cached } => {
+                let login = credentials.iter().map(|name| format!(" with {name}"));
+                let local = if *fall_back_to_cached { ", or use the local one" } else { "" };
+                format!("pull {image}{}{local}", login.collect::<String>())
             }
-            Action::Pull { image, .. } => format!("pull {image}"),
             Action::Start(start) => {
                 format!("start {} of {}", start.run.container, self.task(&start.run.task))
             }

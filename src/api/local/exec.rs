@@ -5,18 +5,20 @@
 //! itself holds `exitCode` as a shell would have it: 127 when there is no such program, 126 when it cannot be executed.
 
 use super::{Answer, Api, LocalError, find_task, session};
-use crate::api::body;
+use crate::api::body::{self, AnswerBody};
 use crate::engine;
 use crate::model::session::TerminalSize;
 use crate::model::{ContainerName, TaskId};
 use crate::plan::World;
 use crate::plan::action::ContainerRun;
-use crate::runtime::{ExecCommand, SessionError};
+use crate::runtime::{ExecCommand, Session, SessionError};
 use hyper::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What the connection becomes.
 const PROTOCOL: HeaderValue = HeaderValue::from_static("coracle-session");
@@ -40,21 +42,14 @@ struct Content {
 
 /// `POST tasks/ID/exec`.
 pub(super) async fn exec(api: &Arc<Api>, id: &str, head: Parts, bytes: &[u8]) -> Answer {
-    if head.headers.get(UPGRADE) != Some(&PROTOCOL) {
-        return Err(LocalError::bad("the request must have the header Upgrade: coracle-session"));
-    }
-    let content: Content = serde_json::from_slice(bytes)
-        .map_err(|e| LocalError::bad(format!("the request cannot be read: {e}")))?;
+    let content: Content = read(&head, bytes)?;
     check(&content)?;
     let run = api.engine.read(|world| {
         let task = find_task(world, id)?;
         let container = choose(world, &task, content.container.as_deref())?;
         running(world, &task, &container)
     })?;
-    let room = Arc::clone(&api.sessions).try_acquire_owned().map_err(|_| {
-        let message = "there are as many sessions as the agent serves at once; end one";
-        LocalError::new(StatusCode::SERVICE_UNAVAILABLE, message)
-    })?;
+    let room = room(api)?;
     let command = ExecCommand {
         command: content.command,
         environment: content.environment,
@@ -65,6 +60,56 @@ pub(super) async fn exec(api: &Arc<Api>, id: &str, head: Parts, bytes: &[u8]) ->
     };
     tracing::info!(task = %run.task, container = %run.container, "a command is executed in the container");
     let started = api.engine.exec(&run, command).await.map_err(|error| refusal(&error))?;
+    Ok(upgraded(api, head, room, started))
+}
+
+/// The object of a request to attach.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Attach {
+    container: Option<String>,
+    /// The size of the client's terminal.
+    terminal: Option<TerminalSize>,
+}
+
+/// `POST tasks/ID/attach`: the session is that of the container's own process.
+pub(super) async fn attach(api: &Arc<Api>, id: &str, head: Parts, bytes: &[u8]) -> Answer {
+    let content: Attach = read(&head, bytes)?;
+    let run = api.engine.read(|world| {
+        let task = find_task(world, id)?;
+        let container = choose(world, &task, content.container.as_deref())?;
+        running(world, &task, &container)
+    })?;
+    let room = room(api)?;
+    let attached = api.engine.attach(&run).await.map_err(|error| refusal(&error))?;
+    if let (Some(size), Some(terminal)) = (content.terminal, &attached.input) {
+        terminal.resize(size);
+    }
+    Ok(upgraded(api, head, room, attached))
+}
+
+fn read<T: DeserializeOwned>(head: &Parts, bytes: &[u8]) -> Result<T, LocalError> {
+    if head.headers.get(UPGRADE) != Some(&PROTOCOL) {
+        return Err(LocalError::bad("the request must have the header Upgrade: coracle-session"));
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|e| LocalError::bad(format!("the request cannot be read: {e}")))
+}
+
+fn room(api: &Api) -> Result<OwnedSemaphorePermit, LocalError> {
+    Arc::clone(&api.sessions).try_acquire_owned().map_err(|_| {
+        let message = "there are as many sessions as the agent serves at once; end one";
+        LocalError::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    })
+}
+
+/// The answer after which the connection is the session's.
+fn upgraded(
+    api: &Api,
+    head: Parts,
+    room: OwnedSemaphorePermit,
+    started: Session,
+) -> Response<AnswerBody> {
     let upgrade = hyper::upgrade::on(&mut Request::from_parts(head, ()));
     let stopping = crate::api::server::told_to_stop(api.stopping.clone());
     tokio::spawn(async move {
@@ -78,7 +123,7 @@ pub(super) async fn exec(api: &Arc<Api>, id: &str, head: Parts, bytes: &[u8]) ->
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(UPGRADE, PROTOCOL);
-    Ok(response)
+    response
 }
 
 fn check(content: &Content) -> Result<(), LocalError> {

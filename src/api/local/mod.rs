@@ -7,6 +7,7 @@
 //! | `GET logs?task=ID[&container=NAME][&follow=true][&tail=N][&since=TIME][&until=TIME]` | a line of output per line of JSON |
 //! | `GET logs?family=NAME[:REVISION]…` | the same of all tasks of a family |
 //! | `GET tasks/ID/watch` | the task as DescribeTasks shows it, now and after every change, until it is STOPPED |
+//! | `POST tasks/ID/attach` `{"container","terminal"}` | the same with the container's own process |
 //! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
 //! | `GET stats`, `GET tasks/ID/stats` | `{"containers":[…]}`: what running containers use, in the form of Docker's stats |
 //! | `GET tasks/ID/top[?container=NAME]` | `{"containers":[{"name","processes":[{"pid","containerPid","uid","user","cpuMillis","residentBytes","command"}]}]}` |
@@ -122,6 +123,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["tasks", id, "top"]) => {
             query.only(&["container"])?;
             stats::top(&api, &query::decode(id)?, query.get("container")).await
+        }
+        (&Method::POST, ["tasks", id, "attach"]) => {
+            query.only(&[])?;
+            let id = query::decode(id)?;
+            exec::attach(&api, &id, head, &bytes).await
         }
         (&Method::POST, ["tasks", id, "exec"]) => {
             query.only(&[])?;

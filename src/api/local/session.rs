@@ -31,7 +31,7 @@ const _: () = assert!(CHUNK <= FRAME_LIMIT);
 
 /// Serves a session to its end.
 pub(super) async fn serve(stream: Upgraded, session: Session, stopping: impl Future<Output = ()>) {
-    let Session { input, output, error_output, mut waiter, signals } = session;
+    let Session { input, output, error_output, whole_output, mut waiter, signals } = session;
     let (reader, writer) = tokio::io::split(TokioIo::new(stream));
     let (frames, outgoing) = mpsc::channel(AHEAD);
     let (inputs, incoming) = mpsc::unbounded_channel();
@@ -40,9 +40,10 @@ pub(super) async fn serve(stream: Upgraded, session: Session, stopping: impl Fut
 
     let mut written = tokio::spawn(write(writer, outgoing));
     let mut helpers = JoinSet::new();
-    helpers.spawn(feed(input, incoming, Arc::clone(&waiting), frames.clone()));
+    // Anything else must be held by the feeder alone, so that its end is the end of input.
+    let terminal = input.clone().filter(SessionStream::is_terminal);
+    helpers.spawn(feed(input, incoming, Arc::clone(&waiting), frames.clone(), signals.clone()));
     let mut pumps = JoinSet::new();
-    let terminal = error_output.is_none().then(|| output.clone());
     pumps.spawn(pump(output, Frame::Output, frames.clone(), ended.clone()));
     if let Some(error_output) = error_output {
         pumps.spawn(pump(error_output, Frame::ErrorOutput, frames.clone(), ended));
@@ -60,7 +61,7 @@ pub(super) async fn serve(stream: Upgraded, session: Session, stopping: impl Fut
         end = waiter.ended() => shown(end),
     };
     // What the command has written before its end is still there, and nothing after it is waited for.
-    let _ = end.send(true);
+    let _ = end.send(!whole_output);
     let finish = async {
         while pumps.join_next().await.is_some() {}
         helpers.shutdown().await;
@@ -92,7 +93,7 @@ async fn read(
     terminal: Option<SessionStream>,
     inputs: mpsc::UnboundedSender<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
-    mut signals: SessionSignals,
+    signals: SessionSignals,
 ) {
     let mut inputs = Some(inputs);
     let mut frames = FrameReader::default();
@@ -134,6 +135,7 @@ async fn feed(
     mut incoming: mpsc::UnboundedReceiver<Vec<u8>>,
     waiting: Arc<AtomicUsize>,
     frames: mpsc::Sender<Frame>,
+    signals: SessionSignals,
 ) {
     while let Some(bytes) = incoming.recv().await {
         if let Some(stream) = &input
@@ -147,6 +149,8 @@ async fn feed(
             return;
         }
     }
+    drop(input);
+    signals.close_input().await;
 }
 
 /// Sends output until there is no more, or until none is there after the command's end.

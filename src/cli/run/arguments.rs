@@ -24,6 +24,12 @@ pub(in crate::cli) struct Arguments {
     /// Set an environment variable in every container; may be given several times
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     pub(super) env: Vec<(String, String)>,
+    /// Pass standard input on to the first essential container, until its end
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// Give the first essential container a terminal and show it on this one; with -i, Ctrl-P Ctrl-Q leaves it running
+    #[arg(short, long)]
+    pub(super) tty: bool,
     /// The family that the task definition is registered as, instead of its own
     #[arg(long, value_name = "FAMILY")]
     pub(super) name: Option<String>,

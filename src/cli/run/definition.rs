@@ -34,6 +34,15 @@ impl Job {
         if let Some(family) = &arguments.name {
             read.content.family = Some(family.clone());
         }
+        let first = read.content.container_definitions.iter_mut().flatten();
+        if let Some(first) = first.into_iter().find(|c| c.essential != Some(false)) {
+            if arguments.interactive {
+                first.interactive = Some(true);
+            }
+            if arguments.tty {
+                first.pseudo_terminal = Some(true);
+            }
+        }
         let overrides = overrides(&read.content, &arguments.command, &arguments.env)?;
         Ok(Self { read, overrides })
     }

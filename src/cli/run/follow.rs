@@ -50,6 +50,34 @@ pub(super) async fn to_the_end(
     Ok(outcome)
 }
 
+/// Waits for the end of `task`, whose output is shown already.
+pub(super) async fn quietly_to_the_end(
+    client: &Client,
+    job: &Job,
+    task: &Task,
+    mut signals: Signals,
+) -> Result<Outcome> {
+    let mut outcome = Outcome::new(job.essential().map(str::to_owned).collect());
+    let mut watch = client.watch(task.id()).await?;
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            seen = watch.next::<Task>() => match seen? {
+                Some(seen) => outcome.observe(seen),
+                None => return Ok(outcome),
+            },
+            number = signals.next() => {
+                if stopping {
+                    outcome.give_up(number);
+                    return Ok(outcome);
+                }
+                stopping = true;
+                stop(client, task, "stopped by a signal to coracle run").await?;
+            }
+        }
+    }
+}
+
 async fn stop(client: &Client, task: &Task, reason: &str) -> Result<()> {
     stop::request(client, task, Some(reason)).await.context("the task was not stopped")?;
     Ok(())

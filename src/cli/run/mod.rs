@@ -13,6 +13,7 @@
 mod arguments;
 pub(super) mod definition;
 mod follow;
+mod interactive;
 mod outcome;
 mod printer;
 mod signals;
@@ -22,11 +23,13 @@ pub(super) use printer::Printer;
 
 use super::client::{self, Client, Task};
 use super::output;
+use super::session::Local;
 use crate::config::{Config, Overrides};
 use crate::daemon::Foreground;
 use anyhow::{Context, Result, bail};
 use definition::Job;
 use outcome::Outcome;
+use rustix::termios::isatty;
 use serde_json::{Value, json};
 use signals::Signals;
 use std::process::ExitCode;
@@ -36,6 +39,9 @@ const NOT_STARTED: u8 = 125;
 
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
+        if self.tty && self.interactive && !self.detach && !isatty(std::io::stdin()) {
+            bail!("standard input is no terminal: leave -t out");
+        }
         let job = Job::read(&self)?;
         for warning in &job.read.warnings {
             output::complain("warning", warning);
@@ -97,7 +103,26 @@ impl Arguments {
             Ok(task) => task,
             Err(reason) => return Ok(self.not_started(&reason)),
         };
-        let outcome = follow::to_the_end(client, job, task, signals).await?;
+        let local = Local::detachable(self.interactive, self.tty);
+        let outcome = if self.tty {
+            let end = interactive::on_terminal(client, job, task.clone(), signals, local).await?;
+            match end {
+                interactive::End::Outcome(outcome) => outcome,
+                interactive::End::Detached => {
+                    let task: Task = serde_json::from_value(task)?;
+                    output::line(task.id())?;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
+        } else if self.interactive {
+            let seen: Task = serde_json::from_value(task.clone())?;
+            tokio::select! {
+                outcome = follow::to_the_end(client, job, task, signals) => outcome?,
+                never = interactive::feed(client, job, &seen, local) => match never {},
+            }
+        } else {
+            follow::to_the_end(client, job, task, signals).await?
+        };
         if self.format.is_json() {
             output::json(&outcome.json())?;
         }

@@ -75,7 +75,7 @@ impl Disk {
         let network =
             NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
         let network = Network::open(network).unwrap();
-        let connections = Connections::new(network, runtime.clone());
+        let connections = Connections::new(network, runtime.clone(), mpsc::channel(1).0);
         let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));

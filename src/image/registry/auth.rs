@@ -5,6 +5,7 @@
 
 use super::address::Url;
 use super::transfer::{Ask, Client, TransferError};
+use crate::image::digest::Digest;
 use crate::image::layout::{LayoutError, read_bounded};
 use crate::image::reference::{DEFAULT_REGISTRY, Reference};
 use base64::Engine;
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 const CONFIG_LIMIT: u64 = 1 << 20;
 const TOKEN_LIMIT: u64 = 1 << 20;
@@ -42,6 +44,37 @@ impl fmt::Debug for Credentials {
             Self::Identity(_) => "Identity",
             Self::Bearer(_) => "Bearer",
         })
+    }
+}
+
+/// User name and password for a registry, given with a pull.
+#[derive(Clone)]
+pub struct Login {
+    user: String,
+    password: Zeroizing<String>,
+}
+
+impl Login {
+    /// Takes both.
+    #[must_use]
+    pub fn new(user: String, password: String) -> Self {
+        Self { user, password: Zeroizing::new(password) }
+    }
+
+    /// Tells logins apart.
+    pub(super) fn digest(&self) -> Digest {
+        let text = Zeroizing::new(format!("{}\0{}", self.user, *self.password));
+        Digest::of(text.as_bytes())
+    }
+
+    pub(super) fn credentials(&self) -> Credentials {
+        Credentials::Password { user: self.user.clone(), password: (*self.password).clone() }
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
     }
 }
 

@@ -16,7 +16,7 @@ mod session;
 mod transfer;
 
 pub use address::{Url, UrlError};
-pub use auth::AuthError;
+pub use auth::{AuthError, Login};
 pub use error::PullError;
 pub use transfer::TransferError;
 
@@ -61,10 +61,13 @@ type Listener = Box<dyn Fn(Progress) + Send + Sync>;
 type Listeners = Arc<Mutex<Vec<Listener>>>;
 type Outcome = Option<Result<Digest, Arc<PullError>>>;
 
+/// An image, and the digest of the login that it is asked for with.
+type Heading = (Reference, Option<Digest>);
+
 /// The downloads that are under way.
 pub struct Pulls {
     shared: Arc<Shared>,
-    flights: Arc<Mutex<BTreeMap<Reference, Flight>>>,
+    flights: Arc<Mutex<BTreeMap<Heading, Flight>>>,
 }
 
 /// What every pull needs.
@@ -99,9 +102,10 @@ impl Pulls {
     pub async fn pull(
         &self,
         reference: Reference,
+        login: Option<Login>,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Digest, Arc<PullError>> {
-        let mut outcome = self.join(reference, Box::new(progress));
+        let mut outcome = self.join(reference, login, Box::new(progress));
         let landed = outcome.wait_for(Option::is_some).await;
         match landed.as_deref() {
             Ok(Some(result)) => result.clone(),
@@ -110,17 +114,23 @@ impl Pulls {
         }
     }
 
-    fn join(&self, reference: Reference, listener: Listener) -> watch::Receiver<Outcome> {
+    fn join(
+        &self,
+        reference: Reference,
+        login: Option<Login>,
+        listener: Listener,
+    ) -> watch::Receiver<Outcome> {
+        let heading = (reference.clone(), login.as_ref().map(Login::digest));
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&reference) {
+        if let Some(flight) = flights.get(&heading) {
             flight.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
             return flight.outcome.clone();
         }
         let listeners: Listeners = Arc::new(Mutex::new(vec![listener]));
         let (landing, outcome) = watch::channel(None);
         let flight = Flight { listeners: listeners.clone(), outcome: outcome.clone() };
-        flights.insert(reference.clone(), flight);
-        let landed = Landed { flights: self.flights.clone(), reference: reference.clone() };
+        flights.insert(heading.clone(), flight);
+        let landed = Landed { flights: self.flights.clone(), heading };
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let report = move |progress: Progress| {
@@ -128,7 +138,7 @@ impl Pulls {
                     listener(progress.clone());
                 }
             };
-            let result = pull::pull(&shared, &reference, Arc::new(report)).await;
+            let result = pull::pull(&shared, &reference, login, Arc::new(report)).await;
             // Gone from the list before anyone hears of it: who asks from now on starts anew.
             drop(landed);
             landing.send_replace(Some(result.map_err(Arc::new)));
@@ -139,12 +149,12 @@ impl Pulls {
 
 /// Takes a pull off the list when it ends, however it ends.
 struct Landed {
-    flights: Arc<Mutex<BTreeMap<Reference, Flight>>>,
-    reference: Reference,
+    flights: Arc<Mutex<BTreeMap<Heading, Flight>>>,
+    heading: Heading,
 }
 
 impl Drop for Landed {
     fn drop(&mut self) {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.reference);
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.heading);
     }
 }

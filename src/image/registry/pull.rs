@@ -1,7 +1,7 @@
 //! The pull of one image: manifest, configuration, layers; then, and only then, its name.
 
 use super::address::Url;
-use super::auth;
+use super::auth::{self, Login};
 use super::error::PullError;
 use super::session::{Session, TRIES, pause};
 use super::transfer::Client;
@@ -33,6 +33,7 @@ type Report = Arc<dyn Fn(Progress) + Send + Sync>;
 pub(super) async fn pull(
     shared: &Arc<Shared>,
     image: &Reference,
+    login: Option<Login>,
     report: Report,
 ) -> Result<Digest, PullError> {
     if let Some(digest) = pinned_and_here(shared, image).await? {
@@ -45,7 +46,8 @@ pub(super) async fn pull(
         } else {
             Url::of_host(mirror, is_plain(shared, mirror)?)?
         };
-        match from_endpoint(shared, endpoint, mirror, image, &report).await {
+        // A login is for the registry alone.
+        match from_endpoint(shared, endpoint, mirror, image, None, &report).await {
             Err(error) if error.is_of_the_remote() => {
                 tracing::warn!(%mirror, %image, %error, "the mirror is passed over");
             }
@@ -55,7 +57,7 @@ pub(super) async fn pull(
     let registry = image.registry();
     let host = if registry == DEFAULT_REGISTRY { HUB } else { registry };
     let endpoint = Url::of_host(host, is_plain(shared, host)?)?;
-    from_endpoint(shared, endpoint, registry, image, &report).await
+    from_endpoint(shared, endpoint, registry, image, login, &report).await
 }
 
 /// A name with a digest means the same for ever: when all of it is here, nobody need be asked.
@@ -93,15 +95,21 @@ async fn from_endpoint(
     endpoint: Url,
     registry: &str,
     image: &Reference,
+    login: Option<Login>,
     report: &Report,
 ) -> Result<Digest, PullError> {
     let (files, named, about) =
         (shared.options.docker_configs.clone(), registry.to_owned(), image.clone());
-    let credentials = blocking(move || {
-        auth::stored(&files, &named, &about)
-            .map_err(|source| PullError::Auth { image: about.to_string(), source })
-    })
-    .await?;
+    let credentials = match login {
+        Some(login) => Some(login.credentials()),
+        None => {
+            blocking(move || {
+                auth::stored(&files, &named, &about)
+                    .map_err(|source| PullError::Auth { image: about.to_string(), source })
+            })
+            .await?
+        }
+    };
     let authorities = shared.options.certificate_authorities.get(image.registry());
     let client = Client::new(authorities.cloned().into_iter().collect());
     let pull = Pull {

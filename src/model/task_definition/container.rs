@@ -102,6 +102,12 @@ impl ContainerDefinition {
     pub fn is_essential(&self) -> bool {
         self.essential.unwrap_or(true)
     }
+
+    /// The secret with the login of the image's registry.
+    #[must_use]
+    pub fn registry_login(&self) -> Option<&str> {
+        self.repository_credentials.as_ref()?.credentials_parameter.as_deref()
+    }
 }
 
 shape! {

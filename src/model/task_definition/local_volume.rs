@@ -258,10 +258,8 @@ impl LocalVolume {
                 Some(_) => return refuse("o", "addr is missing: the file server".to_owned()),
                 None => return refuse("device", "it must be :/PATH or HOST:/PATH".to_owned()),
             },
-            "cifs" | "smb3" => {
-                if host_of_share(device).is_none() {
-                    return refuse("device", "it must be //HOST/SHARE".to_owned());
-                }
+            "cifs" | "smb3" if host_of_share(device).is_none() => {
+                return refuse("device", "it must be //HOST/SHARE".to_owned());
             }
             _ => {}
         }

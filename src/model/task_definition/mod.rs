@@ -27,6 +27,7 @@ pub use linux::*;
 pub use local_volume::{LocalVolume, LocalVolumeError, host_of_share};
 pub use mount_options::{MountFlag, MountOptions, Propagation, UnknownOption};
 pub use registration::{Registration, RegistrationError, register};
+pub use validate::check_environment;
 pub use volume::*;
 
 use super::ids::{Family, Revision, TaskDefinitionRef};

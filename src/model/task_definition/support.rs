@@ -133,11 +133,6 @@ impl Found {
     fn container(&mut self, container: &ContainerDefinition) {
         const OUT: &str = "leave it out";
         let c = container;
-        self.when(
-            c.repository_credentials.is_some(),
-            "repositoryCredentials",
-            "put the registry's credentials into the agent's docker config.json",
-        );
         if let Err(error) = secret_file::secret_files(c) {
             self.add("dockerLabels", &error.to_string());
         }

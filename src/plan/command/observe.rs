@@ -21,8 +21,12 @@ const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory us
 /// Takes note of `observation`.
 pub(super) fn observe(world: &mut World, observation: Observation, now: Timestamp) -> Outcome {
     let changes = match observation {
-        Observation::ImageReady { image, digest } => image_ready(world, image, &digest, now),
-        Observation::ImageFailed { image, reason } => image_failed(world, &image, &reason),
+        Observation::ImageReady { image, credentials, digest } => {
+            image_ready(world, image, credentials.as_deref(), &digest, now)
+        }
+        Observation::ImageFailed { image, credentials, reason } => {
+            image_failed(world, &image, credentials.as_deref(), &reason)
+        }
         Observation::Started { run, at, network } => started(world, &run, at, network),
         Observation::StartFailed { run, reason } => start_failed(world, &run, &reason, now),
         Observation::Signalled { run, killed } => signalled(world, run, killed, now),
@@ -55,16 +59,26 @@ fn awaits_image(task: &Task, container: &Container, image: &str) -> bool {
         && container.image == image
 }
 
-/// Changes the containers that wait for `image`, in all tasks of this box.
-fn change_waiting(world: &World, image: &str, edit: impl Fn(&mut Task, usize)) -> Vec<Change> {
+/// Changes the containers that wait for `image` asked for with `credentials`, in all tasks of this box. Who asked with
+/// another login waits for an answer of his own.
+fn change_waiting(
+    world: &World,
+    image: &str,
+    credentials: Option<&str>,
+    edit: impl Fn(&mut Task, usize),
+) -> Vec<Change> {
     let mut changes = Vec::new();
     for task in world.assignments.keys().filter_map(|id| world.tasks.get(id)) {
         if Some(&task.container_instance) != world.settings.this_instance.as_ref() {
             continue;
         }
+        let definition = world.task_definitions.get(&task.task_definition);
+        let login = |container: &Container| {
+            definition?.container(container.name.as_str())?.registry_login()
+        };
         let mut edited: Option<Task> = None;
         for (at, container) in task.containers.iter().enumerate() {
-            if awaits_image(task, container, image) {
+            if awaits_image(task, container, image) && login(container) == credentials {
                 edit(edited.get_or_insert_with(|| task.clone()), at);
             }
         }
@@ -76,14 +90,16 @@ fn change_waiting(world: &World, image: &str, edit: impl Fn(&mut Task, usize)) -
 fn image_ready(
     world: &mut World,
     image: String,
+    credentials: Option<&str>,
     digest: &ImageDigest,
     now: Timestamp,
 ) -> Vec<Change> {
-    let pulled = world.observed.in_flight.remove(&ActionKey::Pull(image.clone()));
+    let key = ActionKey::Pull(image.clone(), credentials.map(str::to_owned));
+    let pulled = world.observed.in_flight.remove(&key);
     if pulled {
         world.observed.pulled.insert(image.clone());
     }
-    let changes = change_waiting(world, &image, |task, at| {
+    let changes = change_waiting(world, &image, credentials, |task, at| {
         task.containers[at].image_digest = Some(digest.clone());
         task.pull_stopped_at = Some(now);
     });
@@ -91,9 +107,15 @@ fn image_ready(
     changes
 }
 
-fn image_failed(world: &mut World, image: &str, reason: &str) -> Vec<Change> {
-    world.observed.in_flight.remove(&ActionKey::Pull(image.to_owned()));
-    change_waiting(world, image, |task, at| {
+fn image_failed(
+    world: &mut World,
+    image: &str,
+    credentials: Option<&str>,
+    reason: &str,
+) -> Vec<Change> {
+    let key = ActionKey::Pull(image.to_owned(), credentials.map(str::to_owned));
+    world.observed.in_flight.remove(&key);
+    change_waiting(world, image, credentials, |task, at| {
         let container = &mut task.containers[at];
         container.last_status = ContainerStatus::Stopped;
         container.reason = Some(reason.to_owned());

@@ -265,11 +265,7 @@ fn check_overrides(
         if change.environment.as_deref().unwrap_or_default().iter().any(nameless) {
             return invalid(format!("An environment variable of container {name} has no name."));
         }
-        if change.environment_files.as_ref().is_some_and(|files| !files.is_empty()) {
-            return Err(CommandError::Client(format!(
-                "overrides.containerOverrides[{name}].environmentFiles is not supported here yet; use environment."
-            )));
-        }
+        registration::overridable(definition, change)?;
         if change.resource_requirements.as_ref().is_some_and(|needs| !needs.is_empty()) {
             return Err(CommandError::Client(format!(
                 "overrides.containerOverrides[{name}].resourceRequirements is not supported here yet; leave it out."

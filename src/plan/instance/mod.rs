@@ -37,7 +37,7 @@ struct Round<'a> {
     ids: &'a mut Ids,
     plan: Plan,
     /// Images asked for in this round.
-    pulls: BTreeSet<String>,
+    pulls: BTreeSet<ActionKey>,
     /// What the containers of the task at hand wait for.
     waits: Vec<Reason>,
 }

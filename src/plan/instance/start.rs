@@ -70,7 +70,7 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
                 Order::Failed(_) if container.restart_count == 0 => continue,
                 Order::Failed(_) => {}
             }
-            if container.image_digest.is_none() && !image(round, task, at) {
+            if container.image_digest.is_none() && !image(round, task, at, of) {
                 continue;
             }
             let id = round.ids.runtime(&task.id);
@@ -81,7 +81,7 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
 }
 
 /// Pins the image of a container to a digest if it is there, else asks for it; false when it must be waited for.
-fn image(round: &mut Round, task: &mut Task, at: usize) -> bool {
+fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition) -> bool {
     let image = task.containers[at].image.clone();
     let local = round.world.observed.images.get(&image);
     let pulled = round.world.observed.pulled.contains(&image);
@@ -96,9 +96,10 @@ fn image(round: &mut Round, task: &mut Task, at: usize) -> bool {
         (PullBehavior::Default | PullBehavior::Once, _) => true,
     };
     task.pull_started_at.get_or_insert(round.now);
-    let key = ActionKey::Pull(image.clone());
-    if !round.in_flight(&key) && round.pulls.insert(image.clone()) {
-        round.plan.actions.push(Action::Pull { image, fall_back_to_cached });
+    let credentials = of.registry_login().map(str::to_owned);
+    let pull = Action::Pull { image, credentials, fall_back_to_cached };
+    if !round.in_flight(&pull.key()) && round.pulls.insert(pull.key()) {
+        round.plan.actions.push(pull);
     }
     false
 }

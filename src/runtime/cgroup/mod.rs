@@ -174,6 +174,14 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// Moves a process into the group on every hierarchy, as one of those that are in it already.
+    pub(crate) fn enter(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
+        for directory in self.directories(group) {
+            write(&directory.join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
     /// How often the kernel killed something in the group for want of memory; 0 when the group is gone.
     pub(crate) fn oom_kills(&self, group: &Path) -> u64 {
         let file = match self {

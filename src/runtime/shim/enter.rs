@@ -135,7 +135,7 @@ fn enter(order: Order) -> Result<i32, Failure> {
     }
     order
         .hierarchy
-        .join(&order.group, std::process::id())
+        .enter(&order.group, std::process::id())
         .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
 
     // Namespaces shared with the box are joined as well, which changes nothing.

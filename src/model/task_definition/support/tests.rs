@@ -77,7 +77,6 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
         ]
     );
     for (member, value) in [
-        ("repositoryCredentials", json!({"credentialsParameter": "x"})),
         ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
         ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
         ("firelensConfiguration", json!({"type": "fluentbit"})),

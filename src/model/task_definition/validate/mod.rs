@@ -14,6 +14,7 @@ mod storage;
 mod task;
 
 pub(super) use fargate::fits as fits_fargate;
+pub use process::check_environment;
 pub(super) use task::{fits_external, fits_managed_instances};
 
 use super::{RegistrationError, TaskDefinitionContent};

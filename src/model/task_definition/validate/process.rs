@@ -1,6 +1,8 @@
 //! What runs in a container: environment, secrets, health check, restarts, times.
 
-use super::super::{ContainerDefinition, TaskDefinitionContent};
+use super::super::{
+    ContainerDefinition, EnvironmentFile, KeyValuePair, RegistrationError, TaskDefinitionContent,
+};
 use super::{Check, client, container_range, container_setting, one_of};
 use std::collections::BTreeSet;
 
@@ -41,6 +43,22 @@ pub(super) fn container(
         );
     }
     Ok(())
+}
+
+/// Checks what an override adds to a container: variables and environment files.
+///
+/// # Errors
+/// As at registration; a variable must not have the name of a secret here either.
+pub fn check_environment(
+    container: &ContainerDefinition,
+    variables: &[KeyValuePair],
+    files: &[EnvironmentFile],
+) -> Result<(), RegistrationError> {
+    let mut together = container.clone();
+    together.environment.get_or_insert_default().extend_from_slice(variables);
+    together.environment_files.get_or_insert_default().extend_from_slice(files);
+    environment(&together)?;
+    secrets(&together)
 }
 
 fn environment(container: &ContainerDefinition) -> Check {

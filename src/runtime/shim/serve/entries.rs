@@ -63,6 +63,7 @@ impl Shim {
         let deadline = sys::now().plus(Duration::from_millis(timeout_millis));
         match self.enter(container, runtime_id, command, Stdio::Null) {
             Ok((helper, report)) => {
+                self.forked.insert(helper);
                 self.entries.push(Entry {
                     asker,
                     helper,
@@ -93,17 +94,20 @@ impl Shim {
             None => Err(Failure::new(Stage::Request, "its standard streams did not come with it")),
         };
         match entered {
-            Ok((helper, report)) => self.entries.push(Entry {
-                asker,
-                helper,
-                report: Some(report),
-                text: Vec::new(),
-                command: None,
-                container: container.clone(),
-                kind: Kind::Session,
-                deadline: None,
-                killed: false,
-            }),
+            Ok((helper, report)) => {
+                self.forked.insert(helper);
+                self.entries.push(Entry {
+                    asker,
+                    helper,
+                    report: Some(report),
+                    text: Vec::new(),
+                    command: None,
+                    container: container.clone(),
+                    kind: Kind::Session,
+                    deadline: None,
+                    killed: false,
+                });
+            }
             Err(failure) => self.answer(asker, &Message::Failed { id: asker.id, failure }),
         }
     }
@@ -199,6 +203,7 @@ impl Shim {
             }
         };
         self.answer(entry.asker, &message);
+        self.forget_strays();
         true
     }
 

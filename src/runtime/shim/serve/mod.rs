@@ -1,8 +1,10 @@
 //! The shim's loop: one `poll` over signals, connections, output pipes and reports of forked children.
 
+mod attaching;
 mod entries;
 mod logging;
 mod output;
+mod screen;
 mod signal;
 mod starting;
 
@@ -24,9 +26,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use output::Output;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use screen::Screen;
 use signal::send_signal;
 use starting::Creation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -46,8 +49,8 @@ struct Run {
     state: RunState,
     stop_signal: i32,
     output: Option<Output>,
-    /// The end of an `interactive` container's standard input that nobody writes to, or the master of its terminal.
-    _stdin: Option<OwnedFd>,
+    /// The end of an `interactive` container's standard input, or the master of its terminal, for who attaches.
+    stdin: Option<OwnedFd>,
 }
 
 /// The shim.
@@ -65,7 +68,11 @@ pub(super) struct Shim {
     runs: BTreeMap<ContainerName, Run>,
     creations: Vec<Creation>,
     entries: Vec<Entry>,
+    /// Screens of containers that have ended, not all shown yet.
+    leaving: Vec<Screen>,
     shared: Shared,
+    /// Creators and helpers that have not been reaped.
+    forked: BTreeSet<i32>,
     /// Children that ended before it was known whose they are.
     strays: Vec<(i32, i32)>,
     releasing: Vec<Asker>,
@@ -87,6 +94,8 @@ enum Source {
     Farewell(ContainerName),
     Creation(i32),
     Entry(i32),
+    /// Who watches a terminal; looked after whenever anything happens.
+    Watcher,
 }
 
 impl Shim {
@@ -112,7 +121,9 @@ impl Shim {
             runs: BTreeMap::new(),
             creations: Vec::new(),
             entries: Vec::new(),
+            leaving: Vec::new(),
             shared: Shared::default(),
+            forked: BTreeSet::new(),
             strays: Vec::new(),
             releasing: Vec::new(),
             unwritten: Unwritten::default(),
@@ -133,7 +144,9 @@ impl Shim {
             for connection in closed {
                 self.abandon_of(connection);
                 self.hang_up_of(connection);
+                self.detach(connection);
             }
+            self.show();
             self.forward();
             if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
                 break;
@@ -154,6 +167,7 @@ impl Shim {
     fn is_idle(&self) -> bool {
         self.creations.is_empty()
             && self.entries.is_empty()
+            && self.leaving.is_empty()
             && self.runs.values().all(|r| matches!(r.state, RunState::Exited(_)))
     }
 
@@ -201,6 +215,10 @@ impl Shim {
                 fds.push(PollFd::from_borrowed_fd(report.as_fd(), PollFlags::IN));
             }
         }
+        for watcher in self.watchers() {
+            sources.push(Source::Watcher);
+            fds.push(watcher);
+        }
         let now = sys::now();
         let timeout = self
             .entries
@@ -208,6 +226,7 @@ impl Shim {
             .filter_map(Entry::deadline)
             .map(|deadline| deadline.since(now))
             .chain(self.unwritten.wait())
+            .chain(self.watchers_wait())
             .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
             .chain(self.farewells.wait())
             .min()
@@ -276,6 +295,7 @@ impl Shim {
             }
             Source::Creation(pid) => self.creation_report(pid),
             Source::Entry(helper) => self.entry_report(helper),
+            Source::Watcher => {}
         }
         Ok(())
     }
@@ -346,6 +366,13 @@ impl Shim {
             Request::Exec { id, container, runtime_id, command } => {
                 self.exec(Asker { connection, id }, &container, &runtime_id, command);
             }
+            Request::Attach { id, container, runtime_id } => {
+                self.attach(Asker { connection, id }, &container, &runtime_id);
+            }
+            Request::CloseInput { id, container, runtime_id } => {
+                self.close_input(&container, &runtime_id);
+                self.answer(Asker { connection, id }, &Message::Done { id });
+            }
             Request::SignalExec { id, signal } => {
                 self.signal_exec(Asker { connection, id }, signal);
             }
@@ -408,6 +435,9 @@ impl Shim {
                 self.exited(&name, code);
                 continue;
             }
+            if self.forked.remove(&pid) {
+                continue;
+            }
             let expected = !self.creations.is_empty() || !self.entries.is_empty();
             if !self.entry_ended(pid, code) && expected {
                 self.strays.push((pid, code));
@@ -435,7 +465,8 @@ impl Shim {
             finished_at,
         };
         run.state = RunState::Exited(exit.clone());
-        if let Some(output) = output {
+        if let Some(mut output) = output {
+            self.leaving.extend(output.screen.take().filter(|screen| !screen.is_shown()));
             self.end_output(container, output);
         }
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);

@@ -1,5 +1,6 @@
 //! A container's output on its way from two pipes, or a terminal, to the log on the box and to a receiver.
 
+use super::screen::Screen;
 use crate::model::Timestamp;
 use crate::runtime::logs::{LogWriter, Pieces, Stream};
 use crate::runtime::shim::forward::Forwarder;
@@ -17,22 +18,31 @@ pub(super) struct Output {
     pieces: Pieces,
     log: Option<LogWriter>,
     pub(super) forwarder: Option<Forwarder>,
+    /// Of a terminal.
+    pub(super) screen: Option<Screen>,
 }
 
 impl Output {
     pub(super) fn new(log: Option<LogWriter>, forwarder: Option<Forwarder>) -> Self {
         let streams = [(Stream::Stdout, None), (Stream::Stderr, None)];
-        Self { streams, pieces: Pieces::default(), log, forwarder }
+        Self { streams, pieces: Pieces::default(), log, forwarder, screen: None }
     }
 
-    /// Reads from these from now on; a terminal has one stream only.
-    pub(super) fn open(&mut self, stdout: Option<OwnedFd>, stderr: Option<OwnedFd>) {
-        self.streams = [(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+    /// Reads from these from now on.
+    pub(super) fn open(&mut self, stdout: OwnedFd, stderr: OwnedFd) {
+        self.streams = [(Stream::Stdout, Some(stdout)), (Stream::Stderr, Some(stderr))];
     }
 
-    /// False when the container is to wait for the receiver.
+    /// Reads from the master of a terminal from now on.
+    pub(super) fn open_terminal(&mut self, master: Option<OwnedFd>) {
+        self.streams = [(Stream::Stdout, master), (Stream::Stderr, None)];
+        self.screen = Some(Screen::default());
+    }
+
+    /// False when the container is to wait for the receiver, or for who watches its terminal.
     pub(super) fn takes_input(&self) -> bool {
-        !self.forwarder.as_ref().is_some_and(Forwarder::is_full)
+        self.screen.as_ref().is_none_or(Screen::is_shown)
+            && !self.forwarder.as_ref().is_some_and(Forwarder::is_full)
     }
 
     /// Moves one chunk to the log; closes the stream at its end.
@@ -60,6 +70,9 @@ impl Output {
     }
 
     fn take(&mut self, stream: Stream, bytes: &[u8], now: Timestamp) {
+        if let Some(screen) = &mut self.screen {
+            screen.show(bytes);
+        }
         let Self { pieces, log, forwarder, .. } = self;
         if log.is_none() && forwarder.is_none() {
             return;

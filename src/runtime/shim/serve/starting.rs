@@ -248,6 +248,7 @@ impl Shim {
             report: child_report,
         };
         let pid = creator::fork(order).map_err(resources("fork"))?;
+        self.forked.insert(pid);
         Ok(Creation {
             pid,
             report,
@@ -288,6 +289,11 @@ impl Shim {
                 }
             }
         }
+        self.forget_strays();
+    }
+
+    /// Nobody is left whose they could be.
+    pub(super) fn forget_strays(&mut self) {
         if self.creations.is_empty() && self.entries.is_empty() {
             self.strays.clear();
         }
@@ -297,12 +303,12 @@ impl Shim {
         let started_at = sys::now();
         let stdin = match creation.streams {
             Streams::Pipes { stdin, stdout, stderr } => {
-                creation.output.open(Some(stdout), Some(stderr));
+                creation.output.open(stdout, stderr);
                 stdin
             }
             Streams::Terminal { master_from } => {
                 let master = master(&master_from);
-                creation.output.open(master.as_ref().and_then(|m| m.try_clone().ok()), None);
+                creation.output.open_terminal(master.as_ref().and_then(|m| m.try_clone().ok()));
                 master
             }
         };
@@ -312,7 +318,7 @@ impl Shim {
             state: RunState::Running { pid, started_at },
             stop_signal: creation.stop_signal,
             output: Some(creation.output),
-            _stdin: stdin,
+            stdin,
         };
         let container = creation.container;
         self.runs.insert(container.clone(), run);
