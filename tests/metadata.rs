@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
@@ -44,7 +44,7 @@ fn provisioned() -> (Host, PathBuf) {
     (host, config)
 }
 
-fn start<'a>(host: &'a Host, config: &PathBuf) -> Agent<'a> {
+fn start<'a>(host: &'a Host, config: &Path) -> Agent<'a> {
     host.start_with(&["--config", config.to_str().unwrap()])
 }
 
@@ -581,7 +581,7 @@ fn all_is_told_in(mode: &'static str) {
         assert_eq!(refusals, ["404", "404", "400"], "{output:?}");
         assert_eq!(output.last().unwrap(), "own\n", "{output:?}");
         let of_box = listening(agent.pid());
-        let on_bridge = of_box.iter().find(|a| !a.starts_with("127.")).expect("a bridge");
+        let on_bridge = of_box.iter().find(|a| !a.starts_with("127.")).unwrap();
         assert_eq!(of_box.len(), 2, "the loopback and the bridge alone: {of_box:?}");
         let path = metadata.strip_prefix("http://169.254.170.2").unwrap();
         assert_eq!(get(&format!("http://{on_bridge}{path}")).status, 404);
