@@ -48,11 +48,11 @@ impl Guests {
     fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = guests.values().sum();
-        let own = guests.entry(address).or_default();
-        if *own >= FROM_ONE || all >= CONNECTIONS {
+        let own = guests.get(&address).copied().unwrap_or_default();
+        if own >= FROM_ONE || all >= CONNECTIONS {
             return None;
         }
-        *own += 1;
+        guests.insert(address, own + 1);
         Some(Place { guests: Arc::clone(self), address })
     }
 }

@@ -105,7 +105,7 @@ fn sample(path: &str) -> (String, Value) {
         "inferenceAccelerators" => json!([{"deviceName": "a", "deviceType": "b"}]),
         "credentialSpecs" => json!(["credentialspec:a"]),
         "enableFaultInjection" | "configuredAtLaunch" => json!(true),
-        "proxyConfiguration" | "ephemeralStorage" | "firelensConfiguration" => json!({}),
+        "proxyConfiguration" | "ephemeralStorage" | "firelensConfiguration" | "attestationPolicy" => json!({}),
         name if name.ends_with("VolumeConfiguration") => json!({}),
         // What is honoured is tried with values in the tests of its row.
         _ => return (path.to_owned(), json!({})),
