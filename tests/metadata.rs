@@ -10,8 +10,9 @@ use agent::{Agent, Host};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/reader";
 const BROKEN_ROLE: &str = "arn:aws:iam::123456789012:role/broken";
@@ -34,7 +35,16 @@ fn host() -> (Host, PathBuf) {
     (host, config)
 }
 
-fn start<'a>(host: &'a Host, config: &PathBuf) -> Agent<'a> {
+/// As [`host`], with the test image in its store already: a box without the world cannot make it.
+fn provisioned() -> (Host, PathBuf) {
+    let (host, config) = host();
+    let agent = start(&host, &config);
+    host.load_busybox(&agent);
+    agent.terminate();
+    (host, config)
+}
+
+fn start<'a>(host: &'a Host, config: &Path) -> Agent<'a> {
     host.start_with(&["--config", config.to_str().unwrap()])
 }
 
@@ -445,4 +455,208 @@ fn the_agent_and_its_tasks_are_told_on_the_box() {
         assert!(!get(&format!("{base}/{path}")).body.contains(secret));
     }
     assert!(!agent.describe(&arn).to_string().contains(secret));
+}
+
+/// Runs `test` on a box with a network of its own: nothing but a loopback, and the instance metadata of a cloud.
+fn on_a_box_of_its_own(test: impl FnOnce() + Send + 'static) {
+    let box_ = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        ip(&["link", "set", "lo", "up"]);
+        ip(&["address", "add", "169.254.169.254/32", "dev", "lo"]);
+        let cloud = TcpListener::bind("169.254.169.254:80").unwrap();
+        std::thread::spawn(move || {
+            for mut client in cloud.incoming().map_while(Result::ok) {
+                let mut request = [0; 4096];
+                let _ = client.read(&mut request);
+                let _ = client.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\ncloud");
+            }
+        });
+        test();
+    });
+    if let Err(panic) = box_.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().unwrap();
+    assert!(status.success(), "ip {arguments:?}");
+}
+
+/// What a container finds at each of its endpoints, by itself.
+const ASK_ALL: &str = r#"
+show() { echo "== $1"; wget -q -O - "$2" 2>&1; echo; }
+show container "$ECS_CONTAINER_METADATA_URI_V4"
+show task "$ECS_CONTAINER_METADATA_URI_V4/task"
+show tags "$ECS_CONTAINER_METADATA_URI_V4/taskWithTags"
+show stats "$ECS_CONTAINER_METADATA_URI_V4/stats"
+show task-stats "$ECS_CONTAINER_METADATA_URI_V4/task/stats"
+show three "$ECS_CONTAINER_METADATA_URI/task"
+show credentials "http://169.254.170.2$AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+show introspection http://169.254.170.2/v1/tasks
+path=${ECS_AGENT_URI#http://169.254.170.2}/task-protection/v1/state
+put() {
+    printf 'PUT %s HTTP/1.0\r\nHost: 169.254.170.2\r\nContent-Length: %s\r\n\r\n%s' "$path" "${#1}" "$1" |
+        nc 169.254.170.2 80 | tail -n 1
+}
+echo "== put"; put '{"ProtectionEnabled":true}'; echo
+show protection "http://169.254.170.2$path"
+echo "== addresses"; hostname -i
+echo "== uris"; echo "$ECS_CONTAINER_METADATA_URI_V4 $AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+echo "== done"
+while :; do sleep 1000; done
+"#;
+
+/// What it prints under each heading, up to `== done`.
+fn sections(agent: &Agent<'_>, arn: &str) -> BTreeMap<String, String> {
+    let id = arn.rsplit('/').next().unwrap();
+    let mut sections = BTreeMap::new();
+    let mut heading = String::new();
+    for line in agent.lines(&format!("/coracle/v1/logs?task={id}&follow=true")) {
+        let text = line["log"].as_str().unwrap();
+        match text.strip_prefix("== ") {
+            Some("done\n") => return sections,
+            Some(next) => next.trim_end().clone_into(&mut heading),
+            None => sections.entry(heading.clone()).or_insert_with(String::new).push_str(text),
+        }
+    }
+    panic!("the output of {arn} ended early: {sections:?}");
+}
+
+fn all_is_told_in(mode: &'static str) {
+    let (host, config) = provisioned();
+    on_a_box_of_its_own(move || {
+        let agent = start(&host, &config);
+        let definition = register(&agent, "told", mode, Some(ROLE), ASK_ALL);
+        let arn = run(&agent, &definition, mode, json!([]));
+        let told = sections(&agent, &arn);
+        let section =
+            |name: &str| told.get(name).unwrap_or_else(|| panic!("no {name}: {told:?}")).trim();
+        let json = |name: &str| -> Value {
+            let text = section(name);
+            serde_json::from_str(text).unwrap_or_else(|e| panic!("{name}: {e}: {text}"))
+        };
+
+        let described = agent.wait(&arn, "RUNNING");
+        let shown = &described["containers"][0];
+        let container = json("container");
+        let id = container["DockerId"].as_str().unwrap();
+        assert_eq!(shown["runtimeId"], id);
+        let network = &container["Networks"][0];
+        assert_eq!(network["NetworkMode"], mode);
+        let address = network["IPv4Addresses"][0].as_str().unwrap();
+        assert!(section("addresses").contains(address), "{address}: {}", section("addresses"));
+        if mode == "awsvpc" {
+            assert_eq!(shown["networkInterfaces"][0]["privateIpv4Address"], address);
+            assert!(network["MACAddress"].as_str().unwrap().contains(':'));
+            assert!(network["PrivateDNSName"].as_str().unwrap().starts_with("ip-"));
+        }
+        assert_eq!(json("task")["TaskARN"], json!(arn));
+        assert_eq!(json("tags")["TaskARN"], json!(arn));
+        assert_eq!(json("three")["Containers"][0]["DockerId"], id);
+        assert_eq!(json("stats")["id"], id);
+        assert!(json("stats")["networks"]["eth0"]["rx_bytes"].as_u64().unwrap() > 0);
+        let of_task = json("task-stats");
+        assert!(of_task[id]["network_rate_stats"]["rx_bytes_per_sec"].is_number(), "{of_task}");
+        assert_eq!(json("credentials")["SecretAccessKey"], CANARY);
+        assert!(section("introspection").contains("404"), "for programs on the box only");
+        assert_eq!(json("put")["protection"]["ProtectionEnabled"], true);
+        assert_eq!(json("protection"), json("put"));
+
+        // Another task is told nothing of it, though it knows where to ask. Nor is the box itself.
+        let (metadata, credentials) = section("uris").split_once(' ').unwrap();
+        let script = r#"
+            for uri in $URIS; do wget -q -O - "$uri" 2>&1; done
+            wget -q -O - "$ECS_CONTAINER_METADATA_URI_V4" > /dev/null && echo own
+        "#;
+        let uris = format!("{metadata} {metadata}/task http://169.254.170.2{credentials}");
+        let spy = register(&agent, "spy", mode, None, script);
+        let spy = run(&agent, &spy, mode, json!([{"name": "URIS", "value": uris}]));
+        agent.wait(&spy, "STOPPED");
+        let output: Vec<_> = agent.output(&spy).into_iter().map(|(_, _, text)| text).collect();
+        let refusals: Vec<_> = output
+            .iter()
+            .filter_map(|line| line.split("error: ").nth(1)?.split(' ').nth(1))
+            .collect();
+        assert_eq!(refusals, ["404", "404", "400"], "{output:?}");
+        assert_eq!(output.last().unwrap(), "own\n", "{output:?}");
+        let of_box = listening(agent.pid());
+        let on_bridge = of_box.iter().find(|a| !a.starts_with("127.")).unwrap();
+        assert_eq!(of_box.len(), 2, "the loopback and the bridge alone: {of_box:?}");
+        let path = metadata.strip_prefix("http://169.254.170.2").unwrap();
+        assert_eq!(get(&format!("http://{on_bridge}{path}")).status, 404);
+        let loopback = of_box.iter().find(|a| a.starts_with("127.")).unwrap();
+        assert_eq!(get(&format!("http://{loopback}{path}")).status, 404);
+
+        // The addresses outlive the agent.
+        agent.kill();
+        let agent = start(&host, &config);
+        agent.wait(&arn, "RUNNING");
+        let run_dir = host.run_dir();
+        let script = "wget -q -O - $ECS_CONTAINER_METADATA_URI_V4";
+        let command =
+            ["exec", "--run-dir", run_dir.to_str().unwrap(), &arn, "--", "sh", "-c", script];
+        let asked = host.cli(&command);
+        assert_eq!(serde_json::from_str::<Value>(&asked).unwrap()["DockerId"], id);
+        agent.ok("StopTask", &json!({"task": arn}));
+        agent.wait(&arn, "STOPPED");
+        assert!(!host.log().contains(CANARY));
+    });
+}
+
+/// The IPv4 addresses on which a process listens, `ADDRESS:PORT`.
+fn listening(pid: i32) -> Vec<String> {
+    let inodes: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .filter_map(|fd| {
+            let target = std::fs::read_link(fd.ok()?.path()).ok()?;
+            Some(target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        })
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    rows.filter(|row| row[3] == "0A" && inodes.iter().any(|inode| inode == row[9]))
+        .map(|row| {
+            let (address, port) = row[1].split_once(':').unwrap();
+            let octets = u32::from_str_radix(address, 16).unwrap().to_ne_bytes();
+            let port = u16::from_str_radix(port, 16).unwrap();
+            format!("{}:{port}", std::net::Ipv4Addr::from(octets))
+        })
+        .collect()
+}
+
+#[test]
+fn a_task_in_bridge_mode_asks_over_the_bridge() {
+    all_is_told_in("bridge");
+}
+
+#[test]
+fn a_task_in_awsvpc_mode_asks_over_the_bridge() {
+    all_is_told_in("awsvpc");
+}
+
+#[test]
+fn the_instance_metadata_of_a_cloud_is_out_of_reach_unless_allowed() {
+    let boxes = [("", None), ("allow_instance_metadata = true\n", Some("cloud"))]
+        .map(|(setting, expected)| (provisioned(), setting, expected));
+    on_a_box_of_its_own(move || {
+        for ((host, config), setting, expected) in boxes {
+            let roles = std::fs::read_to_string(&config).unwrap();
+            std::fs::write(&config, format!("{setting}{roles}")).unwrap();
+            let agent = start(&host, &config);
+            // What is not answered is waited for a little.
+            let patience = if expected.is_some() { 60 } else { 2 };
+            let script =
+                format!("timeout {patience} wget -q -O - http://169.254.169.254/latest/ && echo");
+            for mode in ["bridge", "awsvpc"] {
+                let arn =
+                    run(&agent, &register(&agent, "cloud", mode, None, &script), mode, json!([]));
+                let task = agent.wait(&arn, "STOPPED");
+                let output = agent.output(&arn);
+                let said = output.iter().find(|(_, stream, _)| stream == "stdout");
+                let said = said.map(|(_, _, text)| text.trim_end());
+                assert_eq!(said, expected, "{mode} {setting}: {task:#}");
+            }
+        }
+    });
 }

@@ -1,6 +1,7 @@
 //! The network against the kernel: each test has a box of its own, made of network namespaces, and connects for real.
 //! What the rules are is told by nft(8), which the product does not use.
 
+#![allow(clippy::print_stdout, reason = "what is skipped says why")]
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
 mod netbox;

@@ -18,7 +18,7 @@ fn another_life_goes_on_with_what_runs() {
         let stray = attach(&network, endpoint(2, "stray"), vec![tcp(80, 8081)]).await.unwrap();
         let listener = inside(&web.namespace, || TcpListener::bind("[::]:80")).unwrap();
         let mut client = inside(&ground.outside, || TcpStream::connect((BOX, 8080))).unwrap();
-        let (mut served, _) = listener.accept().unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
         drop(network);
 
         // Nobody holds the port now, and it is published all the same.
@@ -26,15 +26,19 @@ fn another_life_goes_on_with_what_runs() {
         network.adopt(vec![web.attachment.clone()]).await.unwrap();
         client.write_all(b"still").unwrap();
         let mut five = [0; 5];
-        served.read_exact(&mut five).unwrap();
+        accepted.read_exact(&mut five).unwrap();
         assert_eq!(&five, b"still", "a connection goes on");
-        drop((client, served, listener));
+        drop((client, accepted, listener));
         let server = web.serve_tcp(80);
         assert_eq!(tcp_from(&ground.outside, BOX, 8080), format!("{OUTSIDE} to 80"));
         drop(server);
         assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "the port is held again");
         TcpListener::bind("0.0.0.0:8081").unwrap();
-        assert_eq!(links("cv"), [web.attachment.interface.clone()], "the stray link is gone");
+        assert_eq!(
+            links("cv"),
+            std::slice::from_ref(&web.attachment.interface),
+            "the stray link is gone"
+        );
         // Its address is not given away.
         let next = attach(&network, endpoint(3, "next"), vec![]).await.unwrap();
         assert_ne!(next.ip(), web.ip());

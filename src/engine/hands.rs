@@ -13,7 +13,7 @@ use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore, Login};
 use crate::model::{TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
-use crate::plan::{Action, Observation, StartContainer};
+use crate::plan::{Action, Connection, Observation, StartContainer};
 use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
@@ -96,7 +96,9 @@ impl Hands {
     async fn prepare_start(&self, start: StartContainer) -> bool {
         let run = start.run.clone();
         // Before anything is made for it: an earlier generation stays until the commit.
-        if self.runtime.check_generation(&run).await.is_err() {
+        let connected =
+            matches!(start.connection, Connection::Container { .. } | Connection::Task { .. });
+        if connected && self.runtime.check_generation(&run).await.is_err() {
             return false;
         }
         let Ok(launch) = self.launch(start).await else { return false };

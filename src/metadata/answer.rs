@@ -95,7 +95,7 @@ impl Metadata {
                 self.protection(&asker.task, body.as_deref()).await
             }
             (Route::Protection { .. }, None) => protection::unknown(),
-            (Route::Agent, _) => self.engine.read(|w| introspection::agent(w)),
+            (Route::Agent, _) => self.engine.read(introspection::agent),
             (Route::Tasks, _) => self.engine.read(|w| introspection::tasks(w, query)),
             (Route::Container { id, .. }, None) => {
                 let reason = "unable to get docker ID from v3 endpoint ID";

@@ -40,17 +40,14 @@ pub fn is_served(path: &str) -> bool {
 
 /// The meaning of `path`, which is taken as it is: nothing in it is decoded or cleaned.
 pub(super) fn parse(path: &str) -> Option<Route<'_>> {
-    let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    let mut parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     // One slash at the end is as good as none.
-    let parts = match parts.as_slice() {
-        [all @ .., ""] => all,
-        all => all,
-    };
+    parts.pop_if(|last| last.is_empty());
     let version = match parts.first()? {
         &"v3" => Version::Three,
         _ => Version::Four,
     };
-    match *parts {
+    match *parts.as_slice() {
         ["v3" | "v4", id] => Some(Route::Container { id, version }),
         ["v3" | "v4", id, "task"] => Some(Route::Task { id, version, tags: false }),
         ["v3" | "v4", id, "taskWithTags"] => Some(Route::Task { id, version, tags: true }),

@@ -2,8 +2,8 @@
 
 use super::shape::shape;
 use super::task_definition::{KeyValuePair, PortMapping};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 shape! {
     /// `networkConfiguration.awsvpcConfiguration` of RunTask. Subnets and security groups are names without effect here.

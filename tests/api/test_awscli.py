@@ -41,6 +41,35 @@ def test_register_run_wait_describe_stop_wait(agent, busybox, name, tmp_path):
     assert again["containerDefinitions"] == described["containerDefinitions"]
 
 
+def test_network_configuration(agent, busybox, name, tmp_path):
+    definition = {
+        "family": name,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": "256",
+        "memory": "512",
+        "containerDefinitions": [{"name": "main", "image": busybox, "stopTimeout": 2, "command": ["sleep", "600"]}],
+    }
+    file = tmp_path / "definition.json"
+    file.write_text(json.dumps(definition))
+    agent.aws("register-task-definition", "--cli-input-json", f"file://{file}")
+    configuration = "awsvpcConfiguration={subnets=[subnet-1],securityGroups=[sg-1],assignPublicIp=DISABLED}"
+    ran = agent.aws(
+        "run-task", "--task-definition", name, "--launch-type", "FARGATE", "--network-configuration", configuration
+    )
+    arn = ran["tasks"][0]["taskArn"]
+    agent.aws("wait", "tasks-running", "--tasks", arn)
+    (task,) = agent.aws("describe-tasks", "--tasks", arn)["tasks"]
+    (attachment,) = task["attachments"]
+    details = {detail["name"]: detail["value"] for detail in attachment["details"]}
+    assert (attachment["type"], attachment["status"]) == ("ElasticNetworkInterface", "ATTACHED")
+    assert details["subnetId"] == "subnet-1" and details["networkInterfaceId"].startswith("eni-")
+    (interface,) = task["containers"][0]["networkInterfaces"]
+    assert interface["privateIpv4Address"] == details["privateIPv4Address"]
+    agent.aws("stop-task", "--task", arn)
+    agent.aws("wait", "tasks-stopped", "--tasks", arn)
+
+
 def test_pages(agent, define, name):
     for i in range(3):
         define(family=f"{name}-{i}")

@@ -213,6 +213,31 @@ def test_network_configuration_is_for_awsvpc(refused, define):
         "run_task", taskDefinition=define()["taskDefinitionArn"], networkConfiguration=configuration
     )
     assert code == "InvalidParameterException" and message.startswith("Network Configuration is not valid")
+    definition = define(definition={"networkMode": "awsvpc"})["taskDefinitionArn"]
+    code, message, _ = refused("run_task", taskDefinition=definition)
+    assert (code, message) == (
+        "InvalidParameterException",
+        "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
+    )
+    configuration = {"awsvpcConfiguration": {"subnets": []}}
+    code, message, _ = refused("run_task", taskDefinition=definition, networkConfiguration=configuration)
+    assert (code, message) == ("InvalidParameterException", "subnets can not be empty.")
+
+
+def test_bindings_of_bridge_mode(ecs, define, busybox, wait_for):
+    ports = [{"containerPort": 80}, {"containerPortRange": "7000-7003", "protocol": "udp"}]
+    definition = define(
+        image=busybox, stopTimeout=2, command=["sleep", "600"], portMappings=ports, definition={"networkMode": "bridge"}
+    )
+    (task,) = ecs.run_task(taskDefinition=definition["taskDefinitionArn"])["tasks"]
+    (task,) = wait_for("running", [task["taskArn"]])
+    one, many = sorted(task["containers"][0]["networkBindings"], key=lambda binding: binding["protocol"])
+    assert {**one, "hostPort": 0} == {"bindIP": "0.0.0.0", "containerPort": 80, "hostPort": 0, "protocol": "tcp"}
+    first, last = map(int, many["hostPortRange"].split("-"))
+    assert (many["containerPortRange"], last - first) == ("7000-7003", 3)
+    assert task["attachments"] == [] and task["containers"][0]["networkInterfaces"] == []
+    ecs.stop_task(task=task["taskArn"])
+    wait_for("stopped", [task["taskArn"]])
 
 
 def test_tags_of_the_definition(ecs, define, wait_for):

@@ -293,13 +293,13 @@ async fn an_image_that_points_outside_reaches_nothing() {
 
 #[tokio::test]
 async fn a_definition_cannot_cover_the_kernels_files() {
-    let Some(host) = open() else { return };
+    let Some(mut host) = open() else { return };
     let canary = Canary::new();
     let own_ptmx = fs::symlink_metadata("/dev/ptmx").map(|m| m.file_type()).ok();
     for (target, reason) in
-        [("/dev", "over /dev"), ("/proc", "over /proc"), ("/proc/sys", "over /proc")]
+        [("/dev", None), ("/proc", Some("over /proc")), ("/proc/sys", Some("over /proc"))]
     {
-        let run = run_of("t1", "main", "t1-1");
+        let run = run_of("t1", "main", &format!("t1{}", target.replace('/', "-")));
         let mut container = definition("true");
         container.mount_points = Some(vec![MountPoint {
             source_volume: Some("box".into()),
@@ -314,8 +314,12 @@ async fn a_definition_cannot_cover_the_kernels_files() {
             }),
             ..Volume::default()
         }];
-        let error = host.runtime.start(launch).await.unwrap_err().to_string();
-        assert!(error.contains(reason), "{error}");
+        match (host.runtime.start(launch).await, reason) {
+            // Mounted when all else of /dev is done, so nothing of it comes to the volume.
+            (Ok(_), None) => drop(host.exit(&run).await),
+            (Err(error), Some(reason)) => assert!(error.to_string().contains(reason), "{error}"),
+            (started, _) => panic!("{target}: {started:?}"),
+        }
         canary.is_untouched();
     }
     for path in ["/tmp/null", "/dev/../tmp/null", "/dev/shm/null", "/dev/pts/null"] {

@@ -2,6 +2,7 @@
 //! real connections between what is in them. The machine's own network is not touched.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
+#![allow(clippy::print_stdout, reason = "what is skipped says why")]
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
 pub(crate) mod frames;

@@ -70,6 +70,7 @@ fn option(container: &mut ContainerDefinition, key: &str, value: &str) -> Result
                 ..PortMapping::default()
             });
         }
+        "links" => container.links = Some(value.split(',').map(str::to_owned).collect()),
         "after" => {
             for need in value.split(',') {
                 let (name, condition) = need.split_once(':').ok_or("after=NAME:CONDITION")?;

@@ -3,6 +3,7 @@
 mod definition;
 
 use crate::node::{Node, digest_of};
+use coracle::model::network::AwsvpcConfiguration;
 use coracle::model::task::{ContainerOverride, TaskOverride};
 use coracle::model::{ClusterName, Family, Revision, TaskDefinitionRef, TaskId};
 use coracle::plan::command::{CreateCluster, RunTask};
@@ -284,6 +285,14 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
             "token" => run.client_token = Some(value.to_owned()),
             "cluster" => run.cluster = ClusterName::new(value).map_err(|e| e.to_string())?,
             "launch-type" => run.launch_type = Some(value.to_owned()),
+            "public" => {
+                let public = if value == "true" { "ENABLED" } else { "DISABLED" };
+                run.network = Some(AwsvpcConfiguration {
+                    subnets: Some(vec!["subnet-1".to_owned()]),
+                    assign_public_ip: Some(public.to_owned()),
+                    ..AwsvpcConfiguration::default()
+                });
+            }
             "on" => {
                 let this = crate::node::this_instance().to_string();
                 let named = value.split(',').map(|name| match name {

@@ -289,7 +289,7 @@ impl Rule<'_, '_> {
     }
 
     /// Comes from one of a set of interfaces (or from none of it).
-    pub(super) fn from_any(&mut self, set: &str, is: bool) -> &mut Self {
+    pub(super) fn of_interfaces(&mut self, set: &str, is: bool) -> &mut Self {
         self.meta(6, FIRST).is_in(set, is)
     }
 

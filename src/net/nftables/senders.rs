@@ -40,11 +40,12 @@ impl Member {
 
 /// The address that the kernel gives to a link with this hardware address.
 fn link_local(mac: MacAddress) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = mac.0;
-    let high = u16::from_be_bytes([a ^ 0x02, b]);
-    let low = u16::from_be_bytes([e, f]);
-    let middle = (u16::from_be_bytes([c, 0xff]), u16::from_be_bytes([0xfe, d]));
-    Ipv6Addr::new(0xfe80, 0, 0, 0, high, middle.0, middle.1, low)
+    let [first, second, third, rest @ ..] = mac.0;
+    let mut address = [0; 16];
+    address[..2].copy_from_slice(&[0xfe, 0x80]);
+    address[8..13].copy_from_slice(&[first ^ 0x02, second, third, 0xff, 0xfe]);
+    address[13..].copy_from_slice(&rest);
+    address.into()
 }
 
 impl Ruleset {
@@ -66,7 +67,7 @@ impl Ruleset {
             own.into_iter().flatten().map(|address| member.key(&address.octets()))
         });
         writer.elements("senders6", ipv6.map(|key| (key, Vec::new())));
-        writer.rule("senders", |rule| rule.from_any("ports", false).accept());
+        writer.rule("senders", |rule| rule.of_interfaces("ports", false).accept());
         let accept = |writer: &mut Writer, protocol, set, sender| {
             writer.rule("senders", |rule| {
                 rule.ethernet(protocol).sender(set, sender, true).accept();
@@ -89,7 +90,7 @@ impl Ruleset {
             let nobody = Ipv6Addr::UNSPECIFIED.octets();
             rule.ethernet(ETHERNET_IPV6).ipv6_bridged(Side::Source, nobody).accept();
         });
-        writer.rule("senders", |rule| rule.drop());
+        writer.rule("senders", |rule| rule.of_interfaces("ports", true).drop());
     }
 }
 

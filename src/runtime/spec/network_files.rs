@@ -7,6 +7,7 @@ use super::mounts::bind;
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::network::LaunchNetwork;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,10 @@ fn hosts(launch: &LaunchFile, base: &str) -> String {
     let mut text = base.trim_end().to_owned();
     text.push('\n');
     for entry in launch.definition.extra_hosts.iter().flatten() {
-        let address = entry.ip_address.as_deref().unwrap_or_default();
-        text.push_str(&format!("{address}\t{}\n", entry.hostname.as_deref().unwrap_or_default()));
+        // Docker's word for the box, whose network this is.
+        let address = entry.ip_address.as_deref().filter(|address| *address != "host-gateway");
+        let name = entry.hostname.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{}\t{name}", address.unwrap_or("127.0.0.1"));
     }
     text
 }

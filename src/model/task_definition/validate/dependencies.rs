@@ -38,8 +38,17 @@ pub(super) fn all(containers: &[ContainerDefinition]) -> Check {
         }
         edges.insert(name, targets);
     }
+    if cycle(&edges).is_some() {
+        return client("Container dependencies should not have a cycle");
+    }
+    // A link is a START as well, so the two together must leave an order.
+    for container in containers {
+        let links = container.links.iter().flatten();
+        let names = links.map(|link| link.split_once(':').map_or(link.as_str(), |(name, _)| name));
+        edges.entry(container.name.as_deref().unwrap_or_default()).or_default().extend(names);
+    }
     match cycle(&edges) {
-        Some(_) => client("Container dependencies should not have a cycle"),
+        Some(_) => client("Container links and dependencies should not have a cycle"),
         None => Ok(()),
     }
 }

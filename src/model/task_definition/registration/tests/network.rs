@@ -104,6 +104,20 @@ fn names_belong_to_network_modes_with_a_namespace() {
     container(&json!({"extraHosts": [{"hostname": "h"}]}), "should not be null or empty");
     container(&json!({"links": ["db:d"]}), "Invalid 'links' setting. Unknown container: 'db'.");
     container(&json!({"links": ["app"]}), "Container links should not have a cycle");
+    let both = json!({"containerDefinitions": [
+        {"name": "app", "image": "i", "memory": 4, "links": ["side"]},
+        {"name": "side", "image": "i", "memory": 4, "dependsOn": [{"containerName": "app", "condition": "START"}]}]});
+    task(&both, "Container links and dependencies should not have a cycle");
+}
+
+#[test]
+fn addresses_are_addresses() {
+    let named = |address: &str| json!({"extraHosts": [{"hostname": "h", "ipAddress": address}]});
+    container(&named("printer.lan"), "printer.lan is not an IP address.");
+    accepted(&json!({}), &named("fd00::1"));
+    accepted(&json!({}), &named("host-gateway"));
+    refused(&json!({"networkMode": "none"}), &named("host-gateway"), "is not an IP address.");
+    container(&json!({"dnsServers": ["dns.lan"]}), "dns.lan is not an IP address.");
 }
 
 #[test]
