@@ -4,6 +4,7 @@ use super::Connection;
 use super::output;
 use super::session::{self, Finish, Local};
 use anyhow::{Result, bail};
+use rustix::termios::isatty;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -65,7 +66,7 @@ impl Arguments {
 
     async fn execute(self) -> Result<ExitCode> {
         let local = Local::new(self.interactive, self.tty);
-        if self.tty && self.interactive && !local.is_terminal() {
+        if self.tty && self.interactive && !isatty(std::io::stdin()) {
             bail!("standard input is no terminal: leave -t out");
         }
         let content = json!({

@@ -6,7 +6,7 @@
 use super::client::{Error, SessionIo};
 use crate::model::session::{End, FRAME_LIMIT, Frame, FrameReader, INPUT_WINDOW, TerminalSize};
 use anyhow::{Context, Result, bail};
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -54,10 +54,6 @@ impl Local {
     /// As [`Local::new`]; Ctrl-P Ctrl-Q on the terminal leaves the other side alone.
     pub(super) fn detachable(interactive: bool, tty: bool) -> Self {
         Self { interactive, tty, detachable: interactive && tty }
-    }
-
-    pub(super) fn is_terminal(&self) -> bool {
-        isatty(io::stdin())
     }
 
     /// The size of the terminal that the session is shown on, if it has one.
@@ -215,7 +211,6 @@ async fn send(
     mut signals: Signals,
 ) -> Finish {
     let mut passed = 0;
-    let mut bytes = Vec::new();
     loop {
         let frame = tokio::select! {
             event = signals.next() => match event {
@@ -232,27 +227,35 @@ async fn send(
                     Frame::Signal(number)
                 }
             },
-            chunk = next_input(&mut input, &credit) => match chunk {
-                Some(chunk) => match &mut keys {
-                    Some(keys) => match keys.pass(&chunk) {
-                        Some(chunk) => Frame::Input(chunk),
-                        None => return Finish::Detached,
-                    },
-                    None => Frame::Input(chunk),
-                },
-                None => {
+            chunk = next_input(&mut input, &credit) => {
+                // None at the end of input, which is passed on.
+                let Some(chunk) = chunk else {
                     input = None;
-                    Frame::EndOfInput
-                }
+                    if write(&mut writer, &Frame::EndOfInput).await.is_err() {
+                        // The agent is gone, which the reader tells.
+                        return std::future::pending().await;
+                    }
+                    continue;
+                };
+                let passed_on = match &mut keys {
+                    Some(keys) => keys.pass(&chunk),
+                    None => Some(chunk),
+                };
+                let Some(chunk) = passed_on else { return Finish::Detached };
+                Frame::Input(chunk)
             },
         };
-        bytes.clear();
-        frame.encode(&mut bytes);
-        if writer.write_all(&bytes).await.is_err() {
+        if write(&mut writer, &frame).await.is_err() {
             // The agent is gone, which the reader tells.
             return std::future::pending().await;
         }
     }
+}
+
+async fn write(writer: &mut WriteHalf<SessionIo>, frame: &Frame) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    frame.encode(&mut bytes);
+    writer.write_all(&bytes).await
 }
 
 /// The next piece of input once there is room for it; none at its end. Waits for ever when there is none to wait for.

@@ -64,7 +64,7 @@ pub struct Session {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionEnd {
     /// By itself or by a signal.
     Exited {

@@ -110,7 +110,7 @@ fn upgraded(
     room: OwnedSemaphorePermit,
     started: Session,
 ) -> Response<AnswerBody> {
-    let upgrade = hyper::upgrade::on(&mut Request::from_parts(head, ()));
+    let upgrade = hyper::upgrade::on(Request::from_parts(head, ()));
     let stopping = crate::api::server::told_to_stop(api.stopping.clone());
     tokio::spawn(async move {
         let _room = room;

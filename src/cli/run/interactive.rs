@@ -14,9 +14,15 @@ use serde_json::{Value, json};
 #[derive(Debug)]
 pub(super) enum End {
     /// The task has ended, or nobody waits for it any longer.
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// The task goes on without this process.
     Detached,
+}
+
+impl From<Outcome> for End {
+    fn from(outcome: Outcome) -> Self {
+        Self::Outcome(Box::new(outcome))
+    }
 }
 
 /// On a terminal: shows what the container's shows, until the task has ended or the keys to detach are typed.
@@ -29,23 +35,23 @@ pub(super) async fn on_terminal(
 ) -> Result<End> {
     let started: Task = serde_json::from_value(task.clone())?;
     let Some(name) = job.essential().next() else {
-        return Ok(End::Outcome(follow::to_the_end(client, job, task, signals).await?));
+        return Ok(follow::to_the_end(client, job, task, signals).await?.into());
     };
     tokio::select! {
         running = has_started(client, &started, name) => if !running? {
             // It has ended already: what it wrote is in the log.
-            return Ok(End::Outcome(follow::to_the_end(client, job, task, signals).await?));
+            return Ok(follow::to_the_end(client, job, task, signals).await?.into());
         },
         _ = signals.next() => {
             stop::request(client, &started, Some("stopped by a signal to coracle run")).await?;
-            return Ok(End::Outcome(follow::to_the_end(client, job, task, signals).await?));
+            return Ok(follow::to_the_end(client, job, task, signals).await?.into());
         }
     }
     let content = json!({ "container": name, "terminal": local.terminal_size() });
     let stream = match client.session(started.id(), "attach", &content).await {
         Ok(stream) => stream,
         Err(client::Error::Refused(_)) => {
-            return Ok(End::Outcome(follow::to_the_end(client, job, task, signals).await?));
+            return Ok(follow::to_the_end(client, job, task, signals).await?.into());
         }
         Err(error) => return Err(error.into()),
     };
@@ -58,7 +64,7 @@ pub(super) async fn on_terminal(
                 .context("the task was not stopped")?;
         }
     }
-    Ok(End::Outcome(follow::quietly_to_the_end(client, job, &started, signals).await?))
+    Ok(follow::quietly_to_the_end(client, job, &started, signals).await?.into())
 }
 
 /// Without a terminal: passes standard input on beside the output that is shown as ever. Never ends by itself.

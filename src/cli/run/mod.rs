@@ -107,7 +107,7 @@ impl Arguments {
         let outcome = if self.tty {
             let end = interactive::on_terminal(client, job, task.clone(), signals, local).await?;
             match end {
-                interactive::End::Outcome(outcome) => outcome,
+                interactive::End::Outcome(outcome) => *outcome,
                 interactive::End::Detached => {
                     let task: Task = serde_json::from_value(task)?;
                     output::line(task.id())?;

@@ -198,11 +198,11 @@ impl Shim {
         };
         let (report, child_report) = pipe()?;
         not_waiting(&report)?;
-        let (streams, stdio) = if launch.definition.pseudo_terminal == Some(true) {
+        let (streams, theirs) = if launch.definition.pseudo_terminal == Some(true) {
             let (own, other) = UnixStream::pair().map_err(resources("socket"))?;
             own.set_nonblocking(true).map_err(resources("socket"))?;
-            let stdio = Stdio::Terminal { socket: other.into(), size: UNWATCHED };
-            (Streams::Terminal { master_from: own }, stdio)
+            let theirs = Stdio::Terminal { socket: other.into(), size: UNWATCHED };
+            (Streams::Terminal { master_from: own }, theirs)
         } else {
             let (stdout, child_stdout) = pipe()?;
             let (stderr, child_stderr) = pipe()?;
@@ -212,9 +212,9 @@ impl Shim {
                 Some(true) => pipe().map(|(read, write)| (Some(read), Some(write)))?,
                 _ => (None, None),
             };
-            let stdio =
+            let theirs =
                 Stdio::Pipes { stdin: child_stdin, stdout: child_stdout, stderr: child_stderr };
-            (Streams::Pipes { stdin, stdout, stderr }, stdio)
+            (Streams::Pipes { stdin, stdout, stderr }, theirs)
         };
         let output = self.output(&launch)?;
         let (go, held) = match held_by {
@@ -243,7 +243,7 @@ impl Shim {
             joined,
             group: self.group.clone(),
             hierarchy: self.hierarchy.clone(),
-            stdio,
+            stdio: theirs,
             go,
             report: child_report,
         };
