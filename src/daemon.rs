@@ -17,7 +17,7 @@ use crate::image::ImageStore;
 use crate::metadata::{self, Metadata};
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
-use crate::plan::{Command, Ids, Settings};
+use crate::plan::{Command, Ids, Settings, World};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
@@ -58,6 +58,9 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
+        }
+        // Nobody can ask for another task any more; with none left, nothing is to stay.
+        if handle.read(is_over) {
             runtime.close().await.context("cannot remove the cgroup of the tasks")?;
         }
         daily::keep_one(&handle).await;
@@ -84,7 +87,7 @@ fn worker_threads() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the asynchronous runtime")
 }
 
-/// Opens everything under the directories of `config` and starts the engine (images under `image_dir`) and starts the engine.
+/// Opens everything under the directories of `config` (images under `image_dir`) and starts the engine.
 async fn start(
     config: &Config,
     image_dir: &Path,
@@ -230,8 +233,12 @@ async fn stop_all_tasks(handle: &Handle) -> anyhow::Result<()> {
         let reason = Some("The agent is stopping.".to_owned());
         handle.submit(Command::StopTask { cluster, task, reason }).await?;
     }
-    handle
-        .wait_until(|world| world.tasks.values().all(|t| t.last_status == TaskStatus::Stopped))
-        .await?;
+    handle.wait_until(is_over).await?;
     Ok(())
+}
+
+/// Whether no task is left that has not stopped.
+fn is_over(world: &World) -> bool {
+    world.assignments.is_empty()
+        && world.tasks.values().all(|task| task.last_status == TaskStatus::Stopped)
 }

@@ -249,7 +249,8 @@ fn a_restart_policy_brings_a_container_back_within_its_task() {
 fn what_is_not_supported_is_refused_by_name_when_it_is_registered() {
     let host = Host::new();
     let agent = host.start();
-    let router = with(shell("log", "true"), json!({"firelensConfiguration": {"type": "fluentbit"}}));
+    let router =
+        with(shell("log", "true"), json!({"firelensConfiguration": {"type": "fluentbit"}}));
     let input = json!({"family": "routed", "containerDefinitions": [router]});
     let error = agent.call("RegisterTaskDefinition", &input).unwrap_err();
     assert_eq!(error.kind, "ClientException");

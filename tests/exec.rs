@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+#[expect(clippy::print_stderr, reason = "whoever runs the tests must see what is skipped")]
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -238,7 +239,7 @@ impl Typist {
         while !self.seen.contains(wanted) {
             match self.shown.recv_timeout(PATIENCE) {
                 Ok(bytes) => self.seen.push_str(&text(&bytes)),
-                Err(_) => panic!("{wanted:?} is not shown, but {:?}", self.seen),
+                Err(error) => panic!("{error}: {wanted:?} is not shown, but {:?}", self.seen),
             }
         }
         let end = self.seen.find(wanted).unwrap() + wanted.len();

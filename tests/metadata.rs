@@ -28,8 +28,9 @@ fn host() -> (Host, PathBuf) {
     std::fs::write(&credentials, text).unwrap();
     let config = host.dir.path().join("agent.toml");
     let text = format!(
-        "[roles.'{ROLE}']\ncredentials_file = {credentials:?}\nprofile = 'reader'\n\
-         [roles.'{BROKEN_ROLE}']\ncommand = ['/bin/sh', '-c', 'echo {CANARY}; exit 3']\n"
+        "[roles.'{ROLE}']\ncredentials_file = '{}'\nprofile = 'reader'\n\
+         [roles.'{BROKEN_ROLE}']\ncommand = ['/bin/sh', '-c', 'echo {CANARY}; exit 3']\n",
+        credentials.display()
     );
     std::fs::write(&config, text).unwrap();
     (host, config)

@@ -70,7 +70,9 @@ fn lines(agent: &Agent<'_>, container: Value) -> Vec<String> {
     let task = agent.wait(&arn, "STOPPED");
     assert_eq!(task["containers"][0]["exitCode"], 0, "{task:#} {:?}", agent.output(&arn));
     let mut lines: Vec<_> = agent.output(&arn).into_iter().map(|(_, _, text)| text).collect();
-    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    for line in &mut lines {
+        line.truncate(line.trim_end().len());
+    }
     lines
 }
 
@@ -192,7 +194,7 @@ fn variables_come_in_the_order_of_ecs() {
     fs::write(objects.join("3.env"), "E=file3\nF=file3\n").unwrap();
     let config = host.dir.path().join("agent.toml");
     let directory = host.dir.path().join("objects");
-    fs::write(&config, format!("environment_files = {:?}", directory)).unwrap();
+    fs::write(&config, format!("environment_files = '{}'", directory.display())).unwrap();
     let agent = host.start_with(&["--config", config.to_str().unwrap()]);
     host.load_busybox(&agent);
     set(&host, &["s"], "secret");

@@ -163,7 +163,9 @@ mod tests {
             Frame::End(End::default()),
         ];
         let mut bytes = Vec::new();
-        frames.iter().for_each(|f| f.encode(&mut bytes));
+        for frame in &frames {
+            frame.encode(&mut bytes);
+        }
         for piece in [1, 7, 5000, bytes.len()] {
             let mut reader = FrameReader::default();
             let mut seen = Vec::new();

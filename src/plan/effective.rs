@@ -256,30 +256,38 @@ mod tests {
             volumes_from: Some(sources),
             ..ContainerDefinition::default()
         };
-        let a = container("a", vec![mount("/a", "va", false), mount("/x", "vx", false)], vec![]);
-        let b = container("b", vec![mount("/b", "vb", true)], vec![from("a", false)]);
-        let c = container("c", vec![mount("/x", "own", false)], vec![from("b", true)]);
-        let d = container("d", vec![mount("/a", "later", false)], vec![]);
-        let e = container("e", vec![], vec![from("a", false), from("d", false)]);
+        let first =
+            container("a", vec![mount("/a", "va", false), mount("/x", "vx", false)], vec![]);
+        let second = container("b", vec![mount("/b", "vb", true)], vec![from("a", false)]);
+        let third = container("c", vec![mount("/x", "own", false)], vec![from("b", true)]);
+        let other = container("d", vec![mount("/a", "later", false)], vec![]);
+        let both = container("e", vec![], vec![from("a", false), from("d", false)]);
         // No registration lets this one pass.
-        let f = container("f", vec![mount("/f", "vf", false)], vec![from("f", false)]);
+        let itself = container("f", vec![mount("/f", "vf", false)], vec![from("f", false)]);
         let content = TaskDefinitionContent {
-            container_definitions: Some(vec![a, b.clone(), c.clone(), d, e.clone(), f.clone()]),
+            container_definitions: Some(vec![
+                first,
+                second.clone(),
+                third.clone(),
+                other,
+                both.clone(),
+                itself.clone(),
+            ]),
             ..TaskDefinitionContent::default()
         };
         assert_eq!(
-            inherited_mounts(&content, &b),
+            inherited_mounts(&content, &second),
             [mount("/a", "va", false), mount("/x", "vx", false)]
         );
         assert_eq!(
-            inherited_mounts(&content, &c),
+            inherited_mounts(&content, &third),
             [mount("/a", "va", true), mount("/b", "vb", true)]
         );
         assert_eq!(
-            inherited_mounts(&content, &e),
+            inherited_mounts(&content, &both),
             [mount("/x", "vx", false), mount("/a", "later", false)]
         );
-        assert_eq!(inherited_mounts(&content, &f), []);
+        assert_eq!(inherited_mounts(&content, &itself), []);
     }
 
     #[test]

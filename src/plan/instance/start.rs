@@ -58,7 +58,9 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
                 continue;
             }
             match dependencies::order(task, definition, container, round.now) {
-                Order::Ready => {}
+                // One that has run before is started again whatever became of the others.
+                Order::Failed(_) if container.restart_count == 0 => continue,
+                Order::Ready | Order::Failed(_) => {}
                 Order::Waits { on, condition, until } => {
                     let (task, container) = (task.id.clone(), container.name.clone());
                     round.waits.push(Reason::ContainerWaits { task, container, on, condition });
@@ -67,8 +69,6 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
                     }
                     continue;
                 }
-                Order::Failed(_) if container.restart_count == 0 => continue,
-                Order::Failed(_) => {}
             }
             if container.image_digest.is_none() && !image(round, task, at, of) {
                 continue;

@@ -23,13 +23,12 @@ impl Stdio {
     /// From what came with the request: the socket, or standard output, error and input.
     pub(super) fn of(command: &ExecCommand, passed: Vec<OwnedFd>) -> Option<Self> {
         let mut passed = passed.into_iter();
-        let stdio = match command.terminal {
-            Some(size) => Self::Terminal { socket: passed.next()?, size },
-            None => {
-                let (stdout, stderr) = (passed.next()?, passed.next()?);
-                let stdin = if command.stdin { Some(passed.next()?) } else { None };
-                Self::Pipes { stdin, stdout, stderr }
-            }
+        let stdio = if let Some(size) = command.terminal {
+            Self::Terminal { socket: passed.next()?, size }
+        } else {
+            let (stdout, stderr) = (passed.next()?, passed.next()?);
+            let stdin = if command.stdin { Some(passed.next()?) } else { None };
+            Self::Pipes { stdin, stdout, stderr }
         };
         passed.next().is_none().then_some(stdio)
     }

@@ -73,7 +73,11 @@ fn every_member_has_a_row_and_every_row_a_member() {
         assert!(members.contains(row), "{row} is no member of a task definition");
     }
     // What a list or a structure holds is said of its members.
-    let parent = |path: &String| members.iter().any(|m| m.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '['])));
+    let parent = |path: &String| {
+        members
+            .iter()
+            .any(|m| m.strip_prefix(path).is_some_and(|rest| rest.starts_with(['.', '['])))
+    };
     for member in &members {
         let said = rows.contains_key(member) || refused(&rows, member) || parent(member);
         assert!(said, "docs/task-definition.md has no row for {member}");
@@ -105,7 +109,10 @@ fn sample(path: &str) -> (String, Value) {
         "inferenceAccelerators" => json!([{"deviceName": "a", "deviceType": "b"}]),
         "credentialSpecs" => json!(["credentialspec:a"]),
         "enableFaultInjection" | "configuredAtLaunch" => json!(true),
-        "proxyConfiguration" | "ephemeralStorage" | "firelensConfiguration" | "attestationPolicy" => json!({}),
+        "proxyConfiguration"
+        | "ephemeralStorage"
+        | "firelensConfiguration"
+        | "attestationPolicy" => json!({}),
         name if name.ends_with("VolumeConfiguration") => json!({}),
         // What is honoured is tried with values in the tests of its row.
         _ => return (path.to_owned(), json!({})),
@@ -147,16 +154,18 @@ fn functions(directory: &Path, known: &mut BTreeSet<String>) {
             _ => continue,
         };
         let text = std::fs::read_to_string(&path).unwrap();
-        let mut test = keyword == "def ";
+        let mut marked = keyword == "def ";
         for line in text.lines() {
             let line = line.trim();
-            if let Some(rest) = line.strip_prefix(keyword).or_else(|| line.strip_prefix("async fn ")) {
-                if test && let Some((name, _)) = rest.split_once('(') {
+            if let Some(rest) =
+                line.strip_prefix(keyword).or_else(|| line.strip_prefix("async fn "))
+            {
+                if marked && let Some((name, _)) = rest.split_once('(') {
                     known.insert(name.to_owned());
                 }
-                test = keyword == "def ";
+                marked = keyword == "def ";
             }
-            test |= line.contains("test]");
+            marked |= line.contains("test]");
         }
     }
 }

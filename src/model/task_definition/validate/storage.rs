@@ -39,9 +39,6 @@ fn configuration(name: &str, volume: &Volume) -> Check {
     }
     if let Some(docker) = &volume.docker_volume_configuration {
         one_of("Scope", docker.scope.as_deref(), &["task", "shared"])?;
-        if docker.driver.is_none() {
-            return client("volume.dockerVolumeConfiguration.driver should not be null or empty.");
-        }
         if docker.autoprovision == Some(true) && docker.scope.as_deref() != Some("shared") {
             return client(format!(
                 "Volume '{name}' can only have autoprovision when its scope is shared."

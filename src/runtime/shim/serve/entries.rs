@@ -14,7 +14,7 @@ use crate::runtime::shim::stdio::Stdio;
 use crate::sys;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 /// Between the hang-up of a session and SIGKILL.
@@ -275,7 +275,7 @@ fn hang_up(pid: i32) {
 }
 
 /// Kills what has come of a command: its session, whose number no other gets as long as somebody is in it.
-fn kill_session(hierarchy: &Hierarchy, group: &PathBuf, pid: i32) {
+fn kill_session(hierarchy: &Hierarchy, group: &Path, pid: i32) {
     let session = Pid::from_raw(pid);
     for member in hierarchy.processes(group) {
         if rustix::process::getsid(Pid::from_raw(member)).ok() == session {

@@ -19,10 +19,7 @@ fn volumes_and_mounts_are_checked() {
         ),
         "must have only one kind of volume configuration",
     );
-    task(
-        &volume(json!({"name": "v", "dockerVolumeConfiguration": {}})),
-        "volume.dockerVolumeConfiguration.driver should not be null or empty.",
-    );
+    accepted(&volume(json!({"name": "v", "dockerVolumeConfiguration": {}})), &json!({}));
     task(
         &volume(
             json!({"name": "v", "dockerVolumeConfiguration": {"driver": "local", "autoprovision": true}}),
