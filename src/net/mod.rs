@@ -6,14 +6,14 @@
 //!
 //! | module | what it is for |
 //! | --- | --- |
-//! | [`connection`] | attaching and detaching: who waits for whom, and what is undone |
-//! | [`bridge`] | the bridge of this agent: made with the first endpoint, removed after the last |
-//! | [`allocation`], [`hold`] | who has which address and port; keeping others on the box from a published port |
-//! | [`link`] | links, addresses and routes |
-//! | [`nftables`] | the rules, in a table of our own |
-//! | [`conntrack`] | what the kernel remembers of connections to a port that changes hands |
-//! | [`forwarding`] | settings of the kernel, and their way back |
-//! | [`netlink`] | the protocol of both |
+//! | `connection` | attaching and detaching: who waits for whom, and what is undone |
+//! | `bridge` | the bridge of this agent: made with the first endpoint, removed after the last |
+//! | `allocation`, `hold` | who has which address and port; keeping others on the box from a published port |
+//! | `link` | links, addresses and routes |
+//! | `nftables` | the rules, in a table of our own |
+//! | `conntrack` | what the kernel remembers of connections to a port that changes hands |
+//! | `forwarding` | settings of the kernel, and their way back |
+//! | `netlink` | the protocol of both |
 //! | [`hosts()`], [`resolv_conf`] | the texts of a container's files |
 //!
 //! What is on the box is told by the box, not remembered: the bridge says in its alias whose it is, the table in its
