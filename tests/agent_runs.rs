@@ -249,14 +249,14 @@ fn a_restart_policy_brings_a_container_back_within_its_task() {
 fn what_is_not_supported_is_refused_by_name_when_it_is_registered() {
     let host = Host::new();
     let agent = host.start();
-    let router =
-        with(shell("log", "true"), json!({"firelensConfiguration": {"type": "fluentbit"}}));
-    let input = json!({"family": "routed", "containerDefinitions": [router]});
+    let gpu = json!({"resourceRequirements": [{"type": "GPU", "value": "1"}]});
+    let container = with(shell("main", "true"), gpu);
+    let input = json!({"family": "mighty", "containerDefinitions": [container]});
     let error = agent.call("RegisterTaskDefinition", &input).unwrap_err();
     assert_eq!(error.kind, "ClientException");
     assert_eq!(
         error.message,
-        "containerDefinitions[0].firelensConfiguration is not supported: leave it out"
+        "containerDefinitions[0].resourceRequirements is not supported: leave it out"
     );
     assert_eq!(agent.ok("ListTaskDefinitions", &json!({}))["taskDefinitionArns"], json!([]));
 }
