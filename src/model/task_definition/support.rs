@@ -161,6 +161,4 @@ impl Found {
 }
 
 #[cfg(test)]
-mod document;
-#[cfg(test)]
 mod tests;

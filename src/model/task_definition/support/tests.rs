@@ -1,5 +1,7 @@
 //! What runs now is not named, and everything else is.
 
+mod document;
+
 use super::unsupported;
 use crate::model::task_definition::TaskDefinitionContent;
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 //! The document has a table for each part of a task definition. Its first column names a member, the second says
 //! `honoured`, `differently` or `refused`, the third how, the last one the tests that observe it.
 
-use super::unsupported;
 use crate::model::shape::{Shape, Shaped};
 use crate::model::task_definition::TaskDefinitionContent;
+use crate::model::task_definition::support::unsupported;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
