@@ -352,8 +352,8 @@ async fn what_is_not_supported_is_refused_by_name() {
     let Some(host) = open() else { return };
     let run = run_of("t1", "main", "t1-1");
     let mut launch = host.launch(&run, shell("true"));
-    launch.start.definition.pseudo_terminal = Some(true);
+    launch.start.pid_mode = Some("container:x".into());
     let error = host.runtime.start(launch).await.unwrap_err().to_string();
-    assert!(error.contains("pseudoTerminal"), "{error}");
+    assert!(error.contains("pidMode container:x"), "{error}");
     host.close(&["t1"]).await;
 }

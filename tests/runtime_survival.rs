@@ -334,12 +334,21 @@ async fn a_start_that_is_cut_off_can_be_repeated() {
             }),
             ..Default::default()
         }];
-        let (first, first_events) =
-            connect(host.dir.path(), &host.cgroup_parent, LogDefaults::default()).unwrap();
         // Somewhere between nothing done and all done.
         let cut = Duration::from_micros(round * 1500);
-        let _ = tokio::time::timeout(cut, first.start(launch.clone())).await;
-        drop((first, first_events));
+        let (directory, parent) = (host.dir.path().to_owned(), host.cgroup_parent.clone());
+        let again = launch.clone();
+        // With an end of its own: nothing of it may be at work when the next one begins, as after the death of a process.
+        let first = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (first, _events) =
+                    connect(&directory, &parent, LogDefaults::default()).unwrap();
+                let _ = tokio::time::timeout(cut, first.start(again)).await;
+            });
+        });
+        tokio::task::spawn_blocking(move || first.join().unwrap()).await.unwrap();
         host.runtime.scan().await.unwrap();
         host.runtime.start(launch).await.unwrap();
         let ran = shared.join("count");
