@@ -78,7 +78,7 @@ def test_other_services_and_no_target(agent):
 
 
 def test_other_paths_and_methods(agent):
-    for method, path in (("POST", "/v1/"), ("PUT", "/"), ("GET", "/coracle/v1/credentials"), ("DELETE", "/x")):
+    for method, path in (("POST", "/x/"), ("PUT", "/"), ("GET", "/coracle/v1/credentials"), ("DELETE", "/x")):
         signed = agent.signed(method, path, {}, "")
         status, _, content = agent.send(method, path, signed, "")
         assert (status, json.loads(content)["__type"]) == (404, "UnknownOperationException"), path

@@ -12,7 +12,7 @@ THERE = {
     "RegisterTaskDefinition", "DescribeTaskDefinition", "DeregisterTaskDefinition", "DeleteTaskDefinitions",
     "ListTaskDefinitions", "ListTaskDefinitionFamilies",
     "RunTask", "StartTask", "StopTask", "DescribeTasks", "ListTasks",
-    "DescribeContainerInstances", "ListContainerInstances",
+    "DescribeContainerInstances", "ListContainerInstances", "GetTaskProtection", "UpdateTaskProtection",
     "TagResource", "UntagResource", "ListTagsForResource",
     "ListAccountSettings", "PutAccountSetting", "PutAccountSettingDefault", "DeleteAccountSetting",
 }
