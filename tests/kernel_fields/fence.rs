@@ -279,7 +279,7 @@ async fn an_image_that_points_outside_reaches_nothing() {
         }]),
         ..LinuxParameters::default()
     });
-    container.working_directory = Some("/work/new".into());
+    container.working_directory = Some("/made/new".into());
     let mut launch = host.launch(&run, container);
     launch.start.volumes = vec![Volume { name: Some("scratch".into()), ..Volume::default() }];
     match host.runtime.start(launch).await {
