@@ -1,5 +1,6 @@
 //! Log drivers and FireLens.
 
+use super::super::logging::table::options;
 use super::super::{ContainerDefinition, LogConfiguration};
 use super::{Check, client, one_of};
 
@@ -16,23 +17,6 @@ const DRIVERS: [&str; 9] = [
     "none",
 ];
 
-const AWSLOGS_OPTIONS: [&str; 14] = [
-    "awslogs-create-group",
-    "awslogs-credentials-endpoint",
-    "awslogs-datetime-format",
-    "awslogs-endpoint",
-    "awslogs-force-flush-interval-seconds",
-    "awslogs-format",
-    "awslogs-group",
-    "awslogs-max-buffered-events",
-    "awslogs-multiline-pattern",
-    "awslogs-region",
-    "awslogs-stream",
-    "awslogs-stream-prefix",
-    "max-buffer-size",
-    "mode",
-];
-
 pub(super) fn container(
     container: &ContainerDefinition,
     containers: &[ContainerDefinition],
@@ -46,12 +30,13 @@ pub(super) fn container(
     match driver {
         "awslogs" => {
             required(log, driver, &["awslogs-region", "awslogs-group"])?;
+            let known = options(driver).unwrap_or_default();
             let foreign: Vec<&str> = log
                 .options
                 .iter()
                 .flat_map(|options| options.keys())
                 .map(String::as_str)
-                .filter(|option| *option != "tag" && !AWSLOGS_OPTIONS.contains(option))
+                .filter(|option| !known.contains(option))
                 .collect();
             if !foreign.is_empty() {
                 return client(format!(

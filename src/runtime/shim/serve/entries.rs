@@ -61,23 +61,8 @@ impl Shim {
     ) {
         let command = ExecCommand { command, ..ExecCommand::default() };
         let deadline = sys::now().plus(Duration::from_millis(timeout_millis));
-        match self.enter(container, runtime_id, command, Stdio::Null) {
-            Ok((helper, report)) => {
-                self.forked.insert(helper);
-                self.entries.push(Entry {
-                    asker,
-                    helper,
-                    report: Some(report),
-                    text: Vec::new(),
-                    command: None,
-                    container: container.clone(),
-                    kind: Kind::Probe,
-                    deadline: Some(deadline),
-                    killed: false,
-                });
-            }
-            Err(failure) => self.answer(asker, &Message::Failed { id: asker.id, failure }),
-        }
+        let entered = self.enter(container, runtime_id, command, Stdio::Null);
+        self.note_entry(asker, container, entered, Kind::Probe, Some(deadline));
     }
 
     pub(super) fn exec(
@@ -93,6 +78,18 @@ impl Shim {
             Some(stdio) => self.enter(container, runtime_id, command, stdio),
             None => Err(Failure::new(Stage::Request, "its standard streams did not come with it")),
         };
+        self.note_entry(asker, container, entered, Kind::Session, None);
+    }
+
+    /// Remembers a helper that was forked, or tells who asked why there is none.
+    fn note_entry(
+        &mut self,
+        asker: Asker,
+        container: &ContainerName,
+        entered: Result<(i32, OwnedFd), Failure>,
+        kind: Kind,
+        deadline: Option<Timestamp>,
+    ) {
         match entered {
             Ok((helper, report)) => {
                 self.forked.insert(helper);
@@ -103,8 +100,8 @@ impl Shim {
                     text: Vec::new(),
                     command: None,
                     container: container.clone(),
-                    kind: Kind::Session,
-                    deadline: None,
+                    kind,
+                    deadline,
                     killed: false,
                 });
             }
