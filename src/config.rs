@@ -18,10 +18,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+mod faults;
+mod hub;
 mod parse;
 mod role;
 mod value;
 
+pub use faults::{FaultsError, read_faults, parse_faults};
+pub use hub::{HubConfig, HubOverrides};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
@@ -261,6 +265,7 @@ impl Config {
         Settings {
             scope: self.scope.clone(),
             this_instance,
+            simulated: false,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,

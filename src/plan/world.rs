@@ -70,6 +70,8 @@ pub struct Settings {
     pub scope: Scope,
     /// The box whose tasks are planned here; none on a hub.
     pub this_instance: Option<ContainerInstanceId>,
+    /// Whether boxes are made up, and what becomes of their tasks with them ([`super::simulate`]).
+    pub simulated: bool,
     /// When images are pulled (`ECS_IMAGE_PULL_BEHAVIOR`).
     pub pull_behavior: PullBehavior,
     /// `stopTimeout` of containers that set none (`ECS_CONTAINER_STOP_TIMEOUT`).
@@ -87,6 +89,7 @@ impl Default for Settings {
         Self {
             scope: Scope::default(),
             this_instance: None,
+            simulated: false,
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
             restart_early_exits: true,
