@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is not valid: {rule}")]
+#[error("{what} {:?} is not valid: {rule}", .value.chars().take(256).collect::<String>())]
 pub struct NameError {
     /// The kind of name, for the message.
     pub what: &'static str,
