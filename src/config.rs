@@ -24,7 +24,7 @@ mod parse;
 mod role;
 mod value;
 
-pub use faults::{FaultsError, read_faults, parse_faults};
+pub use faults::{FaultsError, parse_faults, read_faults};
 pub use hub::{HubConfig, HubOverrides};
 pub use role::{RoleSource, role_source};
 

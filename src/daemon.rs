@@ -142,10 +142,8 @@ async fn start(
     };
 
     let secrets = Secrets::new(&config.state_dir, store.clone());
-    let sources = Sources {
-        secrets: secrets.clone(),
-        environment_files: config.environment_files.clone(),
-    };
+    let sources =
+        Sources { secrets: secrets.clone(), environment_files: config.environment_files.clone() };
     let network = Network::open(host::network(config)).context("cannot open the network")?;
 
     // One announcement at a time: each is waited for.

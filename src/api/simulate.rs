@@ -20,10 +20,7 @@ use serde_json::{Value, json};
 pub(super) const PREFIX: &str = "/_simulate/";
 
 /// Answers one request under [`PREFIX`].
-pub(super) async fn answer(
-    engine: &Handle,
-    request: Request<Incoming>,
-) -> Result<Value, ApiError> {
+pub(super) async fn answer(engine: &Handle, request: Request<Incoming>) -> Result<Value, ApiError> {
     let (head, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
     match (&head.method, head.uri.path().strip_prefix(PREFIX).unwrap_or_default()) {

@@ -129,11 +129,7 @@ impl HubConfig {
     }
 }
 
-fn merge(
-    overrides: &HubOverrides,
-    file: Written,
-    path: &Path,
-) -> Result<HubConfig, ConfigError> {
+fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConfig, ConfigError> {
     let default = HubConfig::default();
     let origin = |key: &str| format!("`{key}` in {}", path.display());
     let given = |key: &str, flag: &Option<String>, file: Option<String>| match (flag, file) {

@@ -40,8 +40,8 @@ pub use handle::{Handle, NoBox, SubmitError};
 pub use inside::running;
 pub use secrets::Sources;
 
-use crate::image::ImageStore;
 use crate::auth::Secrets;
+use crate::image::ImageStore;
 use crate::net::Network;
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{Settings, World};

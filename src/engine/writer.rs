@@ -211,7 +211,9 @@ impl Writer {
             .cloned()
             .partition(|action| matches!(action, Action::Release { .. }) && answers.is_empty());
         if let Some(hands) = &hands {
-            early.into_iter().for_each(|action| hands.act(action, None));
+            for action in early {
+                hands.act(action, None);
+            }
         }
         if let Err(error) = self.commit(&changes, emptied).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
@@ -228,16 +230,19 @@ impl Writer {
             return Some(now.plus(RETRY));
         }
         for reason in &reasons {
-            match &hands {
-                Some(_) => tracing::info!("{reason}"),
+            if hands.is_some() {
+                tracing::info!("{reason}");
+            } else {
                 // Of thousands of boxes nobody reads along.
-                None => tracing::debug!("{reason}"),
+                tracing::debug!("{reason}");
             }
         }
         for (answer, result) in answers {
             let _ = answer.send(result);
         }
-        for (action, hands) in actions.into_iter().filter_map(|action| Some((action, hands.as_ref()?))) {
+        for (action, hands) in
+            actions.into_iter().filter_map(|action| Some((action, hands.as_ref()?)))
+        {
             let at = match &action {
                 Action::Start(start) => prepared.iter().position(|p| p.run == start.run),
                 _ => None,
@@ -269,12 +274,18 @@ impl Writer {
     fn plan(&mut self, now: Timestamp, ids: &mut Ids) -> Plan {
         let mut whole = Plan::default();
         for _ in 0..PLANS {
-            let plan = instance::plan(&self.world, now, ids);
+            let plan = match &self.under {
+                Under::ThisBox(_) => instance::plan(&self.world, now, ids),
+                // It applies what it decides as it goes.
+                Under::Simulated { .. } => simulate::plan(&mut self.world, now, ids),
+            };
             whole.wake_at = plan.wake_at;
             if plan.is_quiet() {
                 break;
             }
-            self.world.apply_plan(&plan);
+            if matches!(self.under, Under::ThisBox(_)) {
+                self.world.apply_plan(&plan);
+            }
             whole.changes.extend(plan.changes);
             whole.actions.extend(plan.actions);
             whole.reasons.extend(plan.reasons);

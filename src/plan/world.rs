@@ -136,6 +136,8 @@ pub struct Observed {
     pub clock_set_at: Option<Timestamp>,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
+    /// What is made up of boxes that are none.
+    pub simulation: super::simulate::Simulation,
 }
 
 /// When signals were sent to a run.

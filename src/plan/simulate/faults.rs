@@ -188,9 +188,9 @@ impl Rule {
         };
         let has = |(name, value): (&String, &String)| {
             let attributes = instance.map(|i| i.attributes.as_slice()).unwrap_or_default();
-            attributes.iter().any(|a| {
-                &a.name == name && (value.is_empty() || a.value.as_ref() == Some(value))
-            })
+            attributes
+                .iter()
+                .any(|a| &a.name == name && (value.is_empty() || a.value.as_ref() == Some(value)))
         };
         is(&self.family, task.task_definition.family.as_str())
             && self.revision.is_none_or(|revision| revision == task.task_definition.revision.0)
@@ -223,7 +223,9 @@ impl Fault {
             || self.unhealthy_after.is_some()
             || self.ignores_stop_for.is_some();
         if self.fails_to_start.is_some() && runs {
-            return Err("fails_to_start leaves nothing that could run; it goes with start_after alone");
+            return Err(
+                "fails_to_start leaves nothing that could run; it goes with start_after alone",
+            );
         }
         Ok(())
     }
@@ -238,7 +240,8 @@ impl Fault {
         for (name, value) in definition.docker_labels.iter().flatten() {
             let Some(member) = name.strip_prefix(LABEL) else { continue };
             let wrong = |why: &str| (name.clone(), why.to_owned());
-            let span = || value.parse::<Span>().map(Some).map_err(|e| (name.clone(), e.to_string()));
+            let span =
+                || value.parse::<Span>().map(Some).map_err(|e| (name.clone(), e.to_string()));
             match member {
                 "start-after" => fault.start_after = span()?,
                 "fails-to-start" => fault.fails_to_start = Some(value.clone()),

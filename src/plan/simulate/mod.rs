@@ -32,15 +32,14 @@ pub use span::{Span, SpanError};
 pub(crate) use faults::check_labels;
 pub(crate) use network::digest;
 
-use super::command::{CommandError, Outcome};
+use super::command::{CommandError, Outcome, Reply};
 use super::{ActionKey, Change, Ids, Plan, World, instance};
 use crate::model::{
-    AssignmentId, ContainerInstanceId, ContainerName, DesiredStatus, RuntimeId, TaskId, TaskStatus,
-    Timestamp,
+    AssignmentId, ContainerInstanceId, ContainerName, DesiredStatus, RuntimeId, TaskId, Timestamp,
 };
 use faults::Fault;
 use network::Networks;
-use queue::{Event, Key, Queue};
+use queue::{Key, Queue};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Plans of one assignment in one round; a task is there after four or five, so more is a fault of the planner.
@@ -97,14 +96,15 @@ pub(super) fn set_faults(world: &mut World, faults: FaultPlan) -> Result<Outcome
     let simulation = &mut world.observed.simulation;
     simulation.used.clear();
     simulation.faults = faults;
-    Ok(Outcome::nothing())
+    Ok(Outcome { changes: Vec::new(), reply: Reply::Done, reasons: Vec::new() })
 }
 
 /// Lets happen what is due at `now`, until there is nothing left to do. The changes are applied to `world` already.
 #[must_use]
 pub fn plan(world: &mut World, now: Timestamp, ids: &mut Ids) -> Plan {
     let simulation = std::mem::take(&mut world.observed.simulation);
-    let mut round = Round { world, simulation, now, ids, plan: Plan::default() };
+    let mut round =
+        Round { world, simulation, now, ids, plan: Plan::default(), roomier: BTreeSet::new() };
     round.events();
     round.assignments();
     round.tidy();
@@ -124,6 +124,8 @@ struct Round<'a> {
     now: Timestamp,
     ids: &'a mut Ids,
     plan: Plan,
+    /// Boxes on which a task gave back what it had.
+    roomier: BTreeSet<ContainerInstanceId>,
 }
 
 impl Round<'_> {
@@ -152,7 +154,6 @@ impl Round<'_> {
 
     /// Brings an assignment as far as it comes.
     fn bring_on(&mut self, id: &AssignmentId) {
-        let mut left = None;
         for _ in 0..STEPS {
             self.cancel_starts(id);
             let plan = instance::plan_assignment(self.world, id, self.now, self.ids);
@@ -161,7 +162,6 @@ impl Round<'_> {
                 break;
             }
             self.world.apply_plan(&plan);
-            left = left.or_else(|| self.stopped(&plan.changes));
             self.plan.changes.extend(plan.changes);
             self.plan.reasons.extend(plan.reasons);
             for action in plan.actions {
@@ -169,19 +169,9 @@ impl Round<'_> {
             }
         }
         self.world.agenda.settle_assignment(id);
-        if let Some(instance) = left {
+        while let Some(instance) = self.roomier.pop_first() {
             self.touch_waiting(&instance);
         }
-    }
-
-    /// The box on which a task has stopped.
-    fn stopped(&self, changes: &[Change]) -> Option<ContainerInstanceId> {
-        changes.iter().find_map(|change| match change {
-            Change::PutTask(task) if task.last_status == TaskStatus::Stopped => {
-                Some(task.container_instance.clone())
-            }
-            _ => None,
-        })
     }
 
     /// What waits for room on a box that has some now is looked at again.
@@ -193,7 +183,9 @@ impl Round<'_> {
             .map(|assignment| assignment.id.clone())
             .filter(waits)
             .collect();
-        waiting.iter().for_each(|id| self.world.agenda.touch_assignment(id));
+        for id in &waiting {
+            self.world.agenda.touch_assignment(id);
+        }
     }
 
     /// A start that takes its time is given up when the task is to stop.
@@ -209,7 +201,9 @@ impl Round<'_> {
             for container in &record.containers {
                 let key = (task.clone(), container.name.clone());
                 let Some(event) = self.simulation.starting.remove(&key) else { continue };
-                event.into_iter().for_each(|event| self.simulation.queue.remove(event));
+                if let Some(event) = event {
+                    self.simulation.queue.remove(event);
+                }
                 self.world.observed.in_flight.remove(&ActionKey::Start(key.0, key.1));
             }
         }

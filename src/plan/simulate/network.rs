@@ -67,7 +67,9 @@ impl Networks {
     /// The task has nothing any more.
     pub(super) fn release(&mut self, task: &Task) {
         let Some(taken) = self.ports.get_mut(&task.container_instance) else { return };
-        ports_of(task).for_each(|port| drop(taken.remove(&port)));
+        for port in ports_of(task) {
+            taken.remove(&port);
+        }
         if taken.is_empty() {
             self.ports.remove(&task.container_instance);
         }
@@ -132,16 +134,16 @@ fn ports_of(task: &Task) -> impl Iterator<Item = Port> {
 
 /// The digest that an image has in every simulation: the one it names, else one that its name makes.
 pub(crate) fn digest(image: &str) -> Option<ImageDigest> {
-    if let Some((_, digest)) = image.split_once('@') {
-        return ImageDigest::new(digest).ok();
+    let named = image.split_once('@').and_then(|(_, digest)| ImageDigest::new(digest).ok());
+    if named.is_some() {
+        return named;
     }
-    let mut digits = String::with_capacity(64);
-    for part in 0..4_u64 {
-        // FNV-1a; it need not be hard to guess, only the same each time.
-        let hash = image.bytes().fold(0xcbf2_9ce4_8422_2325 ^ part, |hash, byte| {
+    // FNV-1a; it need not be hard to guess, only the same each time.
+    let hash = |part: u64| {
+        image.bytes().fold(0xcbf2_9ce4_8422_2325 ^ part, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        digits.push_str(&format!("{hash:016x}"));
-    }
-    ImageDigest::new(format!("sha256:{digits}")).ok()
+        })
+    };
+    let [a, b, c, d] = [0, 1, 2, 3].map(hash);
+    ImageDigest::new(format!("sha256:{a:016x}{b:016x}{c:016x}{d:016x}")).ok()
 }

@@ -41,6 +41,7 @@ impl Round<'_> {
             Action::Release { task, generation } => {
                 if let Some(record) = self.world.tasks.get(&task) {
                     self.simulation.networks.release(record);
+                    self.roomier.insert(record.container_instance.clone());
                 }
                 self.observe(Observation::Released { task, generation });
             }

@@ -18,7 +18,9 @@ pub enum Span {
 
 /// A text that is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no length of time: give milliseconds, or a text such as 500ms, 2s, 1m30s, 1h or never")]
+#[error(
+    "{0:?} is no length of time: give milliseconds, or a text such as 500ms, 2s, 1m30s, 1h or never"
+)]
 pub struct SpanError(String);
 
 impl Span {
