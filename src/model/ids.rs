@@ -114,6 +114,46 @@ name!(
     "runtime id"
 );
 
+name!(
+    /// A service's name.
+    ServiceName,
+    "service name"
+);
+name!(
+    /// The id of a deployment of a service: nineteen digits when minted here.
+    DeploymentId,
+    "deployment id"
+);
+name!(
+    /// The id of a service revision: nineteen digits when minted here.
+    ServiceRevisionId,
+    "service revision id"
+);
+name!(
+    /// The id of a service deployment: twenty-one letters and digits when minted here.
+    ServiceDeploymentId,
+    "service deployment id"
+);
+name!(
+    /// An assignment's id: the task's for a standalone task, deployment and container instance for a service.
+    AssignmentId,
+    "assignment id"
+);
+
+impl AssignmentId {
+    /// Of a standalone task.
+    #[must_use]
+    pub fn of_task(task: &TaskId) -> Self {
+        Self(task.0.clone())
+    }
+
+    /// Of the tasks of one deployment on one box.
+    #[must_use]
+    pub fn of_deployment(deployment: &DeploymentId, instance: &ContainerInstanceId) -> Self {
+        Self(format!("{}-{}", deployment.0, instance.0))
+    }
+}
+
 impl ClusterName {
     /// The cluster that requests without one mean.
     #[must_use]
