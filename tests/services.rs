@@ -126,7 +126,10 @@ fn a_service_goes_from_none_to_five_and_back() {
         assert!(two.len() == 2 && two.is_subset(&five), "who stays goes on as it was");
         let gone = agent.describe(five.difference(&two).next().unwrap());
         assert_eq!(gone["stopCode"], "ServiceSchedulerInitiated");
-        assert!(gone["stoppedReason"].as_str().unwrap().starts_with("Scaling activity initiated by"), "{gone:#}");
+        assert!(
+            gone["stoppedReason"].as_str().unwrap().starts_with("Scaling activity initiated by"),
+            "{gone:#}"
+        );
         scale(&agent, "web", 0);
         assert_eq!(host.container_pids(), [0; 0]);
         scale(&agent, "web", 1);
@@ -143,7 +146,9 @@ fn a_task_that_dies_is_replaced() {
         let deployment = until_stable(&agent, "web")["deployments"][0]["id"].clone();
         let before = tasks_of(&agent, "web");
         kill(host.container_pids()[0], 9);
-        until(&agent, "web", "with another task", |s| stable(s) && tasks_of(&agent, "web") != before);
+        until(&agent, "web", "with another task", |s| {
+            stable(s) && tasks_of(&agent, "web") != before
+        });
         let after = tasks_of(&agent, "web");
         let killed = agent.describe(before.difference(&after).next().unwrap());
         assert_eq!(killed["stopCode"], "EssentialContainerExited", "{killed:#}");
@@ -209,17 +214,26 @@ fn a_drained_box_keeps_what_must_stay_healthy_and_gets_the_rest_back() {
     with_agent(|_, agent| {
         let definition = register(&agent, "web", "none", patient());
         let all_may_go = json!({"minimumHealthyPercent": 0, "maximumPercent": 200});
-        create(&agent, "free", &definition, json!({"desiredCount": 2, "deploymentConfiguration": all_may_go}));
+        create(
+            &agent,
+            "free",
+            &definition,
+            json!({"desiredCount": 2, "deploymentConfiguration": all_may_go}),
+        );
         create(&agent, "kept", &definition, json!({"desiredCount": 2}));
         create(&agent, "each", &definition, json!({"schedulingStrategy": "DAEMON"}));
         for service in ["free", "kept"] {
             until_stable(&agent, service);
         }
         let daemon = until(&agent, "each", "on the box", |s| s["runningCount"] == 1);
-        assert_eq!((&daemon["desiredCount"], &daemon["schedulingStrategy"]), (&json!(1), &json!("DAEMON")));
+        assert_eq!(
+            (&daemon["desiredCount"], &daemon["schedulingStrategy"]),
+            (&json!(1), &json!("DAEMON"))
+        );
         let kept = tasks_of(&agent, "kept");
 
-        let instances = agent.ok("ListContainerInstances", &json!({}))["containerInstanceArns"].clone();
+        let instances =
+            agent.ok("ListContainerInstances", &json!({}))["containerInstanceArns"].clone();
         let state = |status: &str| {
             let input = json!({"containerInstances": instances, "status": status});
             assert_eq!(agent.ok("UpdateContainerInstancesState", &input)["failures"], json!([]));
@@ -229,7 +243,10 @@ fn a_drained_box_keeps_what_must_stay_healthy_and_gets_the_rest_back() {
         assert_eq!(tasks_of(&agent, "kept"), kept, "there is nowhere else to go");
         assert_eq!(describe(&agent, "kept")["runningCount"], 2);
         let events = messages(&describe(&agent, "free"));
-        assert!(events.iter().any(|text| text.contains("was unable to place a task")), "{events:#?}");
+        assert!(
+            events.iter().any(|text| text.contains("was unable to place a task")),
+            "{events:#?}"
+        );
         state("ACTIVE");
         until_stable(&agent, "free");
         until(&agent, "each", "on the box", |s| s["runningCount"] == 1);
@@ -245,7 +262,8 @@ fn a_protected_task_is_not_scaled_in() {
         until_stable(&agent, "web");
         let protected = tasks_of(&agent, "web").last().unwrap().clone();
         let protect = |enabled: bool| {
-            let input = json!({"cluster": "default", "tasks": [protected], "protectionEnabled": enabled});
+            let input =
+                json!({"cluster": "default", "tasks": [protected], "protectionEnabled": enabled});
             let answer = agent.ok("UpdateTaskProtection", &input);
             assert_eq!(answer["protectedTasks"][0]["protectionEnabled"], enabled, "{answer}");
         };
@@ -306,7 +324,8 @@ fn addresses(agent: &Agent<'_>, service: &str) -> Vec<IpAddr> {
         return Vec::new();
     }
     let answer = agent.ok("DescribeTasks", &json!({"tasks": arns}));
-    let running = answer["tasks"].as_array().unwrap().iter().filter(|t| t["lastStatus"] == "RUNNING");
+    let running =
+        answer["tasks"].as_array().unwrap().iter().filter(|t| t["lastStatus"] == "RUNNING");
     running
         .filter_map(|task| {
             let interface = &task["containers"][0]["networkInterfaces"][0];
@@ -343,7 +362,12 @@ fn broken_images(agent: &Agent<'_>) {
     let vpc = json!({"awsvpcConfiguration": {"subnets": ["subnet-1"]}});
     let breaker = json!({"deploymentCircuitBreaker": {"enable": true, "rollback": true},
         "minimumHealthyPercent": 100, "maximumPercent": 200});
-    create(agent, "web", &good, json!({"desiredCount": 2, "networkConfiguration": vpc, "deploymentConfiguration": breaker}));
+    create(
+        agent,
+        "web",
+        &good,
+        json!({"desiredCount": 2, "networkConfiguration": vpc, "deploymentConfiguration": breaker}),
+    );
     until_stable(agent, "web");
     let before = tasks_of(agent, "web");
     wait_for("both to answer", || {
@@ -363,10 +387,18 @@ fn broken_images(agent: &Agent<'_>) {
             client.wait_for_more(20);
             let broken = register(agent, "web", "awsvpc", broken);
             agent.ok("UpdateService", &json!({"service": "web", "taskDefinition": broken}));
-            let service = until(agent, "web", "rolled back", |s| s["taskDefinition"] == json!(good) && stable(s));
+            let service = until(agent, "web", "rolled back", |s| {
+                s["taskDefinition"] == json!(good) && stable(s)
+            });
             let told = messages(&service);
-            assert!(told.iter().any(|text| text.contains("deployment failed: tasks failed to start")), "{told:#?}");
-            assert!(told.iter().any(|text| text.contains("rolling back to deployment ecs-svc/")), "{told:#?}");
+            assert!(
+                told.iter().any(|text| text.contains("deployment failed: tasks failed to start")),
+                "{told:#?}"
+            );
+            assert!(
+                told.iter().any(|text| text.contains("rolling back to deployment ecs-svc/")),
+                "{told:#?}"
+            );
             assert_eq!(tasks_of(agent, "web"), before, "the good tasks were never touched");
             client.wait_for_more(20);
         }
@@ -374,7 +406,9 @@ fn broken_images(agent: &Agent<'_>) {
         asking.join().unwrap();
     });
     assert_eq!(client.lost.into_inner(), 0, "requests were lost");
-    let history = agent.ok("ListServiceDeployments", &json!({"service": "web"}))["serviceDeployments"].clone();
+    let history =
+        agent.ok("ListServiceDeployments", &json!({"service": "web"}))["serviceDeployments"]
+            .clone();
     let statuses: Vec<&str> =
         history.as_array().unwrap().iter().map(|d| d["status"].as_str().unwrap()).collect();
     assert!(statuses.contains(&"ROLLBACK_SUCCESSFUL"), "{history:#}");
