@@ -9,49 +9,6 @@ use crate::plan::command::{INACTIVE_CLUSTER, Resource};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// As many tags may be on one resource, and in one request.
-const LIMIT: usize = 50;
-
-/// Checks the tags of a new cluster; those of other resources are checked where they are applied.
-pub(super) fn validate(tags: &[Tag]) -> Result<(), ApiError> {
-    if tags.len() > LIMIT {
-        return Err(ApiError::invalid(format!("Tags cannot have more than {LIMIT} elements.")));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for tag in tags {
-        let key = tag.key.as_deref().unwrap_or_default();
-        let value = tag.value.as_deref().unwrap_or_default();
-        if key.is_empty() || key.chars().count() > 128 || !allowed(key) {
-            return Err(invalid_tag("key", key, "1 to 128"));
-        }
-        if value.chars().count() > 256 || !allowed(value) {
-            return Err(invalid_tag("value", value, "0 to 256"));
-        }
-        if key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-            || value.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-        {
-            return Err(ApiError::invalid(
-                "The tag prefix 'aws:' is reserved: neither keys nor values may begin with it.",
-            ));
-        }
-        if !seen.insert(key) {
-            return Err(ApiError::invalid(format!("Duplicate tag keys found: {key:?}.")));
-        }
-    }
-    Ok(())
-}
-
-fn allowed(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c))
-}
-
-fn invalid_tag(what: &str, text: &str, length: &str) -> ApiError {
-    ApiError::invalid(format!(
-        "Invalid tag {what} {:?}: {length} letters, numbers, spaces and _ . : / = + - @ are allowed.",
-        identifiers::shorten(text)
-    ))
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TagResource {
@@ -129,31 +86,5 @@ fn resource(arn: &str) -> Result<Resource, ApiError> {
             Err(ApiError::new(Exception::InvalidParameter, "The specified service is not found."))
         }
         Ok(Arn::TaskDefinition(_, None)) | Err(_) => Err(identifiers::invalid_arn(arn)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tag(key: &str, value: &str) -> Tag {
-        Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) }
-    }
-
-    #[test]
-    fn the_rules_of_tags() {
-        assert_eq!(validate(&[tag("Größe 1", "a/b@c"), tag("x", "")]), Ok(()));
-        for bad in [
-            vec![tag("", "v")],
-            vec![tag(&"k".repeat(129), "v")],
-            vec![tag("k", &"v".repeat(257))],
-            vec![tag("a;b", "v")],
-            vec![tag("AWS:x", "v")],
-            vec![tag("k", "1"), tag("k", "2")],
-            (0..51).map(|i| tag(&i.to_string(), "")).collect(),
-        ] {
-            let error = validate(&bad).unwrap_err();
-            assert_eq!(error.exception, Exception::InvalidParameter, "{bad:?}");
-        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod capacity_provider;
 pub mod cluster;
 pub mod container_instance;
 pub mod failure;
@@ -20,8 +21,9 @@ pub mod time;
 
 pub use arn::{Arn, ArnError, Scope};
 pub use assignment::{Assignment, StopRequest};
+pub use capacity_provider::CapacityProviderStrategyItem;
 pub use cluster::Cluster;
-pub use container_instance::ContainerInstance;
+pub use container_instance::{ContainerInstance, InstanceStatus};
 pub use failure::Failure;
 pub use ids::{
     ClusterName, ContainerInstanceId, ContainerName, Family, Generation, ImageDigest, Revision,

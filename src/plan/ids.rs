@@ -1,6 +1,6 @@
 //! A source of ids that is deterministic for a seed.
 
-use crate::model::{RuntimeId, TaskId};
+use crate::model::{ContainerInstanceId, RuntimeId, TaskId};
 
 /// Mints ids. The shell seeds it from the system's random source, tests from a number.
 #[derive(Debug, Clone)]
@@ -38,6 +38,13 @@ impl Ids {
     #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
     pub fn task(&mut self) -> TaskId {
         TaskId::new(self.hex32()).unwrap()
+    }
+
+    /// A container instance's id.
+    #[expect(clippy::missing_panics_doc, reason = "hexadecimal digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
+    pub fn container_instance(&mut self) -> ContainerInstanceId {
+        ContainerInstanceId::new(self.hex32()).unwrap()
     }
 
     /// The id of one run of a container of `task`: ECS's `TASK-NUMBER`.
