@@ -13,6 +13,7 @@ pub enum Exception {
     AttributeLimitExceeded,
     Client,
     ClusterContainsContainerInstances,
+    ClusterContainsServices,
     ClusterContainsTasks,
     ClusterNotFound,
     Conflict,
@@ -50,6 +51,7 @@ impl Exception {
             Self::AttributeLimitExceeded => "AttributeLimitExceededException",
             Self::Client => "ClientException",
             Self::ClusterContainsContainerInstances => "ClusterContainsContainerInstancesException",
+            Self::ClusterContainsServices => "ClusterContainsServicesException",
             Self::ClusterContainsTasks => "ClusterContainsTasksException",
             Self::ClusterNotFound => "ClusterNotFoundException",
             Self::Conflict => "ConflictException",
@@ -144,6 +146,7 @@ impl From<CommandError> for ApiError {
         let message = error.to_string();
         let exception = match error {
             CommandError::ClusterNotFound => Exception::ClusterNotFound,
+            CommandError::ClusterContainsServices => Exception::ClusterContainsServices,
             CommandError::ClusterContainsTasks => Exception::ClusterContainsTasks,
             CommandError::ClusterContainsContainerInstances => {
                 Exception::ClusterContainsContainerInstances

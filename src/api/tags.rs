@@ -1,9 +1,9 @@
 //! Tags of resources.
 
-use super::error::{ApiError, Exception};
+use super::error::ApiError;
 use super::{identifiers, input, render};
 use crate::engine::Handle;
-use crate::model::{Arn, Tag, TaskDefinitionRef};
+use crate::model::{Arn, ClusterName, ServiceKey, Tag, TaskDefinitionRef};
 use crate::plan::Command;
 use crate::plan::command::{INACTIVE_CLUSTER, Resource};
 use serde::Deserialize;
@@ -63,6 +63,10 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
                 world.task_definitions.get(reference).map(|d| &d.tags)
             }
             Resource::ContainerInstance(id) => world.container_instances.get(id).map(|i| &i.tags),
+            Resource::Service(key) => {
+                let service = world.services.get(key).ok_or_else(service_missing)?;
+                Some(&service.tags)
+            }
         };
         let tags = tags.ok_or_else(|| {
             ApiError::invalid(
@@ -82,9 +86,18 @@ fn resource(arn: &str) -> Result<Resource, ApiError> {
         Ok(Arn::TaskDefinition(family, Some(revision))) => {
             Ok(Resource::TaskDefinition(TaskDefinitionRef { family, revision }))
         }
-        Ok(Arn::Service(..)) => {
-            Err(ApiError::new(Exception::InvalidParameter, "The specified service is not found."))
-        }
-        Ok(Arn::TaskDefinition(_, None)) | Err(_) => Err(identifiers::invalid_arn(arn)),
+        // Old ARNs of services name no cluster.
+        Ok(Arn::Service(cluster, name)) => Ok(Resource::Service(ServiceKey {
+            cluster: cluster.unwrap_or_else(ClusterName::default_cluster),
+            name,
+        })),
+        Ok(
+            Arn::TaskDefinition(_, None) | Arn::ServiceDeployment(..) | Arn::ServiceRevision(..),
+        )
+        | Err(_) => Err(identifiers::invalid_arn(arn)),
     }
+}
+
+fn service_missing() -> ApiError {
+    ApiError::invalid("The specified service is not found.")
 }

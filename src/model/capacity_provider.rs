@@ -3,24 +3,8 @@
 //! A box belongs to the pool that its attribute [`ATTRIBUTE`] names. There is no record of a pool: it is there when a
 //! box belongs to it, or when the configuration lists its name.
 
-use serde::{Deserialize, Serialize};
-
 /// The attribute that tells the pool of a box.
 pub const ATTRIBUTE: &str = "coracle.capacity-provider";
-
-/// One item of a capacity provider strategy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CapacityProviderStrategyItem {
-    /// The pool.
-    pub capacity_provider: String,
-    /// Its share of the tasks beyond the base, relative to those of the other items.
-    #[serde(default)]
-    pub weight: u32,
-    /// As many tasks go to this pool before any other.
-    #[serde(default)]
-    pub base: u32,
-}
 
 /// The rule of [`is_name`], for messages.
 pub const NAME_RULE: &str = "1 to 255 letters, numbers, hyphens and underscores, and it does not begin with aws, ecs or fargate";

@@ -1,7 +1,7 @@
 //! A cluster: a named group of container instances.
 
-use super::capacity_provider::CapacityProviderStrategyItem;
 use super::ids::ClusterName;
+use super::placement::CapacityProviderStrategyItem;
 use super::tag::Tag;
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! Clusters, with counters taken from the world at that moment.
 
 use super::{put, tags};
+use crate::model::service::ServiceStatus;
 use crate::model::{Cluster, ClusterName, TaskStatus};
 use crate::plan::World;
 use serde_json::{Map, Value, json};
@@ -37,6 +38,8 @@ pub(crate) struct Counters<'a>(BTreeMap<&'a ClusterName, Counts>);
 #[derive(Debug, Default, Clone)]
 struct Counts {
     instances: usize,
+    /// Active and draining, by launch type.
+    services: BTreeMap<&'static str, [usize; 2]>,
     /// Running and pending, by launch type.
     tasks: BTreeMap<&'static str, [usize; 2]>,
 }
@@ -55,7 +58,23 @@ impl<'a> Counters<'a> {
                 count.instances += 1;
             }
         }
-        for task in world.tasks.values() {
+        for service in world.services.values() {
+            let at = match service.status {
+                ServiceStatus::Active => 0,
+                ServiceStatus::Draining => 1,
+                ServiceStatus::Inactive => continue,
+            };
+            let revision = service.primary().map(|primary| &primary.service_revision);
+            let revision = revision.and_then(|id| world.service_revisions.get(id));
+            let launch_type = revision.and_then(|r| r.launch_type.as_deref()).unwrap_or("EC2");
+            let known = LAUNCH_TYPES.iter().find(|(_, name)| *name == launch_type);
+            if let Some((_, name)) = known
+                && let Some(count) = counts.get_mut(&service.key.cluster)
+            {
+                count.services.entry(name).or_default()[at] += 1;
+            }
+        }
+        for task in world.live_tasks() {
             let at = match task.last_status {
                 TaskStatus::Running => 0,
                 TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => 1,
@@ -84,6 +103,7 @@ pub(crate) fn cluster(
 ) -> Value {
     let counts = counters.0.get(&cluster.name).cloned().unwrap_or_default();
     let sum = |at: usize| counts.tasks.values().map(|of| of[at]).sum::<usize>();
+    let services: usize = counts.services.values().map(|of| of[0]).sum();
     let none: &[Value] = &[];
     let mut object = Map::new();
     object.insert("clusterArn".into(), json!(world.settings.scope.cluster(&cluster.name)));
@@ -92,7 +112,7 @@ pub(crate) fn cluster(
     object.insert("registeredContainerInstancesCount".into(), json!(counts.instances));
     object.insert("runningTasksCount".into(), json!(sum(0)));
     object.insert("pendingTasksCount".into(), json!(sum(1)));
-    object.insert("activeServicesCount".into(), json!(0));
+    object.insert("activeServicesCount".into(), json!(services));
     object.insert("capacityProviders".into(), json!(cluster.capacity_providers));
     object.insert(
         "defaultCapacityProviderStrategy".into(),
@@ -122,8 +142,9 @@ pub(crate) fn cluster(
             };
             add(format!("running{word}TasksCount"), running);
             add(format!("pending{word}TasksCount"), pending);
-            add(format!("active{word}ServiceCount"), 0);
-            add(format!("draining{word}ServiceCount"), 0);
+            let [active, draining] = counts.services.get(launch_type).copied().unwrap_or_default();
+            add(format!("active{word}ServiceCount"), active);
+            add(format!("draining{word}ServiceCount"), draining);
         }
     }
     object.insert("statistics".into(), json!(statistics));

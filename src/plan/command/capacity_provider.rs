@@ -1,7 +1,9 @@
 //! `PutClusterCapacityProviders`, and the rules of capacity provider strategies.
 
 use super::{CommandError, Outcome, Reply};
-use crate::model::{CapacityProviderStrategyItem, Cluster, ClusterName, capacity_provider};
+use crate::model::{
+    CapacityProviderStrategyItem, Cluster, ClusterName, ServiceRevision, capacity_provider,
+};
 use crate::plan::{Change, World};
 use std::collections::BTreeSet;
 
@@ -13,7 +15,8 @@ const WEIGHT_AT_MOST: u32 = 1000;
 const BASE_AT_MOST: u32 = 100_000;
 
 /// The pools there are: those that boxes belong to, and those that the configuration lists.
-pub(crate) fn known(world: &World) -> BTreeSet<&str> {
+#[must_use]
+pub fn known(world: &World) -> BTreeSet<&str> {
     let registered = world.container_instances.values().filter(|i| i.is_registered());
     let named = registered.filter_map(|instance| instance.capacity_provider());
     let listed = world.settings.capacity_providers.iter().map(String::as_str);
@@ -91,8 +94,12 @@ pub(super) fn check_strategy(
     Ok(())
 }
 
-/// The same for a strategy that is to place tasks: one of several items must have a weight.
-pub(crate) fn check_usable(
+/// Refuses strategies that cannot place tasks in `cluster`: besides the rules of all, one of several items must have a
+/// weight.
+///
+/// # Errors
+/// [`CommandError::InvalidParameter`].
+pub fn check_usable(
     cluster: &Cluster,
     strategy: &[CapacityProviderStrategyItem],
 ) -> Result<(), CommandError> {
@@ -145,9 +152,20 @@ pub(super) fn put(
     Ok(Outcome::with(vec![Change::PutCluster(cluster)], reply))
 }
 
-/// Whether a task of the cluster was placed through this pool.
-fn in_use(_world: &World, _cluster: &ClusterName, _provider: &str) -> bool {
-    false
+/// Whether a service or a task of the cluster goes to this pool.
+fn in_use(world: &World, cluster: &ClusterName, provider: &str) -> bool {
+    let names = |revision: &ServiceRevision| {
+        revision.capacity_provider_strategy.iter().any(|i| i.capacity_provider == provider)
+    };
+    let services = world.services.values().filter(|s| &s.key.cluster == cluster);
+    let mut revisions = services
+        .flat_map(|service| &service.deployments)
+        .filter_map(|deployment| world.service_revisions.get(&deployment.service_revision));
+    revisions.any(names)
+        || world.assignments.values().any(|assignment| {
+            &assignment.cluster == cluster
+                && assignment.capacity_provider_name.as_deref() == Some(provider)
+        })
 }
 
 fn invalid<T>(text: String) -> Result<T, CommandError> {

@@ -3,6 +3,7 @@
 use super::{
     CommandError, CreateCluster, Outcome, Reply, UpdateCluster, capacity_provider, setting, tag,
 };
+use crate::model::service::ServiceStatus;
 use crate::model::{Cluster, ClusterName, Timestamp};
 use crate::plan::{Change, World};
 
@@ -72,6 +73,10 @@ pub(super) fn delete(world: &World, name: &ClusterName) -> Result<Outcome, Comma
     let reply = Reply::Cluster(name.clone());
     if !cluster.active {
         return Ok(Outcome::with(Vec::new(), reply));
+    }
+    let mut services = world.services.values();
+    if services.any(|s| &s.key.cluster == name && s.status == ServiceStatus::Active) {
+        return Err(CommandError::ClusterContainsServices);
     }
     if world.assignments.values().any(|assignment| &assignment.cluster == name) {
         return Err(CommandError::ClusterContainsTasks);

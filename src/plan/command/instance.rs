@@ -9,10 +9,11 @@ use super::{
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::{
     Assignment, Cluster, ClusterName, ContainerInstance, ContainerInstanceId, DesiredStatus,
-    Failure, StopCode, StopRequest, Timestamp,
+    Failure, StopCode, StopRequest, Timestamp, Wanted,
 };
 use crate::plan::ids::Ids;
 use crate::plan::{Change, World};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How many instances one request may name.
@@ -32,7 +33,7 @@ pub(super) fn register(
     let old = world.container_instances.get(&this.id);
     if let Some(old) = old
         && old.cluster != this.cluster
-        && world.assignments.values().any(|a| a.container_instance == this.id)
+        && world.assignments_on(&this.id).next().is_some()
     {
         return Err(CommandError::InvalidParameter(format!(
             "The container instance has tasks in the cluster {}; stop them before it joins {}.",
@@ -123,7 +124,7 @@ fn returned(
             simulated: false,
             capacity: Capacity::default(),
             attributes: Vec::new(),
-            put_attributes: std::collections::BTreeSet::new(),
+            put_attributes: BTreeSet::new(),
             registered_at: now,
             version: 0,
             agent_version: String::new(),
@@ -179,14 +180,13 @@ pub(super) fn deregister(
     if !instance.is_registered() {
         return Ok(Outcome::with(Vec::new(), reply));
     }
-    let there = || world.assignments.values().filter(|a| &a.container_instance == id);
-    if !force && there().next().is_some() {
+    if !force && world.assignments_on(id).next().is_some() {
         return Err(CommandError::InvalidParameter(
             "Found running tasks on the instance.".to_owned(),
         ));
     }
     let mut changes = forgotten(world, now);
-    changes.extend(there().filter_map(stopped));
+    changes.extend(world.assignments_on(id).filter_map(|a| stopped(world, a)));
     changes.extend(renewed(
         world,
         ContainerInstance { draining: true, deregistered_at: Some(now), ..instance.clone() },
@@ -194,17 +194,31 @@ pub(super) fn deregister(
     Ok(Outcome::with(changes, reply))
 }
 
-/// Wants what is assigned stopped, unless it is already.
-fn stopped(assignment: &Assignment) -> Option<Change> {
-    if assignment.desired_status == DesiredStatus::Stopped {
+/// Wants all tasks of the assignment stopped, protected ones too, unless they are already.
+fn stopped(world: &World, assignment: &Assignment) -> Option<Change> {
+    let stop =
+        || StopRequest { code: StopCode::TerminationNotice, reason: DEREGISTERED.to_owned() };
+    let mut after = assignment.clone();
+    match &mut after.wanted {
+        Wanted::Task(task) if task.desired_status == DesiredStatus::Running => {
+            task.desired_status = DesiredStatus::Stopped;
+            task.stop = Some(stop());
+        }
+        Wanted::Task(_) => {}
+        Wanted::Service(tasks) => {
+            tasks.count = 0;
+            for task in world.live(&assignment.id) {
+                if task.desired_status == DesiredStatus::Running {
+                    tasks.stops.entry(task.id.clone()).or_insert_with(stop);
+                }
+            }
+        }
+    }
+    if after == *assignment {
         return None;
     }
-    let mut assignment = assignment.clone();
-    assignment.desired_status = DesiredStatus::Stopped;
-    assignment.generation = assignment.generation.next();
-    assignment.stop =
-        Some(StopRequest { code: StopCode::TerminationNotice, reason: DEREGISTERED.to_owned() });
-    Some(Change::PutAssignment(Box::new(assignment)))
+    after.generation = after.generation.next();
+    Some(Change::PutAssignment(Box::new(after)))
 }
 
 /// Deletes the instances that are gone for long enough and that no task refers to, so that they do not pile up.
@@ -213,11 +227,16 @@ fn forgotten(world: &World, now: Timestamp) -> Vec<Change> {
     let over = |instance: &&ContainerInstance| {
         Some(&instance.id) != this
             && instance.deregistered_at.is_some_and(|at| now.since(at) > KEPT)
-            && !world.tasks.values().any(|task| task.container_instance == instance.id)
-            && !world.assignments.values().any(|a| a.container_instance == instance.id)
+            && world.assignments_on(&instance.id).next().is_none()
     };
-    let gone = world.container_instances.values().filter(over);
-    gone.map(|instance| Change::DeleteContainerInstance(instance.id.clone())).collect()
+    let mut gone: BTreeSet<&ContainerInstanceId> =
+        world.container_instances.values().filter(over).map(|instance| &instance.id).collect();
+    if !gone.is_empty() {
+        for task in world.tasks.values() {
+            gone.remove(&task.container_instance);
+        }
+    }
+    gone.into_iter().map(|id| Change::DeleteContainerInstance(id.clone())).collect()
 }
 
 /// `UpdateContainerInstancesState`: `ACTIVE` or `DRAINING`.

@@ -4,7 +4,7 @@
 //! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
 
 mod attribute;
-pub(crate) mod capacity_provider;
+pub mod capacity_provider;
 mod cluster;
 mod constraint;
 mod expression;
@@ -32,8 +32,8 @@ use crate::model::network::AwsvpcConfiguration;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
-    CapacityProviderStrategyItem, ClusterName, ContainerInstanceId, Failure, Family, Revision, Tag,
-    TaskDefinitionRef, TaskId, Timestamp,
+    CapacityProviderStrategyItem, ClusterName, ContainerInstanceId, Failure, Family, Revision,
+    ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
 };
 
 /// What a request for the tags of a deleted cluster is told.
@@ -211,6 +211,7 @@ pub enum Resource {
     Task(TaskId),
     TaskDefinition(TaskDefinitionRef),
     ContainerInstance(ContainerInstanceId),
+    Service(ServiceKey),
 }
 
 /// What a command answers, beside its changes; records are then read from the world.
@@ -258,6 +259,9 @@ pub enum CommandError {
     /// `ClusterNotFoundException`.
     #[error("Cluster not found.")]
     ClusterNotFound,
+    /// `ClusterContainsServicesException`.
+    #[error("The Cluster cannot be deleted while Services are active.")]
+    ClusterContainsServices,
     /// `ClusterContainsTasksException`.
     #[error("The Cluster cannot be deleted while Tasks are active.")]
     ClusterContainsTasks,

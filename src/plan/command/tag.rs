@@ -1,7 +1,8 @@
 //! `TagResource` and `UntagResource`.
 
 use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
-use crate::model::{ClusterName, Tag};
+use crate::model::service::ServiceStatus;
+use crate::model::{AssignmentId, ClusterName, Tag};
 use crate::plan::{Change, World};
 
 /// How many tags a resource may have.
@@ -110,7 +111,8 @@ fn change(
                 Change::PutTask(Box::new(task))
             } else {
                 // Accepted a moment ago; the task will take its tags from here.
-                let mut assignment = world.assignments.get(id).ok_or_else(missing)?.clone();
+                let mut assignment =
+                    world.assignments.get(&AssignmentId::of_task(id)).ok_or_else(missing)?.clone();
                 assignment.tags = edit(&assignment.tags)?;
                 assignment.generation = assignment.generation.next();
                 Change::PutAssignment(Box::new(assignment))
@@ -126,6 +128,12 @@ fn change(
             instance.tags = edit(&instance.tags)?;
             instance.version += 1;
             Change::PutContainerInstance(Box::new(instance))
+        }
+        Resource::Service(key) => {
+            let there = world.services.get(key).filter(|s| s.status != ServiceStatus::Inactive);
+            let mut service = there.ok_or_else(missing)?.clone();
+            service.tags = edit(&service.tags)?;
+            Change::PutService(Box::new(service))
         }
     };
     Ok(Outcome::with(vec![change], Reply::Done))
