@@ -72,7 +72,8 @@ pub struct Settings {
     pub scope: Scope,
     /// The box whose tasks are planned here; none on a hub.
     pub this_instance: Option<ContainerInstanceId>,
-    /// Whether boxes are made up, and what becomes of their tasks with them ([`super::simulate`]).
+    /// Container instances may be registered that have no box behind them, and only such ones: what becomes of their
+    /// tasks is made up as well ([`super::simulate`]).
     pub simulated: bool,
     /// When images are pulled (`ECS_IMAGE_PULL_BEHAVIOR`).
     pub pull_behavior: PullBehavior,
@@ -84,6 +85,8 @@ pub struct Settings {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Capacity providers that are there without any box.
+    pub capacity_providers: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -97,6 +100,7 @@ impl Default for Settings {
             restart_early_exits: true,
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
+            capacity_providers: BTreeSet::new(),
         }
     }
 }
