@@ -6,7 +6,7 @@ use super::hands::{Fact, Hands};
 use crate::image::ImageStore;
 use crate::model::Timestamp;
 use crate::plan::{
-    self, Action, Change, Command, Ids, Observation, Plan, Reply, World, command, instance,
+    self, Action, Change, Command, Ids, Observation, Plan, Reply, World, cluster, command, instance,
 };
 use crate::store::Store;
 use crate::sys;
@@ -228,15 +228,23 @@ impl Writer {
     fn plan(&mut self, now: Timestamp, ids: &mut Ids) -> Plan {
         let mut whole = Plan::default();
         for _ in 0..PLANS {
-            let plan = instance::plan(&self.world, now, ids);
-            whole.wake_at = plan.wake_at;
-            if plan.is_quiet() {
+            let services = cluster::plan(&self.world, now, ids);
+            self.world.apply_plan(&services);
+            let tasks = instance::plan(&self.world, now, ids);
+            self.world.apply_plan(&tasks);
+            let quiet = services.is_quiet() && tasks.is_quiet();
+            whole.wake_at = tasks.wake_at;
+            for plan in [services, tasks] {
+                whole.changes.extend(plan.changes);
+                whole.actions.extend(plan.actions);
+                whole.reasons.extend(plan.reasons);
+            }
+            if quiet {
                 break;
             }
-            self.world.apply_plan(&plan);
-            whole.changes.extend(plan.changes);
-            whole.actions.extend(plan.actions);
-            whole.reasons.extend(plan.reasons);
+        }
+        if let Some(at) = self.world.agenda.next() {
+            whole.wake(at);
         }
         #[cfg(debug_assertions)]
         for broken in plan::check::check(&self.world) {

@@ -7,7 +7,7 @@ use crate::model::{AssignmentId, ClusterName, ServiceKey, TaskId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A service that was looked at.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// Which.
     pub service: ServiceKey,
@@ -17,6 +17,14 @@ pub struct Settled {
     pub lacks_room: bool,
     /// Its tasks that should run.
     pub running: BTreeSet<TaskId>,
+}
+
+impl Settled {
+    /// A service of which nothing is awaited.
+    #[must_use]
+    pub const fn quiet(service: ServiceKey) -> Self {
+        Self { service, wake_at: None, lacks_room: false, running: BTreeSet::new() }
+    }
 }
 
 /// See the module.

@@ -34,8 +34,7 @@ pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
     for key in world.agenda.due(now) {
         let Some(service) = world.services.get(key) else {
-            let service = key.clone();
-            plan.settled.push(Settled { service, ..Settled::default() });
+            plan.settled.push(Settled::quiet(key.clone()));
             continue;
         };
         let settled = service::step(world, service, now, ids, &mut plan);

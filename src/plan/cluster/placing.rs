@@ -1,12 +1,12 @@
 //! New tasks of a service's PRIMARY deployment: on which boxes.
 
 use super::tally::Tally;
+use crate::model::service::PropagateTags;
 use crate::model::task::TaskOverride;
 use crate::model::{
     Assignment, AssignmentId, ContainerInstance, ContainerInstanceId, Deployment, Generation,
     Service, ServiceRevision, ServiceTasks, Tag, TaskDefinition, Timestamp, Wanted,
 };
-use crate::model::service::PropagateTags;
 use crate::plan::placement::{
     Claims, Constraints, Lack, Missing, Needs, Rank, Search, Wish, next_pool, pool_of, ranks,
 };
@@ -149,7 +149,9 @@ impl<'a> Placing<'a> {
         let in_pool = |instance: &ContainerInstance| {
             let pool = pool_of(instance);
             strategy.is_empty()
-                || strategy.iter().any(|item| item.capacity_provider.as_deref() == pool && pool.is_some())
+                || strategy
+                    .iter()
+                    .any(|item| Some(item.capacity_provider.as_str()) == pool)
         };
         let search = Search::new(self.world, &mut claims, self.wish(None));
         let boxes = self.world.container_instances.values();
@@ -217,7 +219,8 @@ impl<'a> Placing<'a> {
 
     /// For scaling in: how crowded the places are that the strategy spreads over, and the box itself.
     pub(super) fn crowding(&self, tally: &Tally) -> BTreeMap<ContainerInstanceId, Vec<u32>> {
-        let fields: Vec<&str> = self.service.placement_strategy.iter().filter_map(spread_field).collect();
+        let fields: Vec<&str> =
+            self.service.placement_strategy.iter().filter_map(spread_field).collect();
         let value = |id: &ContainerInstanceId, field: &str| {
             let attribute = field.strip_prefix("attribute:").unwrap_or(field);
             let instance = self.world.container_instances.get(id)?;

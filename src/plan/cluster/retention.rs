@@ -59,7 +59,11 @@ pub(super) fn roll_outs(world: &World, service: &Service, changes: &mut Vec<Chan
         .iter()
         .flat_map(|record| {
             let back = record.rollback.iter().map(|rollback| &rollback.service_revision);
-            record.source_service_revisions.iter().chain([&record.target_service_revision]).chain(back)
+            record
+                .source_service_revisions
+                .iter()
+                .chain([&record.target_service_revision])
+                .chain(back)
         })
         .chain(service.deployments.iter().map(|deployment| &deployment.service_revision))
         .collect();

@@ -63,9 +63,7 @@ impl Figures {
 
     /// Nothing is missing, nothing is on its way out, all serve.
     pub(super) const fn is_whole(&self) -> bool {
-        self.outgoing == 0
-            && self.current == self.desired
-            && self.current_healthy == self.desired
+        self.outgoing == 0 && self.current == self.desired && self.current_healthy == self.desired
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn step(
         record,
         changes: Vec::new(),
         said: Vec::new(),
-        settled: Settled { service: stored.key.clone(), ..Settled::default() },
+        settled: Settled::quiet(stored.key.clone()),
     };
     match stored.status {
         ServiceStatus::Active => step.keep(),
@@ -75,8 +75,8 @@ impl Step<'_> {
         }
         let service = self.service.clone();
         let Some(placing) = Placing::of(self.world, &service) else { return };
-        let daemons = (service.scheduling_strategy == SchedulingStrategy::Daemon)
-            .then(|| placing.daemons());
+        let daemons =
+            (service.scheduling_strategy == SchedulingStrategy::Daemon).then(|| placing.daemons());
         let stays = |instance: &ContainerInstance| match &daemons {
             None => placing.stays(instance),
             Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
@@ -101,7 +101,7 @@ impl Step<'_> {
             (instance.is_none_or(|instance| instance.draining), slot.count)
         };
         let stop = figures.to_stop(figures.missing());
-        let stopped = tally.cut(false, stop, Slot::unprotected, leaves_first);
+        let stopped = tally.cut(false, stop, |slot| slot.unprotected(), leaves_first);
         figures.outgoing -= stopped;
 
         self.complain(&figures, placed + stopped, unplaced.as_ref());
@@ -140,13 +140,13 @@ impl Step<'_> {
     /// Tasks that are too many, and outgoing ones that do not serve, which are no loss.
     fn scale_in(&self, placing: &Placing, tally: &mut Tally) {
         if !self.is_frozen() {
-            tally.cut(false, u32::MAX, Slot::idle, Slot::idle);
+            tally.cut(false, u32::MAX, |slot| slot.idle(), |slot| slot.idle());
         }
         let figures = self.figures(tally);
         let surplus = figures.current.saturating_sub(figures.desired);
         if surplus > 0 {
             let crowding = placing.crowding(tally);
-            tally.cut(true, surplus, Slot::unprotected, |slot| {
+            tally.cut(true, surplus, |slot| slot.unprotected(), |slot| {
                 (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count)
             });
         }
@@ -201,9 +201,10 @@ impl Step<'_> {
             }
         };
         self.settled.lacks_room = unplaced.is_some();
-        let said_lately = self.service.said.unplaced.as_ref().is_some_and(|(at, said)| {
-            said == &complaint && self.now.since(*at) < SAID_AGAIN_AFTER
-        });
+        let said_lately =
+            self.service.said.unplaced.as_ref().is_some_and(|(at, said)| {
+                said == &complaint && self.now.since(*at) < SAID_AGAIN_AFTER
+            });
         if !said_lately {
             self.said.push(complaint.clone());
             self.service.said.unplaced = Some((self.now, complaint));
@@ -224,8 +225,9 @@ impl Step<'_> {
             self.service.said.steady = false;
             return;
         }
-        let under_way =
-            |service: &Service| service.primary().is_some_and(|p| p.rollout_state != RolloutState::Completed);
+        let under_way = |service: &Service| {
+            service.primary().is_some_and(|p| p.rollout_state != RolloutState::Completed)
+        };
         if !self.is_frozen() && (under_way(&self.service) || self.service.deployments.len() > 1) {
             deployment::complete(&mut self.service, self.record.as_mut(), self.now);
             if let Some(primary) = self.service.primary() {

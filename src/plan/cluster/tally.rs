@@ -1,8 +1,8 @@
 //! What a service has: its assignments with what their tasks do, and what the plan makes of them.
 
 use crate::model::{
-    Assignment, ContainerInstance, ContainerInstanceId, DesiredStatus, Service,
-    ServiceTasks, Task, TaskId, Timestamp, Wanted,
+    Assignment, ContainerInstance, ContainerInstanceId, DesiredStatus, Service, ServiceTasks, Task,
+    TaskId, Timestamp, Wanted,
 };
 use crate::plan::health::{Serves, serves};
 use crate::plan::instance::service::scaling;
@@ -74,8 +74,7 @@ impl<'a> Tally<'a> {
         now: Timestamp,
         stays: impl Fn(&ContainerInstance) -> bool,
     ) -> Self {
-        let mut tally =
-            Self { world, slots: Vec::new(), running: BTreeSet::new(), wake_at: None };
+        let mut tally = Self { world, slots: Vec::new(), running: BTreeSet::new(), wake_at: None };
         let primary = service.primary().map(|primary| &primary.id);
         for assignment in world.assignments_of(&service.key) {
             let Some(wanted) = assignment.service() else { continue };

@@ -12,8 +12,8 @@
 use super::Round;
 use super::life_cycle::{self, Origin};
 use crate::model::{
-    Assignment, ContainerStatus, DeploymentId, DesiredStatus, HealthStatus, ServiceMembership, ServiceTasks,
-    StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
+    Assignment, ContainerStatus, DeploymentId, DesiredStatus, HealthStatus, ServiceMembership,
+    ServiceTasks, StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
 };
 use crate::plan::health::{Serves, serves};
 use crate::plan::{Ids, Reason, World};
@@ -97,11 +97,15 @@ pub(crate) fn stops<'a>(
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     let surplus = running.len().saturating_sub(count);
     for task in victims(world, &running, surplus, now) {
-        let reason =
-            format!("Scaling activity initiated by (deployment ecs-svc/{})", wanted.deployment);
-        stops.push((&task.id, StopRequest { code: StopCode::ServiceSchedulerInitiated, reason }));
+        stops.push((&task.id, scaling(&wanted.deployment)));
     }
     stops
+}
+
+/// What a task is told that its service has no more use for.
+pub(crate) fn scaling(deployment: &DeploymentId) -> StopRequest {
+    let reason = format!("Scaling activity initiated by (deployment ecs-svc/{deployment})");
+    StopRequest { code: StopCode::ServiceSchedulerInitiated, reason }
 }
 
 /// The tasks to do without first: at most `n`, none that is protected.
