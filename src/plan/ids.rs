@@ -47,6 +47,11 @@ impl Ids {
         RuntimeId::new(format!("{task}-{:010}", self.next() % 10_000_000_000)).unwrap()
     }
 
+    /// A number, for what may be chosen at random.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next()
+    }
+
     /// splitmix64 over both halves of the state.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);

@@ -3,7 +3,9 @@
 use super::expression::{self, Expression};
 use super::fit::BoxFacts;
 use super::lack::Missing;
+use crate::model::ContainerInstance;
 use crate::model::task_definition::PlacementConstraint;
+use crate::plan::World;
 
 /// How many constraints a task may have, those of its definition among them.
 const CONSTRAINTS_AT_MOST: usize = 10;
@@ -58,7 +60,19 @@ impl Constraints {
     }
 }
 
-/// Whether a definition may be registered with these constraints; the error is for the caller, with ClientException.
-pub(crate) fn check_constraints(of_definition: &[PlacementConstraint]) -> Result<(), String> {
-    Constraints::read(of_definition, &[]).map(drop)
+/// The `filter` of ListContainerInstances.
+#[derive(Debug)]
+pub(crate) struct Filter(Expression);
+
+impl Filter {
+    /// Reads a filter. The error is for the caller, with InvalidParameterException.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        expression::parse(text).map(Self).map_err(|why| format!("Invalid filter {text:?}: {why}."))
+    }
+
+    /// Whether the box is meant.
+    pub(crate) fn holds(&self, world: &World, instance: &ContainerInstance) -> bool {
+        let room = world.index.rooms.get(&instance.id);
+        self.0.holds(&BoxFacts { instance, room, claim: None })
+    }
 }

@@ -10,20 +10,13 @@ use crate::model::{ContainerInstance, Timestamp};
 
 /// A box with what is on it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BoxFacts<'a> {
+pub(super) struct BoxFacts<'a> {
     /// The box.
-    pub(crate) instance: &'a ContainerInstance,
+    pub(super) instance: &'a ContainerInstance,
     /// What is on it, when anything is known to be.
-    pub(crate) room: Option<&'a Room>,
+    pub(super) room: Option<&'a Room>,
     /// What the plan at hand puts on it.
     pub(super) claim: Option<&'a Claim>,
-}
-
-impl<'a> BoxFacts<'a> {
-    /// A box as it is in the world.
-    pub(crate) const fn new(instance: &'a ContainerInstance, room: Option<&'a Room>) -> Self {
-        Self { instance, room, claim: None }
-    }
 }
 
 impl Facts for BoxFacts<'_> {

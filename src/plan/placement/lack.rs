@@ -49,6 +49,7 @@ impl Missing {
         }
     }
 
+    #[allow(dead_code, reason = "for the events of services")]
     /// How far a box came in the checks, for finding the closest one.
     const fn distance(&self) -> u8 {
         match self {
@@ -97,6 +98,7 @@ impl Lack {
         }
     }
 
+    #[allow(dead_code, reason = "for the events of services")]
     /// What a service event tells after "The closest matching (container-instance ID) ".
     pub(crate) fn event(&self) -> String {
         match &self.missing {
@@ -109,6 +111,7 @@ impl Lack {
     }
 }
 
+#[allow(dead_code, reason = "for the events of services")]
 /// The box that came closest to having the task; of several the first.
 pub(crate) fn closest(lacks: &[Lack]) -> Option<&Lack> {
     lacks.iter().min_by_key(|lack| lack.missing.distance())

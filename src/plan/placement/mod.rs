@@ -17,23 +17,27 @@
 
 mod claims;
 mod constraint;
-pub(crate) mod expression;
+mod expression;
 mod fit;
 mod lack;
 mod needs;
+mod order;
 mod pools;
 mod room;
 mod rooms;
 mod search;
+mod shortlist;
+mod spread;
 mod strategy;
 
 pub(crate) use claims::Claims;
-pub(crate) use constraint::{Constraints, check_constraints};
-pub(crate) use fit::BoxFacts;
-pub(crate) use lack::{Lack, Missing, closest};
+pub(crate) use constraint::{Constraints, Filter};
+#[allow(unused_imports, reason = "for the events of services")]
+pub(crate) use lack::closest;
+pub(crate) use lack::Lack;
 pub(crate) use needs::{HostPort, Needs};
-pub(crate) use pools::{next_pool, pool_of};
+pub(crate) use pools::{check_pools, default_pools, next_pool};
 pub(crate) use room::Room;
 pub(crate) use rooms::Rooms;
 pub(crate) use search::{Search, Wish};
-pub(crate) use strategy::{Rank, ranks};
+pub(crate) use strategy::ranks;

@@ -3,6 +3,7 @@
 use super::lack::Missing;
 use super::needs::{HostPort, Needs};
 use crate::model::container_instance::Capacity;
+use crate::model::{ContainerInstance, TaskStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A box in numbers: its capacity less what its tasks take. A task takes until it is STOPPED.
@@ -20,6 +21,19 @@ pub(crate) struct Room {
 }
 
 impl Room {
+    /// Of a box with nothing on it.
+    pub(crate) fn empty(instance: &ContainerInstance) -> Self {
+        let mut room = Self::default();
+        room.set_capacity(&instance.capacity);
+        room
+    }
+
+    /// What is missing for one more task, if anything is.
+    pub(crate) fn lacks(&self, needs: &Needs) -> Option<Missing> {
+        let port = || needs.ports.iter().copied().find(|port| !self.has_port(*port));
+        self.free().lacks(needs).or_else(|| port().map(Missing::Port))
+    }
+
     /// What is free: CPU units and MiB.
     pub(crate) const fn free(&self) -> Free {
         Free {
@@ -85,7 +99,7 @@ impl Room {
     }
 
     /// `times` tasks of these needs come.
-    pub(super) fn take(&mut self, needs: &Needs, times: u32) {
+    pub(crate) fn take(&mut self, needs: &Needs, times: u32) {
         if times == 0 {
             return;
         }
@@ -137,6 +151,21 @@ impl Room {
 pub(super) enum Tally {
     Running,
     Pending,
+}
+
+impl Tally {
+    pub(super) fn of(status: TaskStatus) -> Option<Self> {
+        match status {
+            TaskStatus::Running => Some(Self::Running),
+            TaskStatus::Pending => Some(Self::Pending),
+            TaskStatus::Provisioning
+            | TaskStatus::Activating
+            | TaskStatus::Deactivating
+            | TaskStatus::Stopping
+            | TaskStatus::Deprovisioning
+            | TaskStatus::Stopped => None,
+        }
+    }
 }
 
 fn lessen<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(

@@ -6,17 +6,38 @@
 
 use super::fit;
 use super::needs::Needs;
+use super::order::Kind;
 use super::pools::pool_of;
 use super::room::{Free, Room, Tally};
-use crate::model::{ClusterName, ContainerInstance, ContainerInstanceId};
+use crate::model::{
+    Assignment, AssignmentId, ClusterName, ContainerInstance, ContainerInstanceId, Task,
+    TaskDefinition, TaskDefinitionRef, TaskStatus,
+};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_set};
+use std::ops::Bound;
 
 /// Room by box, and what is found by it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Rooms {
     boxes: BTreeMap<ContainerInstanceId, Place>,
     clusters: BTreeMap<ClusterName, ClusterRooms>,
+    holdings: BTreeMap<AssignmentId, Holding>,
+}
+
+/// What an assignment has of a box.
+#[derive(Debug, Clone, PartialEq)]
+struct Holding {
+    instance: ContainerInstanceId,
+    group: Option<String>,
+    /// Of each of its tasks.
+    needs: Needs,
+    /// Whether the assignment is there, or only tasks that it left.
+    assigned: bool,
+    /// How many tasks are to run.
+    wanted: u32,
+    /// How many tasks are not STOPPED yet.
+    live: u32,
 }
 
 /// A box: its room, and where it is listed.
@@ -44,9 +65,22 @@ pub(super) struct ClusterRooms {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Fleet {
     /// From little memory to much; from the back the emptiest, of equals in order of their ids.
-    pub(super) by_memory: BTreeSet<(u64, u64, Reverse<ContainerInstanceId>)>,
+    by_memory: BTreeSet<Key>,
     /// From little CPU to much.
-    pub(super) by_cpu: BTreeSet<(u64, u64, Reverse<ContainerInstanceId>)>,
+    by_cpu: BTreeSet<Key>,
+}
+
+type Key = (u64, u64, Reverse<ContainerInstanceId>);
+
+/// The boxes with at least so much.
+fn from(boxes: &BTreeSet<Key>, least: u64) -> btree_set::Range<'_, Key> {
+    match (least.checked_sub(1), boxes.first()) {
+        // No box has all the rest there can be, so the id does not matter.
+        (Some(below), Some((_, _, id))) => {
+            boxes.range((Bound::Excluded((below, u64::MAX, id.clone())), Bound::Unbounded))
+        }
+        _ => boxes.range(..),
+    }
 }
 
 /// The boxes with tasks of one group.
@@ -61,6 +95,34 @@ impl Fleet {
     /// How many boxes there are.
     pub(super) fn len(&self) -> usize {
         self.by_memory.len()
+    }
+
+    /// The boxes in that order, with what they have free. Some that have too little for `needs` may be left out.
+    pub(super) fn walk<'a>(
+        &'a self,
+        kind: Kind,
+        needs: &Needs,
+    ) -> Box<dyn Iterator<Item = (Free, &'a ContainerInstanceId)> + 'a> {
+        let by_memory = |(memory, cpu, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
+        let by_cpu = |(cpu, memory, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
+        match kind {
+            Kind::Emptiest => Box::new(from(&self.by_memory, needs.memory).rev().map(by_memory)),
+            Kind::LeastMemory => Box::new(from(&self.by_memory, needs.memory).map(by_memory)),
+            Kind::LeastCpu | Kind::Random => {
+                Box::new(from(&self.by_cpu, needs.cpu).map(by_cpu))
+            }
+        }
+    }
+
+    /// All boxes.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ContainerInstanceId> {
+        self.by_memory.iter().map(|(_, _, Reverse(id))| id)
+    }
+
+    /// One of all boxes; which, `number` says.
+    pub(super) fn pick(&self, number: u64) -> Option<&ContainerInstanceId> {
+        let place = number.checked_rem(u64::try_from(self.len()).ok()?)?;
+        self.ids().nth(usize::try_from(place).ok()?)
     }
 
     fn insert(&mut self, free: Free, id: &ContainerInstanceId) {
@@ -125,6 +187,102 @@ impl Rooms {
             if place.room.is_empty() {
                 self.boxes.remove(&old.id);
             }
+        }
+    }
+
+    /// An assignment comes or changes.
+    pub(crate) fn put_assignment(
+        &mut self,
+        assignment: &Assignment,
+        definition: Option<&TaskDefinition>,
+    ) {
+        let needs = definition
+            .map(|definition| Needs::of_assignment(definition, assignment))
+            .unwrap_or_default();
+        let new = || Holding {
+            instance: assignment.container_instance.clone(),
+            group: assignment.group.clone(),
+            needs: Needs::default(),
+            assigned: false,
+            wanted: 0,
+            live: 0,
+        };
+        self.hold(&assignment.id, new, |holding| {
+            holding.needs = needs;
+            holding.assigned = true;
+            holding.wanted = assignment.count();
+        });
+    }
+
+    /// An assignment goes.
+    pub(crate) fn delete_assignment(&mut self, old: &Assignment) {
+        if let Some(holding) = self.holdings.get(&old.id).cloned() {
+            self.hold(&old.id, || holding, |holding| {
+                (holding.assigned, holding.wanted) = (false, 0);
+            });
+        }
+    }
+
+    /// A task comes, changes from `old`, or goes.
+    pub(crate) fn task(
+        &mut self,
+        old: Option<&Task>,
+        new: Option<&Task>,
+        definitions: &BTreeMap<TaskDefinitionRef, TaskDefinition>,
+    ) {
+        let is_live = |task: &&Task| task.last_status != TaskStatus::Stopped;
+        let (was, is) = (old.filter(is_live), new.filter(is_live));
+        if was.is_some() != is.is_some()
+            && let Some(task) = was.or(is)
+        {
+            let more = is.is_some();
+            let holding = || Holding {
+                instance: task.container_instance.clone(),
+                group: task.group.clone(),
+                needs: definitions.get(&task.task_definition).map_or_else(Needs::default, |d| {
+                    Needs::of(&d.content, &task.overrides, None)
+                }),
+                assigned: false,
+                wanted: 0,
+                live: 0,
+            };
+            self.hold(&task.assignment(), holding, |holding| {
+                holding.live =
+                    if more { holding.live + 1 } else { holding.live.saturating_sub(1) };
+            });
+        }
+        let tally = |task: Option<&Task>| task.and_then(|task| Tally::of(task.last_status));
+        let (before, after) = (tally(old), tally(new));
+        if before != after
+            && let Some(task) = new.or(old)
+        {
+            self.change(&task.container_instance, None, |room| {
+                before.into_iter().for_each(|tally| room.tally(tally, false));
+                after.into_iter().for_each(|tally| room.tally(tally, true));
+            });
+        }
+    }
+
+    fn hold(
+        &mut self,
+        id: &AssignmentId,
+        new: impl FnOnce() -> Holding,
+        change: impl FnOnce(&mut Holding),
+    ) {
+        let old = self.holdings.remove(id);
+        let mut holding = old.clone().unwrap_or_else(new);
+        change(&mut holding);
+        let group = holding.group.clone();
+        self.change(&holding.instance, group.as_deref(), |room| {
+            if let Some(old) = &old {
+                room.give_back(&old.needs, old.wanted.max(old.live));
+                old.group.iter().for_each(|group| room.leave(group, old.wanted));
+            }
+            room.take(&holding.needs, holding.wanted.max(holding.live));
+            holding.group.iter().for_each(|group| room.join(group, holding.wanted));
+        });
+        if holding.assigned || holding.live > 0 {
+            self.holdings.insert(id.clone(), holding);
         }
     }
 

@@ -3,10 +3,10 @@
 //! The rules are taken in turn: the second decides only among the boxes that are equal by the first. What all rules
 //! leave equal goes to the box with most memory free, then most CPU, then by id; after `binpack` to that with least.
 
-use crate::model::task_definition::PlacementStrategy;
+use crate::model::placement::PlacementStrategy;
 
 /// How many rules there may be.
-const RULES_AT_MOST: usize = 5;
+pub(super) const RULES_AT_MOST: usize = 5;
 
 /// One rule of a strategy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) fn ranks(strategy: &[PlacementStrategy]) -> Result<Vec<Rank>, String>
 
 fn rank(rule: &PlacementStrategy) -> Result<Rank, String> {
     let field = rule.field.as_deref().unwrap_or_default();
-    match rule.r#type.as_deref().unwrap_or_default() {
+    match rule.kind.as_deref().unwrap_or_default() {
         "random" if field.is_empty() => Ok(Rank::Random),
         "random" => Err("random field should not be specified.".to_owned()),
         "binpack" if field.eq_ignore_ascii_case("memory") => Ok(Rank::BinpackMemory),
@@ -64,7 +64,7 @@ mod tests {
 
     fn read(rules: &[(&str, Option<&str>)]) -> Result<Vec<Rank>, String> {
         let rule = |(kind, field): &(&str, Option<&str>)| PlacementStrategy {
-            r#type: Some((*kind).to_owned()),
+            kind: Some((*kind).to_owned()),
             field: field.map(str::to_owned),
         };
         ranks(&rules.iter().map(rule).collect::<Vec<_>>())

@@ -325,7 +325,7 @@ fn moment(text: &str) -> Option<Timestamp> {
 }
 
 impl Pattern {
-    fn new(text: String) -> Result<Self, String> {
+    pub(super) fn new(text: String) -> Result<Self, String> {
         let compiled = |text: &str| {
             regex_lite::RegexBuilder::new(text)
                 .size_limit(PATTERN_SIZE_AT_MOST)
