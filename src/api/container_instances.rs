@@ -5,6 +5,7 @@ use super::pagination::{Order, PAGE, PageRequest};
 use super::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::{ContainerInstanceId, Failure};
+use crate::plan::placement::Filter;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,11 +56,8 @@ struct ListContainerInstances {
 /// `ListContainerInstances`.
 pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: ListContainerInstances = input::read(input)?;
-    if input.filter.as_deref().is_some_and(|f| !f.is_empty()) {
-        return Err(ApiError::client(
-            "Filtering container instances by an expression of the cluster query language is not there yet.",
-        ));
-    }
+    let filter = input.filter.as_deref().filter(|filter| !filter.is_empty());
+    let filter = filter.map(Filter::read).transpose().map_err(ApiError::invalid)?;
     let shown = |draining: bool| match input.status.as_deref() {
         None => true,
         Some("DRAINING") => draining,
@@ -71,9 +69,10 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         let instances = world.container_instances.values();
         let ids: Vec<ContainerInstanceId> = instances
             .filter(|i| i.cluster == cluster && shown(i.draining))
+            .filter(|i| filter.as_ref().is_none_or(|filter| filter.holds(world, i)))
             .map(|i| i.id.clone())
             .collect();
-        let scope = ("ListContainerInstances", &cluster, &input.status);
+        let scope = ("ListContainerInstances", &cluster, &input.status, &input.filter);
         let page = input.page.page(&scope, ids, Order::Ascending, PAGE)?;
         let arns = page.keys.iter().map(|id| world.settings.scope.container_instance(&cluster, id));
         Ok(render::page("containerInstanceArns", arns, page.next_token))

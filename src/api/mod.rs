@@ -32,6 +32,7 @@ mod listen;
 mod local;
 mod operations;
 mod pagination;
+mod placement;
 mod render;
 mod server;
 mod shapes;

@@ -78,6 +78,11 @@ impl Ids {
         (LEAST + self.next() % (9 * LEAST)).to_string()
     }
 
+    /// A number, for what may be chosen at random.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next()
+    }
+
     /// splitmix64 over both halves of the state.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);

@@ -1,9 +1,9 @@
 //! Container instances, with what remains of their capacity at that moment.
 
 use super::tags;
-use crate::model::{ContainerInstance, Task, TaskStatus};
+use crate::model::ContainerInstance;
 use crate::plan::World;
-use crate::plan::command::placement::Needs;
+use crate::plan::placement::Room;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -14,11 +14,10 @@ pub(crate) fn instance(
     with_tags: bool,
     with_health: bool,
 ) -> Value {
-    let tasks: Vec<&Task> =
-        world.tasks.values().filter(|t| t.container_instance == instance.id).collect();
-    let count = |status| tasks.iter().filter(|t| t.last_status == status).count();
+    let room = world.index.rooms.get(&instance.id);
+    let count = |of: fn(&Room) -> u64| room.map_or(0, of);
     let capacity = &instance.capacity;
-    let used = used(world, instance);
+    let used = used(room);
     let with = |reserved: &[u16], used: &BTreeSet<u16>| -> BTreeSet<u16> {
         reserved.iter().chain(used).copied().collect()
     };
@@ -49,8 +48,8 @@ pub(crate) fn instance(
             &with(&capacity.reserved_ports_udp, &used.ports_udp),
         ),
     );
-    object.insert("runningTasksCount".into(), json!(count(TaskStatus::Running)));
-    object.insert("pendingTasksCount".into(), json!(count(TaskStatus::Pending)));
+    object.insert("runningTasksCount".into(), json!(count(Room::running)));
+    object.insert("pendingTasksCount".into(), json!(count(Room::pending)));
     object.insert("attributes".into(), json!(instance.attributes));
     object.insert("attachments".into(), json!([]));
     object.insert("registeredAt".into(), json!(instance.registered_at));
@@ -71,22 +70,15 @@ struct Used {
     ports_udp: BTreeSet<u16>,
 }
 
-fn used(world: &World, instance: &ContainerInstance) -> Used {
+fn used(room: Option<&Room>) -> Used {
     let mut used = Used::default();
-    let here = world.assignments.values().filter(|a| a.container_instance == instance.id);
-    for assignment in here {
-        let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
-            continue;
-        };
-        let needs = Needs::of_assignment(definition, assignment);
-        used.cpu += needs.cpu;
-        used.memory += needs.memory;
-        for (port, udp) in needs.ports {
-            if udp {
-                used.ports_udp.insert(port);
-            } else {
-                used.ports.insert(port);
-            }
+    let Some(room) = room else { return used };
+    (used.cpu, used.memory) = (room.taken_cpu(), room.taken_memory());
+    for (port, udp) in room.ports() {
+        if udp {
+            used.ports_udp.insert(port);
+        } else {
+            used.ports.insert(port);
         }
     }
     used

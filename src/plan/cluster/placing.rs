@@ -149,9 +149,7 @@ impl<'a> Placing<'a> {
         let in_pool = |instance: &ContainerInstance| {
             let pool = pool_of(instance);
             strategy.is_empty()
-                || strategy
-                    .iter()
-                    .any(|item| Some(item.capacity_provider.as_str()) == pool)
+                || strategy.iter().any(|item| Some(item.capacity_provider.as_str()) == pool)
         };
         let search = Search::new(self.world, &mut claims, self.wish(None));
         let boxes = self.world.container_instances.values();

@@ -146,9 +146,12 @@ impl Step<'_> {
         let surplus = figures.current.saturating_sub(figures.desired);
         if surplus > 0 {
             let crowding = placing.crowding(tally);
-            tally.cut(true, surplus, |slot| slot.unprotected(), |slot| {
-                (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count)
-            });
+            tally.cut(
+                true,
+                surplus,
+                |slot| slot.unprotected(),
+                |slot| (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count),
+            );
         }
     }
 

@@ -4,11 +4,9 @@
 //! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
 
 mod cluster;
-mod constraint;
-mod expression;
 mod instance;
 mod observe;
-pub(crate) mod placement;
+mod place_tasks;
 mod protection;
 mod registration;
 pub(crate) mod run_task;
@@ -27,6 +25,7 @@ use super::reason::Reason;
 use super::world::World;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::network::AwsvpcConfiguration;
+use crate::model::placement::{CapacityProviderStrategyItem, PlacementStrategy};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
@@ -115,6 +114,9 @@ pub struct RunTask {
     pub container_instances: Option<Vec<String>>,
     pub overrides: TaskOverride,
     pub placement_constraints: Vec<PlacementConstraint>,
+    pub placement_strategy: Vec<PlacementStrategy>,
+    /// Instead of a launch type.
+    pub capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     pub group: Option<String>,
     pub started_by: Option<String>,
     pub launch_type: Option<String>,
