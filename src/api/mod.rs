@@ -13,6 +13,7 @@
 //! * One file per family of operations: `clusters`, `task_definitions`, `tasks`, `container_instances`, `tags`,
 //!   `account_settings`; `operations` is the list of all. `render` writes records as ECS shows them.
 //! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
+//! * `manifest` makes the world what files declare, by the operations.
 //!
 //! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
 //! committed world to answer.
@@ -30,6 +31,7 @@ mod identifiers;
 mod input;
 mod listen;
 mod local;
+mod manifest;
 mod operations;
 mod pagination;
 mod render;
@@ -41,6 +43,7 @@ mod tasks;
 mod unavailable;
 
 pub use error::{ApiError, Exception};
+pub use manifest::apply_directory;
 pub use listen::{ListenError, Listeners};
 pub use server::{ServeError, serve};
 
