@@ -43,8 +43,8 @@ mod tasks;
 mod unavailable;
 
 pub use error::{ApiError, Exception};
-pub use manifest::apply_directory;
 pub use listen::{ListenError, Listeners};
+pub use manifest::apply_directory;
 pub use server::{ServeError, serve};
 
 use crate::auth::Keys;

@@ -17,7 +17,7 @@ const MOST_FILES: usize = 1000;
 pub(super) struct Files {
     /// A file, a directory with *.json, *.yaml and *.yml files, or - for standard input; may be given again
     #[arg(short = 'f', long = "file", required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    from: Vec<PathBuf>,
     /// The cluster of services that name none [default: default]
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
@@ -30,7 +30,7 @@ impl Files {
     /// What the agent is asked for.
     pub(super) fn request(&self, prune: bool, dry_run: bool) -> Result<Value> {
         let mut sources = Vec::new();
-        for file in &self.files {
+        for file in &self.from {
             if file.is_dir() {
                 for file in in_directory(file)? {
                     sources.push(source(&file)?);

@@ -4,9 +4,10 @@
 //! what the commands themselves change.
 
 use super::handle::{Handle, Request};
-use crate::plan::world::Index;
-use crate::plan::{Ids, World, command};
+use crate::plan::index::Index;
+use crate::plan::{Agenda, Ids, Observed, World, command};
 use crate::sys;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
 
@@ -15,15 +16,25 @@ impl Handle {
     /// none about tasks, and ends with its last clone.
     #[must_use]
     pub fn rehearsal(&self, prepare: impl FnOnce(&mut World)) -> Self {
-        // Tasks are what a world has most of, and nothing here is about them.
+        // Tasks are what a world has most of, and nothing here is about them. All members are named, so that whoever
+        // adds one says whether commands look at it.
         let mut copy = self.read(|world| World {
             clusters: world.clusters.clone(),
             task_definitions: world.task_definitions.clone(),
             revisions: world.revisions.clone(),
             container_instances: world.container_instances.clone(),
+            assignments: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            services: world.services.clone(),
+            service_revisions: world.service_revisions.clone(),
+            service_deployments: world.service_deployments.clone(),
+            service_events: BTreeMap::new(),
             account_settings: world.account_settings.clone(),
+            client_tokens: BTreeMap::new(),
             settings: world.settings.clone(),
-            ..World::default()
+            observed: Observed::default(),
+            index: Index::default(),
+            agenda: Agenda::default(),
         });
         prepare(&mut copy);
         copy.index = Index::of(&copy);

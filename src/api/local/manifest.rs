@@ -64,7 +64,9 @@ fn cluster(text: Option<&str>) -> Result<Option<ClusterName>, LocalError> {
 
 fn refused(error: &ApiError) -> LocalError {
     let message = match error.exception {
-        Exception::ClusterNotFound => "there is no such cluster: `aws ecs list-clusters` lists them".to_owned(),
+        Exception::ClusterNotFound => {
+            "there is no such cluster: `aws ecs list-clusters` lists them".to_owned()
+        }
         _ => error.message.clone(),
     };
     LocalError::new(error.exception.status(), message)

@@ -22,6 +22,7 @@
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //! | `POST manifests` `{"sources":[{"name","text"}],"cluster","set","prune","dryRun"}` | `{"steps":[{"object","origin","action","differences","result"}],"warnings"}` |
+//! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
@@ -35,6 +36,7 @@ mod logs;
 mod manifest;
 mod query;
 mod secrets;
+mod services;
 mod session;
 mod stats;
 mod volumes;
@@ -153,6 +155,7 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
+        (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
         (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,

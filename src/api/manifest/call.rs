@@ -7,7 +7,7 @@ use crate::engine::Handle;
 use serde_json::Value;
 
 /// Calls the operation `name`.
-pub(super) async fn call(
+pub(in crate::api) async fn call(
     engine: &Handle,
     name: &str,
     mut input: Value,

@@ -47,10 +47,8 @@ async fn step(
     let (mut updated, mut provided) = (false, false);
     for member in UPDATED.into_iter().chain(PROVIDERS) {
         let Some(wanted) = members.get(member).filter(|value| !value.is_null()) else { continue };
-        let found = difference::between(
-            &json!({ member: current[member] }),
-            &json!({ member: wanted }),
-        );
+        let found =
+            difference::between(&json!({ member: current[member] }), &json!({ member: wanted }));
         let is_provider = PROVIDERS.contains(&member);
         if !found.is_empty() {
             provided |= is_provider;

@@ -110,9 +110,11 @@ fn tells_apart(name: &str, items: &[Value]) -> bool {
     let mut seen = Vec::new();
     items.iter().all(|item| {
         let value = item.get(name).filter(|v| v.is_string() || v.is_number());
-        value.is_some_and(|value| !seen.contains(&value) && {
-            seen.push(value);
-            true
+        value.is_some_and(|value| {
+            !seen.contains(&value) && {
+                seen.push(value);
+                true
+            }
         })
     })
 }
@@ -137,12 +139,7 @@ mod tests {
         let new = json!({"a": 2, "b": {"c": [2, 1], "d": "x"}, "new": [{"f": 1}], "same": []});
         assert_eq!(
             told(&old, &new),
-            [
-                "a: 1 → 2",
-                "b.c: [1,2] → [2,1]",
-                "gone.e: true → null",
-                "new[0].f: null → 1"
-            ]
+            ["a: 1 → 2", "b.c: [1,2] → [2,1]", "gone.e: true → null", "new[0].f: null → 1"]
         );
         assert!(told(&old, &old).is_empty());
     }

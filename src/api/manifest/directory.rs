@@ -83,7 +83,10 @@ fn read_directory(directory: &Path) -> io::Result<Vec<Source>> {
     }
     paths.sort();
     if paths.len() > MOST_FILES {
-        tracing::error!("only the first {MOST_FILES} manifests of {} are read", directory.display());
+        tracing::error!(
+            "only the first {MOST_FILES} manifests of {} are read",
+            directory.display()
+        );
         paths.truncate(MOST_FILES);
     }
     let mut sources = Vec::new();

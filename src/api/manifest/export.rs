@@ -72,9 +72,9 @@ pub(in crate::api) async fn export(
         families.iter().filter_map(|family| newest(world, family)).map(definition).collect()
     });
     let text = match format {
-        Format::Yaml => {
-            yaml::write(&clusters.into_iter().chain(definitions).chain(services).collect::<Vec<_>>())
-        }
+        Format::Yaml => yaml::write(
+            &clusters.into_iter().chain(definitions).chain(services).collect::<Vec<_>>(),
+        ),
         Format::Json => {
             let whole = json!({
                 "clusters": clusters, "taskDefinitions": definitions, "services": services,
@@ -171,10 +171,7 @@ async fn declaration(stage: &Handle, service: &Value, newest: bool) -> Result<Va
 }
 
 /// `members` without those that a service has by default, as a rehearsal tells.
-async fn without_defaults(
-    stage: &Handle,
-    members: Map<String, Value>,
-) -> Result<Value, ApiError> {
+async fn without_defaults(stage: &Handle, members: Map<String, Value>) -> Result<Value, ApiError> {
     const NEEDED: [&str; 6] = [
         "cluster",
         "serviceName",
@@ -199,9 +196,8 @@ async fn without_defaults(
     let default = settings(&default);
     let mut short = members;
     short.retain(|name, value| {
-        let same = default.get(name).is_some_and(|default| {
-            difference::between(default, value).is_empty()
-        });
+        let same =
+            default.get(name).is_some_and(|default| difference::between(default, value).is_empty());
         !same || matches!(name.as_str(), "taskDefinition" | "desiredCount" | "networkConfiguration")
     });
     Ok(Value::Object(short))

@@ -29,12 +29,14 @@ mod task_definition;
 mod unknown;
 mod yaml;
 
+pub(super) use call::call;
+pub use directory::apply_directory;
 pub(super) use export::{Format, export};
 pub(super) use object::Source;
-pub use directory::apply_directory;
 
 use crate::engine::Handle;
-use crate::model::ClusterName;
+use crate::model::{ClusterName, ServiceKey, ServiceName};
+use crate::plan::World;
 use object::{Content, ManifestError, Object};
 use read::Declared;
 use serde::Serialize;
@@ -120,7 +122,12 @@ fn fresh(engine: &Handle, objects: &[Object]) -> Handle {
     })
 }
 
-fn forget(_world: &mut crate::plan::World, _cluster: &ClusterName, _name: &str) {}
+/// Takes a service out of the world of a rehearsal.
+fn forget(world: &mut World, cluster: &ClusterName, name: &str) {
+    if let Ok(name) = ServiceName::new(name) {
+        world.services.remove(&ServiceKey { cluster: cluster.clone(), name });
+    }
+}
 
 /// Makes all of `objects` on `fresh`; what cannot be made.
 async fn make(fresh: &Handle, objects: &[Object], set: Option<&str>) -> Vec<ManifestError> {

@@ -119,7 +119,7 @@ pub(in crate::api) enum ManifestError {
         /// What.
         object: String,
         /// Where first.
-        first: Origin,
+        first: String,
         /// Where again.
         second: Origin,
     },

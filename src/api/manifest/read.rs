@@ -88,7 +88,7 @@ fn twice(declared: &mut Declared) {
             None => drop(seen.insert(name, &object.origin)),
             Some(first) => declared.errors.push(ManifestError::Twice {
                 object: name,
-                first: (*first).clone(),
+                first: first.to_string(),
                 second: object.origin.clone(),
             }),
         }
@@ -133,8 +133,15 @@ impl Reader<'_> {
         if !json {
             return yaml();
         }
-        let (document, warnings) = lenient::parse_json(text)
-            .map_err(|error| ManifestError::Json { source_name: source.name.clone(), error })?;
+        let (document, warnings) = match lenient::parse_json(text) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let error = ManifestError::Json { source_name: source.name.clone(), error };
+                // Nor is all that begins with a bracket JSON.
+                let other = if end == Some("json") { None } else { yaml().ok() };
+                return other.ok_or(error);
+            }
+        };
         let told = warnings.into_iter().map(|warning| format!("{}: {warning}", source.name));
         self.declared.warnings.extend(told);
         Ok(vec![document])
@@ -190,11 +197,10 @@ impl Reader<'_> {
             return;
         }
         for name in ["service", "cluster"] {
-            if members.len() == 1 && members.get(name).is_some_and(Value::is_object) {
-                if let Some(Value::Object(inner)) = members.remove(name) {
-                    let path = format!("{}{name}", prefix(&origin.path));
-                    return self.members(inner, Origin { path, ..origin });
-                }
+            let alone = members.len() == 1 && members.get(name).is_some_and(Value::is_object);
+            if alone && let Some(Value::Object(inner)) = members.remove(name) {
+                let path = format!("{}{name}", prefix(&origin.path));
+                return self.members(inner, Origin { path, ..origin });
             }
         }
         match kind(&mut members) {

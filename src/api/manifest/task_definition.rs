@@ -40,9 +40,7 @@ pub(super) async fn carry_out(
     let wanted = tags::wanted(&current, declared.as_ref(), None);
     let differences = tags::differences(&current, &wanted);
     let action = if differences.is_empty() { Action::Nothing } else { Action::Update };
-    tags::change(engine, &arn, &current, &wanted)
-        .await
-        .map_err(|error| refused(&error.message))?;
+    tags::change(engine, &arn, &current, &wanted).await.map_err(|error| refused(&error.message))?;
     Ok(Step::new(object, action, differences, json!({ "taskDefinitionArn": arn })))
 }
 

@@ -30,14 +30,14 @@ pub(super) fn first(shape: &'static Shape, members: &Map<String, Value>) -> Opti
             let meant = known.iter().map(|(known, _)| *known).find(|known| similar(known, name));
             return Some(Unknown { path: name.chars().take(128).collect(), meant });
         };
-        if let Some(found) = inside(shape, value, name.clone()) {
+        if let Some(found) = inside(shape, value, name) {
             return Some(found);
         }
     }
     None
 }
 
-fn inside(shape: &'static Shape, value: &Value, path: String) -> Option<Unknown> {
+fn inside(shape: &'static Shape, value: &Value, path: &str) -> Option<Unknown> {
     match (shape, value) {
         (Shape::Structure(..), Value::Object(members)) => {
             let found = first(shape, members)?;
@@ -46,10 +46,10 @@ fn inside(shape: &'static Shape, value: &Value, path: String) -> Option<Unknown>
         (Shape::List(item), Value::Array(items)) => items
             .iter()
             .enumerate()
-            .find_map(|(at, value)| inside(item, value, format!("{path}[{at}]"))),
-        (Shape::Map(entry), Value::Object(entries)) => entries
-            .iter()
-            .find_map(|(name, value)| inside(entry, value, format!("{path}.{name}"))),
+            .find_map(|(at, value)| inside(item, value, &format!("{path}[{at}]"))),
+        (Shape::Map(entry), Value::Object(entries)) => {
+            entries.iter().find_map(|(name, value)| inside(entry, value, &format!("{path}.{name}")))
+        }
         _ => None,
     }
 }
@@ -83,7 +83,8 @@ mod tests {
             "desired_count: there is no such member: is desiredCount meant?"
         );
         assert_eq!(
-            told(&json!({"networkConfiguration": {"awsvpcConfiguration": {"subnet": []}}})).unwrap(),
+            told(&json!({"networkConfiguration": {"awsvpcConfiguration": {"subnet": []}}}))
+                .unwrap(),
             "networkConfiguration.awsvpcConfiguration.subnet: there is no such member: is subnets meant?"
         );
         assert_eq!(

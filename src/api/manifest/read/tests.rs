@@ -93,15 +93,39 @@ fn errors_name_the_file_the_document_and_the_member() {
     let cases = [
         ("a.yaml", "a: [", "a.yaml: it is not YAML: line "),
         ("a.json", "{\"a\": }", "a.json: it is not JSON: line 1, column 7: expected value"),
-        ("a", "serviceName: x\n---\n7\n", "a, document 2: expected an object or a list of objects, found 7"),
-        ("a", "x: 1", "a: there is neither containerDefinitions, serviceName nor clusterName in it: say what it is with kind"),
-        ("a", "kind: Pod", "a: kind: there is no \"Pod\": say what it is with kind: TaskDefinition, Service or Cluster"),
+        (
+            "a",
+            "serviceName: x\n---\n7\n",
+            "a, document 2: expected an object or a list of objects, found 7",
+        ),
+        (
+            "a",
+            "x: 1",
+            "a: there is neither containerDefinitions, serviceName nor clusterName in it: say what it is with kind",
+        ),
+        (
+            "a",
+            "kind: Pod",
+            "a: kind: there is no \"Pod\": say what it is with kind: TaskDefinition, Service or Cluster",
+        ),
         ("a", "{kind: Service}", "a: serviceName: a service must have a name"),
-        ("a", "{serviceName: x, cluster: 'arn:aws:ecs:r:1:task/x'}", "a: cluster: Invalid arn syntax"),
+        (
+            "a",
+            "{serviceName: x, cluster: 'arn:aws:ecs:r:1:task/x'}",
+            "a: cluster: Invalid arn syntax",
+        ),
         ("a", "{clusterName: 'a b'}", "a: clusterName: "),
-        ("a", "services: [{serviceName: x, desiredcount: 1}]", "a, services[0]: desiredcount: there is no such member: is desiredCount meant?"),
+        (
+            "a",
+            "services: [{serviceName: x, desiredcount: 1}]",
+            "a, services[0]: desiredcount: there is no such member: is desiredCount meant?",
+        ),
         ("a", "{services: [], x: 1}", "a: x: beside lists of"),
-        ("a", "family: f\ncontainerDefinitions: [{name: [], image: x}]", "a: containerDefinitions[0].name: expected a string, found a list"),
+        (
+            "a",
+            "family: f\ncontainerDefinitions: [{name: [], image: x}]",
+            "a: containerDefinitions[0].name: expected a string, found a list",
+        ),
     ];
     for (name, text, expected) in cases {
         let errors = errors(&[(name, text)]);

@@ -113,8 +113,7 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 collection_tag(tag.as_deref(), "map", span)?;
-                let content =
-                    Content::Object { object: Map::new(), merged: Vec::new(), key: None };
+                let content = Content::Object { object: Map::new(), merged: Vec::new(), key: None };
                 self.begin(anchor, content, span)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span),
@@ -230,11 +229,10 @@ fn scalar(
         ("str", _) => Ok(string()),
         ("null", Value::Null) => Ok(Value::Null),
         ("null", _) => Err(wrong("null")),
-        ("bool", value @ Value::Bool(_)) => Ok(value),
-        ("bool", _) => Err(wrong("true or false")),
         ("int", Value::Number(number)) if number.is_i64() => Ok(Value::Number(number)),
         ("int", _) => Err(wrong("a whole number, written without leading zeros")),
-        ("float", value @ Value::Number(_)) => Ok(value),
+        ("bool", value @ Value::Bool(_)) | ("float", value @ Value::Number(_)) => Ok(value),
+        ("bool", _) => Err(wrong("true or false")),
         ("float", _) => Err(wrong("a number")),
         _ => Err(unknown_tag(tag, span)),
     }
