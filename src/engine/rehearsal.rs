@@ -3,9 +3,9 @@
 //! Whoever has a list of commands to carry out, all or none, tries it here first. Nothing is planned: a rehearsal answers
 //! what the commands themselves change.
 
-use super::handle::{Handle, Request};
+use super::handle::{Handle, Order, Request, SubmitError};
 use crate::plan::index::Index;
-use crate::plan::{Agenda, Ids, Observed, World, command};
+use crate::plan::{Agenda, Command, Ids, Observed, Reply, World, command};
 use crate::sys;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,15 +52,19 @@ async fn carry_out(
     commits: watch::Sender<u64>,
 ) {
     let mut ids = Ids::from_seed(sys::seed());
-    while let Some(Request { command, answer }) = requests.recv().await {
-        let reply = {
-            let mut world = world.write().unwrap_or_else(PoisonError::into_inner);
-            command::apply(&mut world, command, sys::now(), &mut ids).map(|outcome| {
-                outcome.changes.iter().for_each(|change| world.apply(change));
-                outcome.reply
-            })
+    while let Some(Request { order, answer }) = requests.recv().await {
+        let reply = match order {
+            Order::Command(command) => apply(&world, command, &mut ids),
+            Order::Reset(_) => Err(SubmitError::Unavailable("this is a rehearsal".to_owned())),
         };
         commits.send_modify(|commit| *commit += 1);
-        let _ = answer.send(reply.map_err(Into::into));
+        let _ = answer.send(reply);
     }
+}
+
+fn apply(world: &RwLock<World>, command: Command, ids: &mut Ids) -> Result<Reply, SubmitError> {
+    let mut world = world.write().unwrap_or_else(PoisonError::into_inner);
+    let outcome = command::apply(&mut world, command, sys::now(), ids)?;
+    outcome.changes.iter().for_each(|change| world.apply(change));
+    Ok(outcome.reply)
 }

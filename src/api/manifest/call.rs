@@ -16,7 +16,7 @@ pub(in crate::api) async fn call(
         ApiError::new(Exception::UnknownOperation, format!("There is no operation {name}."))
     })?;
     shapes::check(operation, &mut input)?;
-    operations::call(engine, operation, input).await
+    operations::call(engine, None, operation, input).await
 }
 
 /// Calls an operation of lists until its last page; the items of `member`.
