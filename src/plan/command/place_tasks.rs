@@ -93,7 +93,7 @@ fn anywhere(world: &World, wish: Wish, count: u32, ids: &mut Ids) -> Answer {
     for _ in 0..count {
         match search.next(ids) {
             Ok(instance) => placed.push(Placed { instance, pool: None }),
-            Err(lacks) => return Ok((placed, failures(world, &wish, lacks))),
+            Err(lacks) => return Ok((placed, failures(world, &wish, &lacks))),
         }
     }
     Ok((placed, Vec::new()))
@@ -128,7 +128,7 @@ fn in_pools(
             match search.next(ids) {
                 Ok(instance) => placed.push(Placed { instance, pool: Some(pool.to_owned()) }),
                 Err(lacks) => {
-                    missed.extend(failures(world, &wish, lacks));
+                    missed.extend(failures(world, &wish, &lacks));
                     break;
                 }
             }
@@ -139,7 +139,7 @@ fn in_pools(
 
 const EMPTY_POOL: &str = "No Container Instances were found in your capacity provider.";
 
-fn failures(world: &World, wish: &Wish, lacks: Vec<Lack>) -> Vec<Failure> {
+fn failures(world: &World, wish: &Wish, lacks: &[Lack]) -> Vec<Failure> {
     let arn = |lack: &Lack| world.settings.scope.container_instance(wish.cluster, &lack.instance);
     lacks.iter().take(FAILURES_AT_MOST).map(|lack| lack.failure(arn(lack))).collect()
 }

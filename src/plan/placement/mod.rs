@@ -32,9 +32,9 @@ mod strategy;
 
 pub(crate) use claims::Claims;
 pub(crate) use constraint::{Constraints, Filter};
+pub(crate) use lack::Lack;
 #[allow(unused_imports, reason = "for the events of services")]
 pub(crate) use lack::closest;
-pub(crate) use lack::Lack;
 pub(crate) use needs::{HostPort, Needs};
 pub(crate) use pools::{check_pools, default_pools, next_pool};
 pub(crate) use room::Room;

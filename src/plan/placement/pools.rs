@@ -54,7 +54,10 @@ pub(crate) fn check_pools(
         return Err("Only one capacity provider in a strategy can have a base defined.".to_owned());
     }
     if strategy.len() > 1 && strategy.iter().all(|item| item.weight == 0) {
-        return Err("At least one capacity provider in a strategy must have a weight greater than 0.".to_owned());
+        return Err(
+            "At least one capacity provider in a strategy must have a weight greater than 0."
+                .to_owned(),
+        );
     }
     let mut seen = BTreeSet::new();
     let associated = world.clusters.get(cluster).map(|cluster| &cluster.capacity_providers);
@@ -75,10 +78,10 @@ pub(crate) fn check_pools(
 }
 
 /// The pool that the next task is for, when `count` tells how many each has already; none when no pool takes any.
-pub(crate) fn next_pool<'a>(
-    strategy: &'a [CapacityProviderStrategyItem],
+pub(crate) fn next_pool(
+    strategy: &[CapacityProviderStrategyItem],
     count: impl Fn(&str) -> u32,
-) -> Option<&'a str> {
+) -> Option<&str> {
     let count = |item: &CapacityProviderStrategyItem| count(&item.capacity_provider);
     if let Some(item) = strategy.iter().find(|item| count(item) < item.base) {
         return Some(&item.capacity_provider);

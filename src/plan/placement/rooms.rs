@@ -103,14 +103,14 @@ impl Fleet {
         kind: Kind,
         needs: &Needs,
     ) -> Box<dyn Iterator<Item = (Free, &'a ContainerInstanceId)> + 'a> {
-        let by_memory = |(memory, cpu, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
-        let by_cpu = |(cpu, memory, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
+        let by_memory =
+            |(memory, cpu, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
+        let by_cpu =
+            |(cpu, memory, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
         match kind {
             Kind::Emptiest => Box::new(from(&self.by_memory, needs.memory).rev().map(by_memory)),
             Kind::LeastMemory => Box::new(from(&self.by_memory, needs.memory).map(by_memory)),
-            Kind::LeastCpu | Kind::Random => {
-                Box::new(from(&self.by_cpu, needs.cpu).map(by_cpu))
-            }
+            Kind::LeastCpu | Kind::Random => Box::new(from(&self.by_cpu, needs.cpu).map(by_cpu)),
         }
     }
 
@@ -138,7 +138,8 @@ impl Fleet {
 
 impl GroupBoxes {
     fn set(&mut self, id: &ContainerInstanceId, count: u32) {
-        let old = if count == 0 { self.counts.remove(id) } else { self.counts.insert(id.clone(), count) };
+        let old =
+            if count == 0 { self.counts.remove(id) } else { self.counts.insert(id.clone(), count) };
         if let Some(old) = old {
             lessen(&mut self.boxes_with, &old);
         }
@@ -217,9 +218,13 @@ impl Rooms {
     /// An assignment goes.
     pub(crate) fn delete_assignment(&mut self, old: &Assignment) {
         if let Some(holding) = self.holdings.get(&old.id).cloned() {
-            self.hold(&old.id, || holding, |holding| {
-                (holding.assigned, holding.wanted) = (false, 0);
-            });
+            self.hold(
+                &old.id,
+                || holding,
+                |holding| {
+                    (holding.assigned, holding.wanted) = (false, 0);
+                },
+            );
         }
     }
 
@@ -239,16 +244,15 @@ impl Rooms {
             let holding = || Holding {
                 instance: task.container_instance.clone(),
                 group: task.group.clone(),
-                needs: definitions.get(&task.task_definition).map_or_else(Needs::default, |d| {
-                    Needs::of(&d.content, &task.overrides, None)
-                }),
+                needs: definitions
+                    .get(&task.task_definition)
+                    .map_or_else(Needs::default, |d| Needs::of(&d.content, &task.overrides, None)),
                 assigned: false,
                 wanted: 0,
                 live: 0,
             };
             self.hold(&task.assignment(), holding, |holding| {
-                holding.live =
-                    if more { holding.live + 1 } else { holding.live.saturating_sub(1) };
+                holding.live = if more { holding.live + 1 } else { holding.live.saturating_sub(1) };
             });
         }
         let tally = |task: Option<&Task>| task.and_then(|task| Tally::of(task.last_status));
@@ -257,8 +261,12 @@ impl Rooms {
             && let Some(task) = new.or(old)
         {
             self.change(&task.container_instance, None, |room| {
-                before.into_iter().for_each(|tally| room.tally(tally, false));
-                after.into_iter().for_each(|tally| room.tally(tally, true));
+                if let Some(tally) = before {
+                    room.tally(tally, false);
+                }
+                if let Some(tally) = after {
+                    room.tally(tally, true);
+                }
             });
         }
     }
@@ -405,7 +413,9 @@ fn values(instance: &ContainerInstance) -> BTreeMap<&str, &str> {
     let mut values = BTreeMap::new();
     for attribute in fit::attributes(instance) {
         // The first counts, as for whoever looks one up.
-        values.entry(attribute.name.as_str()).or_insert(attribute.value.as_deref().unwrap_or_default());
+        values
+            .entry(attribute.name.as_str())
+            .or_insert(attribute.value.as_deref().unwrap_or_default());
     }
     values
 }

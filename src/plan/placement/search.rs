@@ -102,10 +102,10 @@ impl<'a, 'c> Search<'a, 'c> {
             self.shortlist.is_none() && !self.far && self.claims.len() <= CLAIMED_AT_MOST;
         let best = match order.kind {
             Kind::Random if by_index => {
-                self.try_some(order, ids).or_else(|| self.from_shortlist(order, ids))
+                self.try_some(order, ids).or_else(|| self.look_up(order, ids))
             }
             Kind::Emptiest | Kind::LeastMemory | Kind::LeastCpu if by_index => self.walk(order),
-            _ => self.from_shortlist(order, ids),
+            _ => self.look_up(order, ids),
         };
         let Some(id) = best else { return Err(self.lacks()) };
         self.take(id);
@@ -221,7 +221,7 @@ impl<'a, 'c> Search<'a, 'c> {
         None
     }
 
-    fn from_shortlist(&mut self, order: Order, ids: &mut Ids) -> Option<&'a ContainerInstanceId> {
+    fn look_up(&mut self, order: Order, ids: &mut Ids) -> Option<&'a ContainerInstanceId> {
         let list = self.shortlist.take().unwrap_or_else(|| self.list());
         let best = list.best(&self.spread, order, ids);
         self.shortlist = Some(list);

@@ -74,7 +74,10 @@ mod tests {
     fn rules_are_read_in_order() {
         let zone = Rank::SpreadAttribute("ecs.availability-zone".to_owned());
         assert_eq!(
-            read(&[("spread", Some("attribute:ecs.availability-zone")), ("binpack", Some("MEMORY"))]),
+            read(&[
+                ("spread", Some("attribute:ecs.availability-zone")),
+                ("binpack", Some("MEMORY"))
+            ]),
             Ok(vec![zone, Rank::BinpackMemory])
         );
         assert_eq!(

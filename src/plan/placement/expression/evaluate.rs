@@ -53,8 +53,9 @@ fn test(subject: &Subject, operator: &Operator, facts: &impl Facts) -> bool {
             let second = |at: Timestamp| at.millis().div_euclid(1000);
             Some(second(facts.registered_at()).cmp(&second(value.time?)))
         }),
-        Subject::RunningTasksCount => operator
-            .compared(|value| Some(facts.running_tasks().cmp(&value.text.parse().ok()?))),
+        Subject::RunningTasksCount => {
+            operator.compared(|value| Some(facts.running_tasks().cmp(&value.text.parse().ok()?)))
+        }
     }
 }
 
@@ -67,9 +68,9 @@ impl Operator {
             (Self::In(wanted), Some(text)) => wanted.iter().any(|wanted| wanted == text),
             (Self::Matches(pattern), Some(text)) => pattern.matches(text),
             (Self::Compare(Comparison::Equal, wanted), Some(text)) => wanted.text == text,
-            (Self::Compare(..), Some(text)) => {
-                self.compared(|value| numbers(text, &value.text).or_else(|| versions(text, &value.text)))
-            }
+            (Self::Compare(..), Some(text)) => self.compared(|value| {
+                numbers(text, &value.text).or_else(|| versions(text, &value.text))
+            }),
         }
     }
 
@@ -94,8 +95,11 @@ fn numbers(a: &str, b: &str) -> Option<Ordering> {
 /// Compares `1.2.3` part by part, when both are of that form; a part that is missing is 0.
 fn versions(a: &str, b: &str) -> Option<Ordering> {
     let parts = |text: &str| -> Option<Vec<u64>> {
-        let mut parts: Vec<u64> =
-            text.trim_start_matches('v').split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let mut parts: Vec<u64> = text
+            .trim_start_matches('v')
+            .split('.')
+            .map(|part| part.parse().ok())
+            .collect::<Option<_>>()?;
         while parts.last() == Some(&0) {
             parts.pop();
         }

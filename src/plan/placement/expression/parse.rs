@@ -186,7 +186,7 @@ impl<'a> Parser<'a> {
         if text.is_empty() {
             return Err(format!("the pattern after {sign} is missing"));
         }
-        Pattern::new(text).map(Operator::Matches)
+        Pattern::new(&text).map(Operator::Matches)
     }
 
     fn within(&mut self, subject: &Subject, sign: &str) -> Result<Operator, String> {
@@ -234,7 +234,8 @@ impl<'a> Parser<'a> {
     fn bare_pattern(&mut self) -> String {
         let (mut depth, mut escaped, mut end) = (0_u32, false, self.rest.len());
         for (at, c) in self.rest.char_indices() {
-            let joins = self.rest.get(at..).is_some_and(|r| r.starts_with("&&") || r.starts_with("||"));
+            let joins =
+                self.rest.get(at..).is_some_and(|r| r.starts_with("&&") || r.starts_with("||"));
             if c.is_whitespace() || !escaped && depth == 0 && (c == ')' || joins) {
                 end = at;
                 break;
@@ -325,7 +326,7 @@ fn moment(text: &str) -> Option<Timestamp> {
 }
 
 impl Pattern {
-    pub(super) fn new(text: String) -> Result<Self, String> {
+    pub(super) fn new(text: &str) -> Result<Self, String> {
         let compiled = |text: &str| {
             regex_lite::RegexBuilder::new(text)
                 .size_limit(PATTERN_SIZE_AT_MOST)
@@ -333,9 +334,9 @@ impl Pattern {
                 .build()
         };
         // Alone first: inside brackets a pattern could close the bracket.
-        compiled(&text)
+        compiled(text)
             .and_then(|_| compiled(&format!("^(?:{text})$")))
-            .map(|regex| Self { text: text.clone(), regex })
+            .map(|regex| Self { text: text.to_owned(), regex })
             .map_err(|error| format!("the pattern {text:?} cannot be used: {error}"))
     }
 

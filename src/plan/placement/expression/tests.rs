@@ -199,10 +199,8 @@ fn what_is_not_understood_is_refused() {
 /// Expressions as they can be written.
 fn expressions() -> impl Strategy<Value = Expression> {
     let value = || "[ -~é]{0,12}";
-    let subject = prop_oneof![
-        "[a-zA-Z0-9._/-]{1,12}".prop_map(Subject::Attribute),
-        Just(Subject::TaskGroup)
-    ];
+    let subject =
+        prop_oneof!["[a-zA-Z0-9._/-]{1,12}".prop_map(Subject::Attribute), Just(Subject::TaskGroup)];
     let comparison = prop::sample::select(vec![
         Comparison::Equal,
         Comparison::Less,
@@ -216,10 +214,11 @@ fn expressions() -> impl Strategy<Value = Expression> {
         prop::collection::vec(value(), 1..4).prop_map(Operator::In),
         Just(Operator::Exists),
         "[ -~]{1,12}".prop_filter_map("a pattern", |text| {
-            Pattern::new(text).ok().map(Operator::Matches)
+            Pattern::new(&text).ok().map(Operator::Matches)
         }),
     ];
-    let test = (subject, operator).prop_map(|(subject, operator)| Expression::Test(subject, operator));
+    let test =
+        (subject, operator).prop_map(|(subject, operator)| Expression::Test(subject, operator));
     test.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             inner.clone().prop_map(|inner| Expression::Not(Box::new(inner))),

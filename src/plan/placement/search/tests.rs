@@ -128,8 +128,10 @@ fn fleet(boxes: &[Box_]) -> World {
             let value = value?.to_owned();
             Some(Attribute { name: name.to_owned(), value: Some(value) })
         };
-        let attributes: Vec<_> =
-            [attribute("zone", one.zone), attribute(POOL, one.pool)].into_iter().flatten().collect();
+        let attributes: Vec<_> = [attribute("zone", one.zone), attribute(POOL, one.pool)]
+            .into_iter()
+            .flatten()
+            .collect();
         let capacity = Capacity { cpu: one.cpu, memory: one.memory, ..Capacity::default() };
         let instance = serde_json::from_value(json!({
             "id": name, "cluster": "default", "draining": one.draining, "capacity": capacity,
@@ -174,7 +176,10 @@ fn sums(world: &World) -> BTreeMap<&ContainerInstanceId, Sum> {
     }
     for (id, sum) in &sums {
         let capacity = &world.container_instances[*id].capacity;
-        assert!(sum.cpu <= capacity.cpu.into() || sum.others + sum.ours <= 3, "too much CPU of {id}");
+        assert!(
+            sum.cpu <= capacity.cpu.into() || sum.others + sum.ours <= 3,
+            "too much CPU of {id}"
+        );
     }
     sums
 }
@@ -211,8 +216,11 @@ fn reference(world: &World, asked: &Asked, needs: &Needs) -> Vec<(Vec<u64>, Cont
             continue;
         }
         let active = |id: &ContainerInstanceId| !world.container_instances[id].draining;
-        let in_zone: u64 =
-            sums.iter().filter(|(o, _)| zone(o) == zone(id) && active(o)).map(|(_, s)| s.ours).sum();
+        let in_zone: u64 = sums
+            .iter()
+            .filter(|(o, _)| zone(o) == zone(id) && active(o))
+            .map(|(_, s)| s.ours)
+            .sum();
         let mut ranking: Vec<u64> = asked
             .strategy
             .iter()
