@@ -12,6 +12,7 @@
 //! * `shapes` holds the model's inputs and validates along them.
 //! * One file per family of operations: `clusters`, `task_definitions`, `tasks`, `container_instances`, `tags`,
 //!   `account_settings`; `operations` is the list of all. `render` writes records as ECS shows them.
+//! * `simulate` is `/_simulate/…`, of a simulation only.
 //! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
 //!
 //! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
@@ -21,9 +22,12 @@
 //! not there yet. `enableECSManagedTags` adds no tags.
 
 mod account_settings;
+mod attributes;
 mod body;
+mod capacity_providers;
 mod clusters;
 mod container_instances;
+mod discover;
 mod error;
 mod http;
 mod identifiers;
@@ -32,10 +36,10 @@ mod listen;
 mod local;
 mod operations;
 mod pagination;
-mod placement;
 mod render;
 mod server;
 mod shapes;
+mod simulate;
 mod tags;
 mod task_definitions;
 mod tasks;
@@ -57,7 +61,8 @@ use tokio::sync::{Semaphore, watch};
 struct Api {
     engine: Handle,
     keys: Arc<Keys>,
-    metadata: Arc<Metadata>,
+    /// What containers and programs on the box are told; a hub has neither.
+    metadata: Option<Arc<Metadata>>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

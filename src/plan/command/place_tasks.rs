@@ -1,11 +1,9 @@
 //! Boxes for the tasks of RunTask and StartTask, and `failures[]` for those that found none.
 
+use super::capacity_provider::check_usable;
 use super::{CommandError, RunTask};
-use crate::model::placement::CapacityProviderStrategyItem;
-use crate::model::{ContainerInstanceId, Failure, TaskDefinition};
-use crate::plan::placement::{
-    self, Claims, Constraints, Lack, Needs, Search, Wish, check_pools, next_pool,
-};
+use crate::model::{CapacityProviderStrategyItem, ContainerInstanceId, Failure, TaskDefinition};
+use crate::plan::placement::{self, Claims, Constraints, Lack, Needs, Search, Wish, next_pool};
 use crate::plan::{Ids, World};
 use std::collections::BTreeMap;
 
@@ -146,15 +144,15 @@ fn failures(world: &World, wish: &Wish, lacks: &[Lack]) -> Vec<Failure> {
 
 /// The strategy of the request, or without a launch type that of the cluster.
 fn pools(world: &World, run: &RunTask) -> Result<Vec<CapacityProviderStrategyItem>, CommandError> {
+    let cluster = super::cluster::active(world, &run.cluster)?;
     if run.launch_type.is_some() {
         return Ok(Vec::new());
     }
     if !run.capacity_provider_strategy.is_empty() {
-        check_pools(world, &run.cluster, &run.capacity_provider_strategy)
-            .map_err(CommandError::InvalidParameter)?;
+        check_usable(cluster, &run.capacity_provider_strategy)?;
         return Ok(run.capacity_provider_strategy.clone());
     }
-    Ok(placement::default_pools(world, &run.cluster))
+    Ok(cluster.default_capacity_provider_strategy.clone())
 }
 
 impl RunTask {

@@ -14,7 +14,6 @@ use super::fit::{self, BoxFacts};
 use super::lack::{Lack, Missing};
 use super::needs::Needs;
 use super::order::{Kind, Order};
-use super::pools::pool_of;
 use super::room::Free;
 use super::rooms::Fleet;
 use super::shortlist::Shortlist;
@@ -56,7 +55,7 @@ impl Wish<'_> {
     pub(super) fn covers(&self, instance: &ContainerInstance) -> bool {
         &instance.cluster == self.cluster
             && !instance.draining
-            && self.pool.is_none_or(|pool| pool_of(instance) == Some(pool))
+            && self.pool.is_none_or(|pool| instance.capacity_provider() == Some(pool))
     }
 }
 
@@ -141,10 +140,10 @@ impl<'a, 'c> Search<'a, 'c> {
     /// What the box has free, when one more task can go there.
     fn check(&self, instance: &ContainerInstance) -> Result<Free, Missing> {
         let Wish { needs, constraints, definition, group, .. } = self.wish;
-        fit::suits(instance, &definition.content)?;
+        fit::suits(self.world, instance, definition)?;
         let room = self.world.index.rooms.get(&instance.id).ok_or(Missing::Agent)?;
         let claim = self.claims.get(&instance.id);
-        constraints.hold(&BoxFacts { instance, room: Some(room), claim })?;
+        constraints.hold(&BoxFacts { world: self.world, instance, room: Some(room), claim })?;
         if constraints.distinct && self.count(&instance.id) > 0 {
             return Err(Missing::DistinctInstance(group.to_owned()));
         }
