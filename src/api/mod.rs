@@ -38,6 +38,7 @@ mod pagination;
 mod render;
 mod server;
 mod shapes;
+mod state_changes;
 mod tags;
 mod task_definitions;
 mod tasks;
