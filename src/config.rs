@@ -18,10 +18,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+mod faults;
+mod hub;
 mod parse;
 mod role;
 mod value;
 
+pub use faults::{FaultsError, parse_faults, read_faults};
+pub use hub::{HubConfig, HubOverrides};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
@@ -267,12 +271,12 @@ impl Config {
         Settings {
             scope: self.scope.clone(),
             this_instance,
+            simulated: false,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
-            simulated: false,
             capacity_providers: self.capacity_providers.clone(),
         }
     }

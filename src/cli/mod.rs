@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! Every verb but `agent`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
+//! Every verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -23,6 +23,7 @@ mod client;
 mod completions;
 mod env;
 mod exec;
+mod hub;
 mod image;
 mod logs;
 mod output;
@@ -64,6 +65,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Agent(agent::Arguments),
+    Hub(hub::Arguments),
     Run(run::Arguments),
     Ps(ps::Arguments),
     Logs(logs::Arguments),
@@ -114,6 +116,7 @@ impl Cli {
     fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Agent(arguments) => arguments.run(),
+            Verb::Hub(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
             Verb::Ps(arguments) => block_on(arguments.run()),
             Verb::Logs(arguments) => block_on(arguments.run()),
@@ -188,7 +191,7 @@ mod tests {
                 if name != "completions" && !has("run-dir") {
                     missing.push(format!("{name} --run-dir"));
                 }
-                if !matches!(name, "completions" | "agent" | "exec") && !has("output") {
+                if !matches!(name, "completions" | "agent" | "hub" | "exec") && !has("output") {
                     missing.push(format!("{name} --output"));
                 }
             }

@@ -113,7 +113,7 @@ pub(super) fn variables(
 }
 
 /// Reads and parses the file at `path`.
-pub(super) fn read_file(path: &Path) -> Result<Written, ConfigError> {
+pub(super) fn read_file<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;

@@ -22,6 +22,8 @@
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //!
+//! A hub has no containers, logs, images and volumes: what asks for them is answered with a 404 that says so.
+//!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
 //! begins so.
@@ -39,6 +41,7 @@ mod watch;
 
 use super::body::{self, AnswerBody};
 use super::{Api, http};
+use crate::engine::NoBox;
 use crate::model::{Arn, Task, TaskId};
 use crate::plan::World;
 use hyper::body::Incoming;
@@ -77,6 +80,12 @@ impl LocalError {
     }
 }
 
+impl From<NoBox> for LocalError {
+    fn from(why: NoBox) -> Self {
+        Self::missing(why.to_string())
+    }
+}
+
 type Answer = Result<Response<AnswerBody>, LocalError>;
 
 /// Answers one request under [`PREFIX`].
@@ -98,6 +107,13 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let parts: Vec<&str> = path.split('/').collect();
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    if matches!(
+        parts.as_slice(),
+        ["logs" | "stats" | "images" | "volumes", ..]
+            | ["tasks", _, "stats" | "top" | "exec" | "attach"]
+    ) {
+        api.engine.on_box()?;
+    }
     match (&head.method, parts.as_slice()) {
         (&Method::GET, ["version"]) => {
             query.only(&[])?;

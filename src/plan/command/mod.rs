@@ -118,6 +118,8 @@ pub enum Command {
     },
     /// The agent of this box tells its capacity and attributes, at every start.
     RegisterThisInstance(Box<RegisterThisInstance>),
+    /// What befalls tasks of a simulation that start from now on.
+    SetFaults(Box<super::simulate::FaultPlan>),
     Observe(Observation),
 }
 
@@ -132,6 +134,22 @@ pub struct CreateCluster {
     pub capacity_providers: Vec<String>,
     pub default_capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     pub service_connect_defaults: Option<serde_json::Value>,
+}
+
+impl CreateCluster {
+    /// A cluster of this name, with nothing set.
+    #[must_use]
+    pub const fn named(name: ClusterName) -> Self {
+        Self {
+            name,
+            tags: Vec::new(),
+            settings: Vec::new(),
+            configuration: None,
+            capacity_providers: Vec::new(),
+            default_capacity_provider_strategy: Vec::new(),
+            service_connect_defaults: None,
+        }
+    }
 }
 
 /// `UpdateCluster`: what is none stays.
@@ -405,6 +423,7 @@ pub fn apply(
             setting::delete(world, principal, name)
         }
         Command::RegisterThisInstance(this) => instance::register(world, *this, now),
+        Command::SetFaults(faults) => super::simulate::set_faults(world, *faults),
         Command::Observe(observation) => Ok(observe::observe(world, observation, now)),
     }
 }
