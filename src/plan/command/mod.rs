@@ -14,11 +14,13 @@ mod registration;
 pub(crate) mod run_task;
 mod scan;
 mod setting;
+mod state_change;
 mod stop_task;
 mod tag;
 mod task_definition;
 
 pub(crate) use protection::protectable;
+pub use state_change::{ContainerStateChange, ReportedStatus, StateChange};
 
 use super::change::Change;
 use super::ids::Ids;
@@ -85,6 +87,8 @@ pub enum Command {
         task: TaskId,
         reason: Option<String>,
     },
+    /// `SubmitTaskStateChange` and `SubmitContainerStateChange`.
+    SubmitStateChange(Box<StateChange>),
     UpdateTaskProtection {
         /// All in this cluster.
         cluster: ClusterName,
@@ -411,6 +415,7 @@ pub fn apply(
             let wish = protection::Wish { protected, expires_in_minutes, asked_by };
             protection::update(world, &cluster, &tasks, &wish, now)
         }
+        Command::SubmitStateChange(report) => state_change::submit(world, &report, now),
         Command::TagResource { resource, tags } => tag::tag(world, &resource, tags),
         Command::UntagResource { resource, keys } => tag::untag(world, &resource, &keys),
         Command::PutAccountSetting { principal, name, value } => {
