@@ -4,7 +4,7 @@ use super::error::{ApiError, Exception};
 use super::shapes::Operation;
 use super::{
     account_settings, attributes, capacity_providers, clusters, container_instances, discover,
-    tags, task_definitions, tasks, unavailable,
+    state_changes, tags, task_definitions, tasks, unavailable,
 };
 use crate::engine::Handle;
 use serde_json::Value;
@@ -64,6 +64,10 @@ async fn dispatch(
         "UpdateContainerAgent" => container_instances::update_agent(engine, input),
         "DiscoverPollEndpoint" => discover::poll_endpoint(engine, address, &input),
 
+        "SubmitTaskStateChange" => state_changes::task(engine, input).await,
+        "SubmitContainerStateChange" => state_changes::container_of_task(engine, input).await,
+        "SubmitAttachmentStateChanges" => state_changes::attachments(engine, input),
+
         "PutAttributes" => attributes::put(engine, input).await,
         "DeleteAttributes" => attributes::delete(engine, input).await,
         "ListAttributes" => attributes::list(engine, input),
@@ -83,3 +87,6 @@ async fn dispatch(
         _ => unavailable::answer(engine, operation, &input),
     }
 }
+
+#[cfg(test)]
+mod tests;
