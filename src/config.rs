@@ -12,16 +12,20 @@ use crate::net::{PortRange, Subnet, Subnet6};
 use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+mod faults;
+mod hub;
 mod parse;
 mod role;
 mod value;
 
+pub use faults::{FaultsError, parse_faults, read_faults};
+pub use hub::{HubConfig, HubOverrides};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
@@ -59,6 +63,10 @@ pub struct Config {
     pub allow_privileged: bool,
     /// Attributes of this container instance; an empty value is none.
     pub instance_attributes: BTreeMap<String, String>,
+    /// The capacity provider, a named pool of boxes, that this box belongs to.
+    pub capacity_provider: Option<String>,
+    /// Capacity providers that are there even when no box belongs to them.
+    pub capacity_providers: BTreeSet<String>,
     /// What is logged: a level, and `TARGET=LEVEL`, separated by commas.
     pub log: Targets,
     /// Rotation of container logs.
@@ -78,6 +86,8 @@ pub struct Config {
     pub allow_instance_metadata: bool,
     /// The directory that stands for S3: `arn:aws:s3:::BUCKET/KEY` of `environmentFiles` is `BUCKET/KEY` in it.
     pub environment_files: Option<PathBuf>,
+    /// The directory of manifests that are applied when the agent starts and at SIGHUP; it need not be there.
+    pub manifests: PathBuf,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -139,6 +149,8 @@ impl Default for Config {
             reserved_memory: 0,
             allow_privileged: false,
             instance_attributes: BTreeMap::new(),
+            capacity_provider: None,
+            capacity_providers: BTreeSet::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
             container_log: ContainerLog {
                 max_size: 10 * 1024 * 1024,
@@ -153,6 +165,7 @@ impl Default for Config {
             network: NetworkSettings::default(),
             allow_instance_metadata: false,
             environment_files: None,
+            manifests: "/etc/coracle/manifests.d".into(),
             unknown_variables: Vec::new(),
         }
     }
@@ -261,12 +274,14 @@ impl Config {
         Settings {
             scope: self.scope.clone(),
             this_instance,
+            simulated: false,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,
             steady_after: Settings::default().steady_after,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
+            capacity_providers: self.capacity_providers.clone(),
         }
     }
 

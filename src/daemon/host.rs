@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::image;
-use crate::model::ClusterName;
+use crate::model::capacity_provider;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
 use crate::net::NetworkConfig;
 use crate::plan::Settings;
-use crate::plan::command::{CreateCluster, RegisterThisInstance};
+use crate::plan::command::RegisterThisInstance;
 use anyhow::Context;
 
 /// The registration of this box.
@@ -29,23 +29,11 @@ pub(super) fn this_instance(
             memory: memory.saturating_sub(config.reserved_memory),
             reserved_ports: config.reserved_ports.clone(),
             reserved_ports_udp: config.reserved_ports_udp.clone(),
+            gpus: Vec::new(),
         },
         attributes: attributes(config),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
-}
-
-/// The request that makes sure the cluster of this box exists.
-pub(super) fn cluster(name: &ClusterName) -> CreateCluster {
-    CreateCluster {
-        name: name.clone(),
-        tags: Vec::new(),
-        settings: Vec::new(),
-        configuration: None,
-        capacity_providers: Vec::new(),
-        default_capacity_provider_strategy: Vec::new(),
-        service_connect_defaults: None,
-    }
 }
 
 /// What the settings say of registries, for the image store.
@@ -108,8 +96,10 @@ fn attributes(config: &Config) -> Vec<Attribute> {
         name: name.clone(),
         value: Some(value.clone()).filter(|value| !value.is_empty()),
     });
+    let pool =
+        config.capacity_provider.iter().map(|name| (capacity_provider::ATTRIBUTE, name.as_str()));
     let privileged = config.allow_privileged.then(|| Attribute::flag(PRIVILEGED));
-    fixed.into_iter().map(with_value).chain(privileged).chain(own).collect()
+    fixed.into_iter().chain(pool).map(with_value).chain(privileged).chain(own).collect()
 }
 
 #[cfg(test)]

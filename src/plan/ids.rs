@@ -1,6 +1,8 @@
 //! A source of ids that is deterministic for a seed.
 
-use crate::model::{DeploymentId, RuntimeId, ServiceDeploymentId, ServiceRevisionId, TaskId};
+use crate::model::{
+    ContainerInstanceId, DeploymentId, RuntimeId, ServiceDeploymentId, ServiceRevisionId, TaskId,
+};
 
 /// Mints ids. The shell seeds it from the system's random source, tests from a number.
 #[derive(Debug, Clone)]
@@ -40,11 +42,23 @@ impl Ids {
         TaskId::new(self.hex32()).unwrap()
     }
 
+    /// A container instance's id.
+    #[expect(clippy::missing_panics_doc, reason = "hexadecimal digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
+    pub fn container_instance(&mut self) -> ContainerInstanceId {
+        ContainerInstanceId::new(self.hex32()).unwrap()
+    }
+
     /// The id of one run of a container of `task`: ECS's `TASK-NUMBER`.
     #[expect(clippy::missing_panics_doc, reason = "hexadecimal digits are a valid name")]
     #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
     pub fn runtime(&mut self, task: &TaskId) -> RuntimeId {
         RuntimeId::new(format!("{task}-{:010}", self.next() % 10_000_000_000)).unwrap()
+    }
+
+    /// A number, for what may be chosen at random.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next()
     }
 
     /// The id of a deployment: nineteen digits.
@@ -76,11 +90,6 @@ impl Ids {
     fn digits19(&mut self) -> String {
         const LEAST: u64 = 1_000_000_000_000_000_000;
         (LEAST + self.next() % (9 * LEAST)).to_string()
-    }
-
-    /// A number, for what may be chosen at random.
-    pub(crate) fn number(&mut self) -> u64 {
-        self.next()
     }
 
     /// splitmix64 over both halves of the state.

@@ -7,6 +7,7 @@
 //! * [`cluster::plan`] says how many tasks of which service each box is to run;
 //! * `placement` finds the box for a task, over the index of what is free.
 //! * [`instance::plan`] looks at the world and says what to do next for the tasks of this box.
+//! * [`simulate::plan`] does the same for boxes that are made up, and makes up what they observe.
 //! * [`check::check`] states what must hold in every world.
 //!
 //! The engine commits a round's changes in one transaction before it runs the round's actions.
@@ -26,6 +27,7 @@ pub mod instance;
 pub mod observation;
 pub(crate) mod placement;
 pub mod reason;
+pub mod simulate;
 pub mod world;
 
 pub use action::{Action, ActionKey, StartContainer};

@@ -72,6 +72,9 @@ pub struct Settings {
     pub scope: Scope,
     /// The box whose tasks are planned here; none on a hub.
     pub this_instance: Option<ContainerInstanceId>,
+    /// Container instances may be registered that have no box behind them, and only such ones: what becomes of their
+    /// tasks is made up as well ([`super::simulate`]).
+    pub simulated: bool,
     /// When images are pulled (`ECS_IMAGE_PULL_BEHAVIOR`).
     pub pull_behavior: PullBehavior,
     /// `stopTimeout` of containers that set none (`ECS_CONTAINER_STOP_TIMEOUT`).
@@ -84,6 +87,8 @@ pub struct Settings {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Capacity providers that are there without any box.
+    pub capacity_providers: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -91,12 +96,14 @@ impl Default for Settings {
         Self {
             scope: Scope::default(),
             this_instance: None,
+            simulated: false,
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
             restart_early_exits: true,
             steady_after: Duration::from_secs(5),
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
+            capacity_providers: BTreeSet::new(),
         }
     }
 }
@@ -136,6 +143,8 @@ pub struct Observed {
     pub clock_set_at: Option<Timestamp>,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
+    /// What is made up of boxes that are none.
+    pub simulation: super::simulate::Simulation,
 }
 
 /// When signals were sent to a run.

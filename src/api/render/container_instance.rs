@@ -1,9 +1,9 @@
 //! Container instances, with what remains of their capacity at that moment.
 
-use super::tags;
+use super::{put, tags};
 use crate::model::ContainerInstance;
 use crate::plan::World;
-use crate::plan::placement::Room;
+use crate::plan::placement::{Room, is_connected};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -26,10 +26,17 @@ pub(crate) fn instance(
     let mut object = Map::new();
     let arn = world.settings.scope.container_instance(&instance.cluster, &instance.id);
     object.insert("containerInstanceArn".into(), json!(arn));
-    object.insert("status".into(), json!(if instance.draining { "DRAINING" } else { "ACTIVE" }));
-    object.insert("agentConnected".into(), json!(true));
+    put(&mut object, "ec2InstanceId", instance.ec2_instance_id.as_ref());
+    put(&mut object, "capacityProviderName", instance.capacity_provider());
+    let connected = is_connected(world, instance);
+    object.insert("status".into(), json!(instance.status().as_str()));
+    object.insert("agentConnected".into(), json!(connected));
     object.insert("version".into(), json!(instance.version));
-    object.insert("versionInfo".into(), json!({ "agentVersion": instance.agent_version }));
+    let mut version = Map::new();
+    version.insert("agentVersion".into(), json!(instance.agent_version));
+    put(&mut version, "agentHash", instance.agent_hash.as_ref());
+    put(&mut version, "dockerVersion", instance.docker_version.as_ref());
+    object.insert("versionInfo".into(), Value::Object(version));
     object.insert(
         "registeredResources".into(),
         resources(
@@ -37,6 +44,7 @@ pub(crate) fn instance(
             u64::from(capacity.memory),
             &with(&capacity.reserved_ports, &none),
             &with(&capacity.reserved_ports_udp, &none),
+            &capacity.gpus,
         ),
     );
     object.insert(
@@ -46,6 +54,7 @@ pub(crate) fn instance(
             u64::from(capacity.memory).saturating_sub(used.memory),
             &with(&capacity.reserved_ports, &used.ports),
             &with(&capacity.reserved_ports_udp, &used.ports_udp),
+            &capacity.gpus,
         ),
     );
     object.insert("runningTasksCount".into(), json!(count(Room::running)));
@@ -55,8 +64,9 @@ pub(crate) fn instance(
     object.insert("registeredAt".into(), json!(instance.registered_at));
     object.insert("tags".into(), if with_tags { tags(&instance.tags) } else { json!([]) });
     if with_health {
-        // The box answers this request itself, and nothing more is measured.
-        object.insert("healthStatus".into(), json!({ "overallStatus": "OK", "details": [] }));
+        // A box that answers is well: nothing more is measured.
+        let status = if connected { "OK" } else { "INSUFFICIENT_DATA" };
+        object.insert("healthStatus".into(), json!({ "overallStatus": status, "details": [] }));
     }
     Value::Object(object)
 }
@@ -84,19 +94,33 @@ fn used(room: Option<&Room>) -> Used {
     used
 }
 
-fn resources(cpu: u64, memory: u64, ports: &BTreeSet<u16>, ports_udp: &BTreeSet<u16>) -> Value {
-    let number = |name: &str, value: u64| json!({ "name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value });
-    let set = |name: &str, ports: &BTreeSet<u16>| {
-        let texts: Vec<String> = ports.iter().map(ToString::to_string).collect();
+fn resources(
+    cpu: u64,
+    memory: u64,
+    ports: &BTreeSet<u16>,
+    ports_udp: &BTreeSet<u16>,
+    gpus: &[String],
+) -> Value {
+    let number = |name: &str, value: u64| {
+        json!({
+            "name": name, "type": "INTEGER", "doubleValue": 0.0, "longValue": 0, "integerValue": value
+        })
+    };
+    let texts = |ports: &BTreeSet<u16>| ports.iter().map(ToString::to_string).collect();
+    let set = |name: &str, texts: Vec<String>| {
         json!({
             "name": name, "type": "STRINGSET", "doubleValue": 0.0, "longValue": 0, "integerValue": 0,
             "stringSetValue": texts
         })
     };
-    json!([
+    let mut all = vec![
         number("CPU", cpu),
         number("MEMORY", memory),
-        set("PORTS", ports),
-        set("PORTS_UDP", ports_udp),
-    ])
+        set("PORTS", texts(ports)),
+        set("PORTS_UDP", texts(ports_udp)),
+    ];
+    if !gpus.is_empty() {
+        all.push(set("GPU", gpus.to_vec()));
+    }
+    Value::Array(all)
 }

@@ -1,12 +1,11 @@
 //! RunTask and StartTask.
 
 use crate::api::error::{ApiError, Exception};
-use crate::api::placement::{self, PoolShare};
 use crate::api::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::Tag;
 use crate::model::network::AwsvpcConfiguration;
-use crate::model::placement::PlacementStrategy;
+use crate::model::placement::{CapacityProviderStrategyItem, PlacementStrategy};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::PlacementConstraint;
 use crate::plan::command::RunTask as Run;
@@ -57,7 +56,7 @@ struct RunTask {
     launch_type: Option<String>,
     platform_version: Option<String>,
     #[serde(default)]
-    capacity_provider_strategy: Vec<PoolShare>,
+    capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     #[serde(default)]
     placement_constraints: Vec<PlacementConstraint>,
     #[serde(default)]
@@ -99,7 +98,7 @@ pub(crate) async fn run(engine: &Handle, input: Value) -> Result<Value, ApiError
     command.launch_type = input.launch_type;
     command.placement_constraints = input.placement_constraints;
     command.placement_strategy = input.placement_strategy;
-    command.capacity_provider_strategy = placement::pool_shares(input.capacity_provider_strategy)?;
+    command.capacity_provider_strategy = input.capacity_provider_strategy;
     command.client_token = input.client_token.filter(|token| !token.is_empty());
     submit(engine, command).await
 }

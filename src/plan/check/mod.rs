@@ -41,9 +41,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether the box planned here is the one that `instance` names.
+    /// Whether `instance` is the box planned here, or one that is made up here.
     fn is_here(&self, instance: &ContainerInstanceId) -> bool {
-        self.world.settings.this_instance.as_ref() == Some(instance)
+        let settings = &self.world.settings;
+        settings.simulated || settings.this_instance.as_ref() == Some(instance)
     }
 
     fn index(&mut self) {

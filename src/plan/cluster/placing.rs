@@ -8,7 +8,7 @@ use crate::model::{
     Service, ServiceRevision, ServiceTasks, Tag, TaskDefinition, Timestamp, Wanted,
 };
 use crate::plan::placement::{
-    Claims, Constraints, Lack, Missing, Needs, Rank, Search, Wish, next_pool, pool_of, ranks,
+    Claims, Constraints, Lack, Needs, Rank, Search, Wish, next_pool, ranks,
 };
 use crate::plan::{Change, Ids, World};
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl<'a> Placing<'a> {
         let mut counts = BTreeMap::new();
         for slot in tally.slots.iter().filter(|slot| slot.current) {
             let instance = self.world.container_instances.get(slot.instance());
-            if let Some(pool) = instance.and_then(pool_of) {
+            if let Some(pool) = instance.and_then(ContainerInstance::capacity_provider) {
                 *counts.entry(pool.to_owned()).or_default() += slot.count;
             }
         }
@@ -147,7 +147,7 @@ impl<'a> Placing<'a> {
         let mut claims = Claims::default();
         let strategy = &self.revision.capacity_provider_strategy;
         let in_pool = |instance: &ContainerInstance| {
-            let pool = pool_of(instance);
+            let pool = instance.capacity_provider();
             strategy.is_empty()
                 || strategy.iter().any(|item| Some(item.capacity_provider.as_str()) == pool)
         };
@@ -171,7 +171,12 @@ impl<'a> Placing<'a> {
         now: Timestamp,
     ) -> Change {
         let pool = (!self.revision.capacity_provider_strategy.is_empty())
-            .then(|| self.world.container_instances.get(instance).and_then(pool_of))
+            .then(|| {
+                self.world
+                    .container_instances
+                    .get(instance)
+                    .and_then(ContainerInstance::capacity_provider)
+            })
             .flatten();
         Change::PutAssignment(Box::new(Assignment {
             id: AssignmentId::of_deployment(&self.deployment.id, instance),
@@ -244,11 +249,4 @@ impl<'a> Placing<'a> {
 fn spread_field(strategy: &crate::model::placement::PlacementStrategy) -> Option<&str> {
     let spreads = strategy.kind.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case("spread"));
     strategy.field.as_deref().filter(|field| spreads && !matches!(*field, "instanceId" | "host"))
-}
-
-impl Missing {
-    /// Whether the box is one for the task all the same, once others have gone.
-    const fn may_pass(&self) -> bool {
-        matches!(self, Self::Cpu { .. } | Self::Memory { .. } | Self::Port(_) | Self::Agent)
-    }
 }

@@ -1,11 +1,9 @@
 //! Boxes for the tasks of RunTask and StartTask, and `failures[]` for those that found none.
 
+use super::capacity_provider::check_usable;
 use super::{CommandError, RunTask};
-use crate::model::placement::CapacityProviderStrategyItem;
-use crate::model::{ContainerInstanceId, Failure, TaskDefinition};
-use crate::plan::placement::{
-    self, Claims, Constraints, Lack, Needs, Search, Wish, check_pools, next_pool,
-};
+use crate::model::{CapacityProviderStrategyItem, ContainerInstanceId, Failure, TaskDefinition};
+use crate::plan::placement::{self, Claims, Constraints, Lack, Needs, Search, Wish, next_pool};
 use crate::plan::{Ids, World};
 use std::collections::BTreeMap;
 
@@ -93,7 +91,7 @@ fn anywhere(world: &World, wish: Wish, count: u32, ids: &mut Ids) -> Answer {
     for _ in 0..count {
         match search.next(ids) {
             Ok(instance) => placed.push(Placed { instance, pool: None }),
-            Err(lacks) => return Ok((placed, failures(world, &wish, lacks))),
+            Err(lacks) => return Ok((placed, failures(world, &wish, &lacks))),
         }
     }
     Ok((placed, Vec::new()))
@@ -128,7 +126,7 @@ fn in_pools(
             match search.next(ids) {
                 Ok(instance) => placed.push(Placed { instance, pool: Some(pool.to_owned()) }),
                 Err(lacks) => {
-                    missed.extend(failures(world, &wish, lacks));
+                    missed.extend(failures(world, &wish, &lacks));
                     break;
                 }
             }
@@ -139,22 +137,22 @@ fn in_pools(
 
 const EMPTY_POOL: &str = "No Container Instances were found in your capacity provider.";
 
-fn failures(world: &World, wish: &Wish, lacks: Vec<Lack>) -> Vec<Failure> {
+fn failures(world: &World, wish: &Wish, lacks: &[Lack]) -> Vec<Failure> {
     let arn = |lack: &Lack| world.settings.scope.container_instance(wish.cluster, &lack.instance);
     lacks.iter().take(FAILURES_AT_MOST).map(|lack| lack.failure(arn(lack))).collect()
 }
 
 /// The strategy of the request, or without a launch type that of the cluster.
 fn pools(world: &World, run: &RunTask) -> Result<Vec<CapacityProviderStrategyItem>, CommandError> {
+    let cluster = super::cluster::active(world, &run.cluster)?;
     if run.launch_type.is_some() {
         return Ok(Vec::new());
     }
     if !run.capacity_provider_strategy.is_empty() {
-        check_pools(world, &run.cluster, &run.capacity_provider_strategy)
-            .map_err(CommandError::InvalidParameter)?;
+        check_usable(cluster, &run.capacity_provider_strategy)?;
         return Ok(run.capacity_provider_strategy.clone());
     }
-    Ok(placement::default_pools(world, &run.cluster))
+    Ok(cluster.default_capacity_provider_strategy.clone())
 }
 
 impl RunTask {

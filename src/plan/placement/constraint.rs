@@ -73,6 +73,6 @@ impl Filter {
     /// Whether the box is meant.
     pub(crate) fn holds(&self, world: &World, instance: &ContainerInstance) -> bool {
         let room = world.index.rooms.get(&instance.id);
-        self.0.holds(&BoxFacts { instance, room, claim: None })
+        self.0.holds(&BoxFacts { world, instance, room, claim: None })
     }
 }

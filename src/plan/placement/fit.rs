@@ -6,11 +6,13 @@ use super::lack::Missing;
 use super::room::Room;
 use crate::model::container_instance::{Attribute, PRIVILEGED};
 use crate::model::task_definition::TaskDefinitionContent;
-use crate::model::{ContainerInstance, Timestamp};
+use crate::model::{ContainerInstance, TaskDefinition, Timestamp};
+use crate::plan::World;
 
 /// A box with what is on it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BoxFacts<'a> {
+    pub(super) world: &'a World,
     /// The box.
     pub(super) instance: &'a ContainerInstance,
     /// What is on it, when anything is known to be.
@@ -21,20 +23,20 @@ pub(super) struct BoxFacts<'a> {
 
 impl Facts for BoxFacts<'_> {
     fn attributes(&self) -> impl Iterator<Item = &Attribute> {
-        attributes(self.instance)
+        self.instance.attributes.iter()
     }
     fn groups(&self) -> impl Iterator<Item = &str> {
         let there = self.room.into_iter().flat_map(Room::groups);
         there.chain(self.claim.into_iter().flat_map(Claim::groups))
     }
     fn agent_connected(&self) -> bool {
-        is_connected(self.instance)
+        is_connected(self.world, self.instance)
     }
     fn agent_version(&self) -> &str {
         &self.instance.agent_version
     }
     fn ec2_instance_id(&self) -> Option<&str> {
-        None
+        self.instance.ec2_instance_id.as_deref()
     }
     fn registered_at(&self) -> Timestamp {
         self.instance.registered_at
@@ -44,35 +46,52 @@ impl Facts for BoxFacts<'_> {
     }
 }
 
-/// All attributes of a box: its own, and those put on it.
-pub(super) fn attributes(instance: &ContainerInstance) -> impl Iterator<Item = &Attribute> {
-    instance.attributes.iter()
-}
-
-/// The value of an attribute.
+/// The value of an attribute; empty for one without.
 pub(super) fn value_of<'a>(instance: &'a ContainerInstance, name: &str) -> Option<&'a str> {
-    let attribute = attributes(instance).find(|attribute| attribute.name == name)?;
-    Some(attribute.value.as_deref().unwrap_or_default())
+    Some(instance.attribute(name)?.value.as_deref().unwrap_or_default())
 }
 
-/// Whether tasks reach the box. A box that stands alone is always connected with itself.
-pub(super) const fn is_connected(_instance: &ContainerInstance) -> bool {
-    true
+/// Whether tasks reach the box: it is this one, or a simulated one.
+pub(crate) fn is_connected(world: &World, instance: &ContainerInstance) -> bool {
+    let is_here = || world.settings.this_instance.as_ref() == Some(&instance.id);
+    instance.is_registered() && (instance.simulated || is_here())
 }
 
 /// Whether the box is one that the definition can run on, whatever is free; if not, why not.
 pub(super) fn suits(
+    world: &World,
     instance: &ContainerInstance,
-    content: &TaskDefinitionContent,
+    definition: &TaskDefinition,
 ) -> Result<(), Missing> {
     if instance.draining {
         return Err(Missing::Draining);
     }
-    if !is_connected(instance) {
+    if !is_connected(world, instance) {
         return Err(Missing::Agent);
     }
+    let content = &definition.content;
     platform_fits(instance, content).map_err(Missing::Attribute)?;
+    capabilities_fit(instance, definition).map_err(Missing::Attribute)?;
     policy_allows(instance, content).map_err(Missing::Attribute)
+}
+
+/// What attributes of capabilities begin with.
+const CAPABILITY: &str = "com.amazonaws.ecs.capability.";
+
+/// Whether the box can what the definition requires. All that can be registered here a real box can; a simulated one
+/// that tells what it can is taken at its word.
+fn capabilities_fit(
+    instance: &ContainerInstance,
+    definition: &TaskDefinition,
+) -> Result<(), String> {
+    if !instance.simulated || !instance.attributes.iter().any(|a| a.name.starts_with(CAPABILITY)) {
+        return Ok(());
+    }
+    let lacks = |wanted: &&Attribute| instance.attribute(&wanted.name).is_none();
+    match definition.requires_attributes.iter().find(lacks) {
+        Some(wanted) => Err(format!("the attribute {} is required", wanted.name)),
+        None => Ok(()),
+    }
 }
 
 /// Whether the box is of the platform that the definition asks for; if not, why not.
@@ -105,7 +124,8 @@ fn policy_allows(
     else {
         return Ok(());
     };
-    if value_of(instance, PRIVILEGED).is_some() {
+    // A simulated box has no policy.
+    if instance.simulated || value_of(instance, PRIVILEGED).is_some() {
         return Ok(());
     }
     Err(format!(

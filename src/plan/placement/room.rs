@@ -72,7 +72,7 @@ impl Room {
         self.running
     }
 
-    /// How many tasks are PENDING here.
+    /// How many tasks are on their way to RUNNING here.
     pub(crate) const fn pending(&self) -> u64 {
         self.pending
     }
@@ -157,10 +157,10 @@ impl Tally {
     pub(super) fn of(status: TaskStatus) -> Option<Self> {
         match status {
             TaskStatus::Running => Some(Self::Running),
-            TaskStatus::Pending => Some(Self::Pending),
-            TaskStatus::Provisioning
-            | TaskStatus::Activating
-            | TaskStatus::Deactivating
+            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
+                Some(Self::Pending)
+            }
+            TaskStatus::Deactivating
             | TaskStatus::Stopping
             | TaskStatus::Deprovisioning
             | TaskStatus::Stopped => None,

@@ -4,10 +4,8 @@
 //! placed. What takes room is a *holding*: an assignment with its tasks, of which those not STOPPED yet hold on to it
 //! even when the assignment is gone or wants fewer.
 
-use super::fit;
 use super::needs::Needs;
 use super::order::Kind;
-use super::pools::pool_of;
 use super::room::{Free, Room, Tally};
 use crate::model::{
     Assignment, AssignmentId, ClusterName, ContainerInstance, ContainerInstanceId, Task,
@@ -174,7 +172,7 @@ impl Rooms {
         let place = self.boxes.entry(instance.id.clone()).or_default();
         place.room.set_capacity(&instance.capacity);
         place.cluster = Some(instance.cluster.clone());
-        place.pool = pool_of(instance).map(str::to_owned);
+        place.pool = instance.capacity_provider().map(str::to_owned);
         place.active = !instance.draining;
         self.list(instance);
     }
@@ -261,8 +259,12 @@ impl Rooms {
             && let Some(task) = new.or(old)
         {
             self.change(&task.container_instance, None, |room| {
-                before.into_iter().for_each(|tally| room.tally(tally, false));
-                after.into_iter().for_each(|tally| room.tally(tally, true));
+                if let Some(tally) = before {
+                    room.tally(tally, false);
+                }
+                if let Some(tally) = after {
+                    room.tally(tally, true);
+                }
             });
         }
     }
@@ -407,7 +409,7 @@ impl ClusterRooms {
 /// Each attribute of a box once, with its value.
 fn values(instance: &ContainerInstance) -> BTreeMap<&str, &str> {
     let mut values = BTreeMap::new();
-    for attribute in fit::attributes(instance) {
+    for attribute in &instance.attributes {
         // The first counts, as for whoever looks one up.
         values
             .entry(attribute.name.as_str())

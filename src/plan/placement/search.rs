@@ -14,7 +14,6 @@ use super::fit::{self, BoxFacts};
 use super::lack::{Lack, Missing};
 use super::needs::Needs;
 use super::order::{Kind, Order};
-use super::pools::pool_of;
 use super::room::Free;
 use super::rooms::Fleet;
 use super::shortlist::Shortlist;
@@ -56,7 +55,7 @@ impl Wish<'_> {
     pub(super) fn covers(&self, instance: &ContainerInstance) -> bool {
         &instance.cluster == self.cluster
             && !instance.draining
-            && self.pool.is_none_or(|pool| pool_of(instance) == Some(pool))
+            && self.pool.is_none_or(|pool| instance.capacity_provider() == Some(pool))
     }
 }
 
@@ -102,10 +101,10 @@ impl<'a, 'c> Search<'a, 'c> {
             self.shortlist.is_none() && !self.far && self.claims.len() <= CLAIMED_AT_MOST;
         let best = match order.kind {
             Kind::Random if by_index => {
-                self.try_some(order, ids).or_else(|| self.from_shortlist(order, ids))
+                self.try_some(order, ids).or_else(|| self.look_up(order, ids))
             }
             Kind::Emptiest | Kind::LeastMemory | Kind::LeastCpu if by_index => self.walk(order),
-            _ => self.from_shortlist(order, ids),
+            _ => self.look_up(order, ids),
         };
         let Some(id) = best else { return Err(self.lacks()) };
         self.take(id);
@@ -141,10 +140,10 @@ impl<'a, 'c> Search<'a, 'c> {
     /// What the box has free, when one more task can go there.
     fn check(&self, instance: &ContainerInstance) -> Result<Free, Missing> {
         let Wish { needs, constraints, definition, group, .. } = self.wish;
-        fit::suits(instance, &definition.content)?;
+        fit::suits(self.world, instance, definition)?;
         let room = self.world.index.rooms.get(&instance.id).ok_or(Missing::Agent)?;
         let claim = self.claims.get(&instance.id);
-        constraints.hold(&BoxFacts { instance, room: Some(room), claim })?;
+        constraints.hold(&BoxFacts { world: self.world, instance, room: Some(room), claim })?;
         if constraints.distinct && self.count(&instance.id) > 0 {
             return Err(Missing::DistinctInstance(group.to_owned()));
         }
@@ -221,7 +220,7 @@ impl<'a, 'c> Search<'a, 'c> {
         None
     }
 
-    fn from_shortlist(&mut self, order: Order, ids: &mut Ids) -> Option<&'a ContainerInstanceId> {
+    fn look_up(&mut self, order: Order, ids: &mut Ids) -> Option<&'a ContainerInstanceId> {
         let list = self.shortlist.take().unwrap_or_else(|| self.list());
         let best = list.best(&self.spread, order, ids);
         self.shortlist = Some(list);

@@ -186,7 +186,7 @@ impl<'a> Parser<'a> {
         if text.is_empty() {
             return Err(format!("the pattern after {sign} is missing"));
         }
-        Pattern::new(text).map(Operator::Matches)
+        Pattern::new(&text).map(Operator::Matches)
     }
 
     fn within(&mut self, subject: &Subject, sign: &str) -> Result<Operator, String> {
@@ -326,7 +326,7 @@ fn moment(text: &str) -> Option<Timestamp> {
 }
 
 impl Pattern {
-    pub(super) fn new(text: String) -> Result<Self, String> {
+    pub(super) fn new(text: &str) -> Result<Self, String> {
         let compiled = |text: &str| {
             regex_lite::RegexBuilder::new(text)
                 .size_limit(PATTERN_SIZE_AT_MOST)
@@ -334,9 +334,9 @@ impl Pattern {
                 .build()
         };
         // Alone first: inside brackets a pattern could close the bracket.
-        compiled(&text)
+        compiled(text)
             .and_then(|_| compiled(&format!("^(?:{text})$")))
-            .map(|regex| Self { text: text.clone(), regex })
+            .map(|regex| Self { text: text.to_owned(), regex })
             .map_err(|error| format!("the pattern {text:?} cannot be used: {error}"))
     }
 

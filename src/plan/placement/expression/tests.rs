@@ -214,7 +214,7 @@ fn expressions() -> impl Strategy<Value = Expression> {
         prop::collection::vec(value(), 1..4).prop_map(Operator::In),
         Just(Operator::Exists),
         "[ -~]{1,12}".prop_filter_map("a pattern", |text| {
-            Pattern::new(text).ok().map(Operator::Matches)
+            Pattern::new(&text).ok().map(Operator::Matches)
         }),
     ];
     let test =

@@ -1,13 +1,13 @@
 //! The search against one that looks at everything, in random small fleets.
 
 use super::*;
+use crate::model::capacity_provider::ATTRIBUTE as POOL;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::PlacementConstraint;
 use crate::model::{Assignment, AssignmentId, Task};
 use crate::plan::Change;
 use crate::plan::index::Index;
-use crate::plan::placement::pools::POOL;
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -135,7 +135,7 @@ fn fleet(boxes: &[Box_]) -> World {
         let capacity = Capacity { cpu: one.cpu, memory: one.memory, ..Capacity::default() };
         let instance = serde_json::from_value(json!({
             "id": name, "cluster": "default", "draining": one.draining, "capacity": capacity,
-            "attributes": attributes, "registeredAt": 1, "version": 1, "agentVersion": "1.0.0",
+            "attributes": attributes, "simulated": true, "registeredAt": 1, "version": 1, "agentVersion": "1.0.0",
         }))
         .unwrap();
         put(&mut world, &Change::PutContainerInstance(instance));
