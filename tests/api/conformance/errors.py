@@ -16,6 +16,12 @@ RIGHT = {
     "GetTaskProtection": {"tasks": [NOTHING]},
     "UpdateTaskProtection": {"tasks": [NOTHING], "protectionEnabled": True},
     "DescribeContainerInstances": {"containerInstances": [NOTHING]},
+    "UpdateClusterSettings": {"cluster": "default", "settings": [{"name": "containerInsights", "value": "disabled"}]},
+    "PutAttributes": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+    "DeleteAttributes": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+    "UpdateContainerInstancesState": {"containerInstances": [NOTHING], "status": "ACTIVE"},
+    "UpdateContainerAgent": {"containerInstance": NOTHING},
+    "DeregisterContainerInstance": {"containerInstance": NOTHING},
     "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
@@ -42,6 +48,30 @@ def box_with_tasks(w):
     return {"cluster": w.box_cluster}
 
 
+def many_attributes(w):
+    attributes = [{"name": f"a{i}", "targetType": "container-instance", "targetId": w.box} for i in range(11)]
+    w.ok("PutAttributes", {"attributes": attributes[:10]})
+    w.afterwards("DeleteAttributes", {"attributes": attributes[:10]})
+    return {"attributes": attributes[10:]}
+
+
+def pool_in_use(w):
+    """Only a simulated instance can be told that it is in a pool."""
+    if w.target == "agent":
+        return None
+    pool = {"name": "coracle.capacity-provider", "value": "pool"}
+    cluster = w.name()
+    w.ok("CreateCluster", {"clusterName": cluster})
+    w.ok("RegisterContainerInstance", {"cluster": cluster, "attributes": [pool]})
+    w.ok("PutClusterCapacityProviders", {"cluster": cluster, "capacityProviders": ["pool"], "defaultCapacityProviderStrategy": []})
+    w.ok("RunTask", {"cluster": cluster, "taskDefinition": w.sleeper, "capacityProviderStrategy": [{"capacityProvider": "pool"}]})
+    return {"cluster": cluster, "capacityProviders": [], "defaultCapacityProviderStrategy": []}
+
+
+def of_the_agent(w):
+    return {} if w.target == "agent" else None
+
+
 def many_tags(w):
     arn = w.ok("CreateCluster", {"clusterName": w.name()})["cluster"]["clusterArn"]
     w.ok("TagResource", {"resourceArn": arn, "tags": [{"key": f"a{i}", "value": ""} for i in range(30)]})
@@ -63,7 +93,7 @@ PROVOKED = {
         "PlatformUnknownException": lambda w: {"taskDefinition": w.definition, "launchType": "MANAGED_INSTANCES"},
         "UnsupportedFeatureException": lambda w: {
             "taskDefinition": w.definition,
-            "capacityProviderStrategy": [{"capacityProvider": "nothing"}],
+            "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
     "StartTask": {
@@ -73,6 +103,20 @@ PROVOKED = {
             "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
+    "RegisterContainerInstance": {
+        "ClientException": of_the_agent,
+        "ClusterNotFoundException": lambda w: None if w.target == "agent" else {"cluster": "nowhere"},
+    },
+    "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
+    "PutAttributes": {
+        "AttributeLimitExceededException": many_attributes,
+        "TargetNotFoundException": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+    },
+    "DeleteAttributes": {
+        "TargetNotFoundException": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+    },
+    "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
+    "UpdateContainerAgent": {"NoUpdateAvailableException": lambda w: {"containerInstance": w.box}},
     "ListTasks": {"ServiceNotFoundException": {"serviceName": "nothing"}},
     "TagResource": {
         "ClusterNotFoundException": {"resourceArn": f"{A_CLUSTER}-is-nowhere", "tags": [{"key": "k", "value": "v"}]},
@@ -105,6 +149,15 @@ UNREACHABLE = {
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
     ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("DescribeCapacityProviders", "UnsupportedFeatureException"): "pools of boxes are there",
+    ("UpdateClusterSettings", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("PutClusterCapacityProviders", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("PutClusterCapacityProviders", "ResourceInUseException"): "the box of an agent is in a pool by its configuration alone",
+    ("UpdateContainerAgent", "UpdateInProgressException"): "agents are not updated from here",
+    ("UpdateContainerAgent", "MissingVersionException"): "agents are not updated from here",
+    ("RegisterContainerInstance", "ClientException"): "a simulated instance is what the request says",
+    ("RegisterContainerInstance", "ClusterNotFoundException"): "an agent registers its box itself, and refuses any other",
     ("RunTask", "BlockedException"): "no account is ever blocked",
     ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
     ("StartTask", "NamespaceNotFoundException"): "tasks that are started by hand are in no namespace",
