@@ -1,8 +1,9 @@
 //! The values of settings, from text.
 
 use super::ConfigError;
+use crate::model::capacity_provider;
 use crate::plan::world::PullBehavior;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -43,6 +44,21 @@ pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
         .map(|port| port.trim().parse())
         .collect::<Result<_, _>>()
         .map_err(|_| given.invalid("it must be port numbers separated by commas"))
+}
+
+pub(super) fn list(given: &Given) -> Result<BTreeSet<String>, ConfigError> {
+    let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    Ok(parts.map(str::to_owned).collect())
+}
+
+/// The name of a capacity provider.
+pub(super) fn pool(given: &Given) -> Result<String, ConfigError> {
+    if capacity_provider::is_name(&given.value) {
+        Ok(given.value.clone())
+    } else {
+        Err(given
+            .invalid(format!("a capacity provider is named with {}", capacity_provider::NAME_RULE)))
+    }
 }
 
 pub(super) fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
