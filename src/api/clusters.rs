@@ -189,8 +189,3 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         Ok(render::page("clusterArns", arns, page.next_token))
     })
 }
-
-/// The exception for operations on services of clusters, which there are none of.
-pub(super) fn service_not_found() -> ApiError {
-    ApiError::new(Exception::ServiceNotFound, "Service not found.")
-}

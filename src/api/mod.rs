@@ -37,6 +37,7 @@ mod operations;
 mod pagination;
 mod render;
 mod server;
+mod services;
 mod shapes;
 mod tags;
 mod task_definitions;

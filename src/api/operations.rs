@@ -4,7 +4,7 @@ use super::error::{ApiError, Exception};
 use super::shapes::Operation;
 use super::{
     Api, account_settings, attributes, capacity_providers, clusters, container_instances, discover,
-    tags, task_definitions, tasks, unavailable,
+    services, tags, task_definitions, tasks, unavailable,
 };
 use serde_json::Value;
 
@@ -43,6 +43,17 @@ async fn dispatch(api: &Api, operation: &Operation, input: Value) -> Result<Valu
         "StopTask" => tasks::stop(engine, input).await,
         "DescribeTasks" => tasks::describe(engine, input),
         "ListTasks" => tasks::list(engine, input),
+
+        "CreateService" => services::create::create(engine, input).await,
+        "UpdateService" => services::update::update(engine, input).await,
+        "DeleteService" => services::delete::delete(engine, input).await,
+        "DescribeServices" => services::describe::describe(engine, input),
+        "ListServices" => services::list::list(engine, input),
+        "ListServicesByNamespace" => services::namespace::list(engine, input),
+        "ListServiceDeployments" => services::deployments::list(engine, input),
+        "DescribeServiceDeployments" => services::deployments::describe(engine, input),
+        "StopServiceDeployment" => services::deployments::stop(engine, input).await,
+        "DescribeServiceRevisions" => services::revisions::describe(engine, input),
 
         "GetTaskProtection" => tasks::protection::get(engine, input),
         "UpdateTaskProtection" => tasks::protection::update(engine, input).await,

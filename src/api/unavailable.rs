@@ -3,10 +3,9 @@
 //! Where nothing of a kind can exist, an empty list or a `MISSING` is the truth and is answered instead.
 
 use super::error::{ApiError, Exception};
+use super::identifiers;
 use super::shapes::Operation;
-use super::{clusters, identifiers};
 use crate::engine::Handle;
-use crate::model::Failure;
 use serde_json::{Value, json};
 
 /// What becomes of an operation that no other module answers.
@@ -34,7 +33,6 @@ const TASK_SET: &str = "Task sets need a deployment controller of type EXTERNAL;
 pub(super) fn of(name: &str) -> Answer {
     use Answer::{Empty, NoGateway, Refused};
     match name {
-        "ListServices" => Empty("serviceArns"),
         "ListGateways" => Empty("gateways"),
         "ListGatewayRoutes" => Empty("gatewayRoutes"),
         "ListGatewayClusterAssociations" => Empty("gatewayClusterAssociations"),
@@ -70,17 +68,6 @@ pub(super) fn answer(
     input: &Value,
 ) -> Result<Value, ApiError> {
     let cluster = input["cluster"].as_str();
-    match operation.name {
-        "DescribeServices" => return missing_services(engine, cluster, input),
-        "UpdateService" | "DeleteService" => {
-            engine.read(|w| identifiers::active_cluster(w, cluster))?;
-            return Err(clusters::service_not_found());
-        }
-        "ListServicesByNamespace" => {
-            return Err(ApiError::new(Exception::NamespaceNotFound, "Namespace not found."));
-        }
-        _ => {}
-    }
     match of(operation.name) {
         Answer::Empty(list) => {
             if let Some(cluster) = cluster {
@@ -109,32 +96,4 @@ pub(super) fn refusal(operation: &Operation) -> Exception {
     } else {
         Exception::Client
     }
-}
-
-/// No service exists, so every one that is asked for is missing; waiters rely on that being no exception.
-fn missing_services(
-    engine: &Handle,
-    cluster: Option<&str>,
-    input: &Value,
-) -> Result<Value, ApiError> {
-    engine.read(|world| {
-        let cluster = identifiers::active_cluster(world, cluster)?;
-        let named = input["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if named.len() > 10 {
-            return Err(ApiError::invalid("Services cannot have more than 10 elements."));
-        }
-        let failures: Vec<Failure> = named
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|name| {
-                Failure::missing(if name.starts_with("arn:") {
-                    identifiers::shorten(name)
-                } else {
-                    let name = identifiers::shorten(name);
-                    world.settings.scope.arn(format_args!("service/{cluster}/{name}"))
-                })
-            })
-            .collect();
-        Ok(json!({ "services": [], "failures": failures }))
-    })
 }

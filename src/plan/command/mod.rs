@@ -15,12 +15,15 @@ mod protection;
 mod registration;
 pub(crate) mod run_task;
 mod scan;
+pub mod service;
 mod setting;
 mod stop_task;
 mod tag;
+mod target;
 mod task_definition;
 
 pub(crate) use protection::protectable;
+pub use service::{CreateService, StopType, UpdateService};
 
 use super::change::Change;
 use super::ids::Ids;
@@ -33,7 +36,7 @@ use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
     CapacityProviderStrategyItem, ClusterName, ContainerInstanceId, Failure, Family, Revision,
-    ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
+    ServiceDeploymentId, ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
 };
 
 /// What a request for the tags of a deleted cluster is told.
@@ -85,6 +88,17 @@ pub enum Command {
         cluster: ClusterName,
         task: TaskId,
         reason: Option<String>,
+    },
+    CreateService(Box<CreateService>),
+    UpdateService(Box<UpdateService>),
+    DeleteService {
+        service: ServiceKey,
+        force: bool,
+    },
+    StopServiceDeployment {
+        service: ServiceKey,
+        deployment: ServiceDeploymentId,
+        stop_type: StopType,
     },
     UpdateTaskProtection {
         /// All in this cluster.
@@ -237,6 +251,8 @@ pub enum Reply {
         /// ECS's `failures[]`.
         failures: Vec<Failure>,
     },
+    /// The service made, changed or deleted.
+    Service(ServiceKey),
     /// Tasks whose protection was changed, and those that have none to change.
     Protection {
         /// As asked for.
@@ -268,6 +284,15 @@ pub enum CommandError {
     /// `ClusterContainsContainerInstancesException`.
     #[error("The Cluster cannot be deleted while Container Instances are active or draining.")]
     ClusterContainsContainerInstances,
+    /// `ServiceNotFoundException`.
+    #[error("Service not found.")]
+    ServiceNotFound,
+    /// `ServiceNotActiveException`.
+    #[error("Service was not ACTIVE.")]
+    ServiceNotActive,
+    /// `ServiceDeploymentNotFoundException`.
+    #[error("Service deployment not found.")]
+    ServiceDeploymentNotFound,
     /// `TargetNotFoundException`.
     #[error(
         "The specified target wasn't found. You can view your available container instances with ListContainerInstances."
@@ -380,6 +405,12 @@ pub fn apply(
         Command::RunTask(run) => run_task::run(world, *run, now, ids),
         Command::StopTask { cluster, task, reason } => {
             stop_task::stop(world, &cluster, &task, reason)
+        }
+        Command::CreateService(create) => service::create(world, *create, now, ids),
+        Command::UpdateService(update) => service::update(world, *update, now, ids),
+        Command::DeleteService { service, force } => service::delete(world, &service, force),
+        Command::StopServiceDeployment { service, deployment, stop_type } => {
+            service::stop_deployment(world, &service, &deployment, stop_type, now)
         }
         Command::UpdateTaskProtection {
             cluster,

@@ -76,7 +76,7 @@ pub(super) fn run(
         })));
     }
     if let Some(token) = token.filter(|_| !tasks.is_empty()) {
-        let used = ClientToken { used_at: now, request, tasks: tasks.clone() };
+        let used = ClientToken { used_at: now, request, tasks: tasks.clone(), service: None };
         changes.push(Change::PutClientToken(token, used));
     }
     Ok(Outcome::with(changes, Reply::Tasks { tasks, failures }))

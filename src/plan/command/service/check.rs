@@ -1,15 +1,18 @@
 //! What ECS refuses of a service, whether it is made or changed.
 
-use super::super::{registration, target};
+use super::super::{capacity_provider, registration, target};
 use super::{WantedDeploymentConfiguration, invalid, names};
-use crate::model::service::{
-    DeploymentCircuitBreaker, DeploymentConfiguration, SchedulingStrategy,
-};
+use crate::model::service::{DeploymentConfiguration, SchedulingStrategy};
+use crate::model::task_definition::PlacementConstraint;
 use crate::model::{Cluster, Service, ServiceRevision, TaskDefinition};
 use crate::plan::command::CommandError;
 
 /// The most tasks that a service may want.
 const TASKS_AT_MOST: i64 = 5000;
+/// How many constraints a task may have.
+const CONSTRAINTS_AT_MOST: usize = 10;
+/// How many rules a placement strategy may have.
+const STRATEGY_AT_MOST: usize = 5;
 /// The largest `maximumPercent`.
 const PERCENT_AT_MOST: i64 = 10_000;
 
@@ -49,7 +52,8 @@ pub(super) fn deployment_configuration(
     };
     let maximum_percent = percent("maximumPercent", asked.maximum_percent, 100, PERCENT_AT_MOST)?;
     let minimum_percent = percent("minimumHealthyPercent", asked.minimum_healthy_percent, 0, 100)?;
-    let (maximum, minimum) = (maximum_percent.unwrap_or(maximum), minimum_percent.unwrap_or(minimum));
+    let (maximum, minimum) =
+        (maximum_percent.unwrap_or(maximum), minimum_percent.unwrap_or(minimum));
     if daemon && maximum != 100 {
         return invalid(
             "The maximumPercent of a service with the DAEMON scheduling strategy must be 100.",
@@ -64,12 +68,6 @@ pub(super) fn deployment_configuration(
         .deployment_circuit_breaker
         .or_else(|| before.map(|before| before.deployment_circuit_breaker))
         .unwrap_or_default();
-    if breaker == (DeploymentCircuitBreaker { enable: false, rollback: true }) {
-        return invalid(
-            "deploymentCircuitBreaker.rollback needs deploymentCircuitBreaker.enable: a circuit breaker that is off \
-             rolls nothing back.",
-        );
-    }
     Ok(DeploymentConfiguration {
         maximum_percent: maximum,
         minimum_healthy_percent: minimum,
@@ -108,8 +106,7 @@ pub(super) fn grace_period(asked: Option<i64>) -> Result<Option<u32>, CommandErr
 
 /// What concerns the service itself, once it is as it would be.
 pub(super) fn service(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
-    let of_definition = definition.content.placement_constraints.as_deref().unwrap_or_default();
-    placement(service, of_definition)?;
+    placement(service, definition)?;
     match service.availability_zone_rebalancing.as_deref() {
         None | Some("DISABLED") => Ok(()),
         Some("ENABLED") if service.scheduling_strategy == SchedulingStrategy::Daemon => invalid(
@@ -135,7 +132,7 @@ pub(super) fn revision(
     if revision.capacity_provider_strategy.is_empty() {
         target::check_launch_type(launch_type, definition)?;
     } else {
-        pools(cluster, revision)?;
+        capacity_provider::check_usable(cluster, &revision.capacity_provider_strategy)?;
     }
     target::check_platform_version(launch_type, revision.platform_version.as_deref())?;
     registration::runnable(&definition.content)?;
@@ -145,4 +142,34 @@ pub(super) fn revision(
         Some(configuration) => names::service_connect(configuration, &definition.content),
         None => Ok(()),
     }
+}
+
+/// At most ten constraints and five rules, each of which can be read.
+fn placement(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
+    if service.placement_strategy.len() > STRATEGY_AT_MOST {
+        return invalid(format!(
+            "A service can have at most {STRATEGY_AT_MOST} placement strategies."
+        ));
+    }
+    let of_definition = definition.content.placement_constraints.as_ref().map_or(0, Vec::len);
+    if of_definition + service.placement_constraints.len() > CONSTRAINTS_AT_MOST {
+        return invalid(format!(
+            "A task can have at most {CONSTRAINTS_AT_MOST} placement constraints, those of its task definition among them."
+        ));
+    }
+    if service.scheduling_strategy == SchedulingStrategy::Daemon {
+        if !service.placement_strategy.is_empty() {
+            return invalid(
+                "Placement strategies are not supported for services with the DAEMON scheduling strategy.",
+            );
+        }
+        let distinct = |c: &PlacementConstraint| c.r#type.as_deref() == Some("distinctInstance");
+        if service.placement_constraints.iter().any(distinct) {
+            return invalid(
+                "The distinctInstance placement constraint is not supported for services with the DAEMON scheduling \
+                 strategy: they have one task on each container instance.",
+            );
+        }
+    }
+    Ok(())
 }

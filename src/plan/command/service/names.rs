@@ -69,7 +69,9 @@ fn has_port(
     let definitions = content.container_definitions.as_deref().unwrap_or_default();
     let named = definitions.iter().find(|c| c.name.as_deref() == Some(container));
     let Some(definition) = named else {
-        return invalid(format!("The container {container} does not exist in the task definition."));
+        return invalid(format!(
+            "The container {container} does not exist in the task definition."
+        ));
     };
     let mappings = definition.port_mappings.as_deref().unwrap_or_default();
     if mappings.iter().any(|mapping| mapping.container_port == Some(port)) {
@@ -88,7 +90,7 @@ pub(super) fn service_connect(
     if !configuration["enabled"].as_bool().unwrap_or(false) {
         return Ok(());
     }
-    for member in OF_ANY_PROXY.into_iter().filter(|member| there(configuration, member)) {
+    if let Some(member) = OF_ANY_PROXY.into_iter().find(|member| there(configuration, member)) {
         return unsupported(&format!("serviceConnectConfiguration.{member}"));
     }
     let mode = content.network_mode.as_deref().unwrap_or("bridge");
@@ -99,7 +101,7 @@ pub(super) fn service_connect(
     }
     let mut names = BTreeSet::new();
     for service in services {
-        for member in OF_A_PROXY.into_iter().filter(|member| there(service, member)) {
+        if let Some(member) = OF_A_PROXY.into_iter().find(|member| there(service, member)) {
             return unsupported(&format!("serviceConnectConfiguration.services.{member}"));
         }
         let port_name = service["portName"].as_str().unwrap_or_default();
@@ -131,15 +133,9 @@ pub(super) fn service_connect(
     Ok(())
 }
 
-fn client_alias(
-    alias: &Value,
-    mapping: &PortMapping,
-    port_name: &str,
-) -> Result<(), CommandError> {
+fn client_alias(alias: &Value, mapping: &PortMapping, port_name: &str) -> Result<(), CommandError> {
     if alias.get("testTrafficRules").is_some_and(|rules| !rules.is_null()) {
-        return unsupported(
-            "serviceConnectConfiguration.services.clientAliases.testTrafficRules",
-        );
+        return unsupported("serviceConnectConfiguration.services.clientAliases.testTrafficRules");
     }
     let (port, container_port) = (alias["port"].as_i64(), mapping.container_port);
     if port != container_port {
@@ -162,7 +158,8 @@ fn client_alias(
 /// The port mapping of this name.
 fn named_port<'a>(content: &'a TaskDefinitionContent, name: &str) -> Option<&'a PortMapping> {
     let definitions = content.container_definitions.as_deref().unwrap_or_default();
-    let mut mappings = definitions.iter().flat_map(|c| c.port_mappings.as_deref().unwrap_or_default());
+    let mut mappings =
+        definitions.iter().flat_map(|c| c.port_mappings.as_deref().unwrap_or_default());
     mappings.find(|mapping| mapping.name.as_deref() == Some(name))
 }
 
