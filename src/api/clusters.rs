@@ -1,6 +1,6 @@
 //! Clusters.
 
-use super::error::{ApiError, Exception};
+use super::error::ApiError;
 use super::pagination::{Order, PAGE, PageRequest};
 use super::render::cluster::{Counters, Include};
 use super::{identifiers, input, render};

@@ -1,6 +1,6 @@
 //! The operations that nothing here answers: each says so by name, with an exception of the model, and tells why.
 //!
-//! Where nothing of a kind can exist, an empty list or a `MISSING` is the truth and is answered instead.
+//! Where nothing of a kind can exist, an empty list is the truth and is answered instead.
 
 use super::error::{ApiError, Exception};
 use super::identifiers;
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 pub(super) enum Answer {
     /// An empty list under this member.
     Empty(&'static str),
-    /// There can be no gateway.
-    NoGateway,
+    /// There is none to do it with.
+    NotFound(Exception, &'static str),
     /// Refused, and why.
     Refused(&'static str),
 }
@@ -31,7 +31,7 @@ const TASK_SET: &str = "Task sets need a deployment controller of type EXTERNAL;
 
 /// What becomes of the operation called `name`.
 pub(super) fn of(name: &str) -> Answer {
-    use Answer::{Empty, NoGateway, Refused};
+    use Answer::{Empty, NotFound, Refused};
     match name {
         "ListGateways" => Empty("gateways"),
         "ListGatewayRoutes" => Empty("gatewayRoutes"),
@@ -44,7 +44,7 @@ pub(super) fn of(name: &str) -> Answer {
         | "DescribeGateway"
         | "DescribeGatewayResources"
         | "DeleteGateway"
-        | "UpdateGateway" => NoGateway,
+        | "UpdateGateway" => NotFound(Exception::GatewayNotFound, "Gateway not found."),
         "CreateGateway" | "DescribeGatewayRoute" => Refused(GATEWAY),
 
         "CreateCapacityProvider" | "DeleteCapacityProvider" | "UpdateCapacityProvider" => {
@@ -68,20 +68,19 @@ pub(super) fn answer(
     input: &Value,
 ) -> Result<Value, ApiError> {
     let cluster = input["cluster"].as_str();
+    if let Some(cluster) = cluster {
+        engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
+    }
     match of(operation.name) {
         Answer::Empty(list) => {
-            if let Some(cluster) = cluster {
-                engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
-            }
             if input["nextToken"].as_str().is_some_and(|t| !t.is_empty()) {
                 return Err(ApiError::invalid("Invalid token"));
             }
             Ok(json!({ list: [] }))
         }
-        Answer::NoGateway => Err(ApiError::new(
-            Exception::GatewayNotFound,
-            format!("{}: Gateway not found. {GATEWAY}", operation.name),
-        )),
+        Answer::NotFound(exception, text) => {
+            Err(ApiError::new(exception, format!("{text} ({} finds none.)", operation.name)))
+        }
         Answer::Refused(why) => Err(ApiError::new(
             refusal(operation),
             format!("{} is not supported by Coracle. {why}", operation.name),

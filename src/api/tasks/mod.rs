@@ -4,7 +4,7 @@ pub(super) mod protection;
 pub(super) mod run;
 
 use super::error::ApiError;
-use super::pagination::{Order, PAGE, PageRequest};
+use super::pagination::{PAGE, PageRequest};
 use super::{identifiers, input, render, services};
 use crate::engine::Handle;
 use crate::model::{ContainerInstanceId, Failure, ServiceKey, Task, TaskId};

@@ -6,13 +6,10 @@ use crate::model::service::{DeploymentConfiguration, SchedulingStrategy};
 use crate::model::task_definition::PlacementConstraint;
 use crate::model::{Cluster, Service, ServiceRevision, TaskDefinition};
 use crate::plan::command::CommandError;
+use crate::plan::placement;
 
 /// The most tasks that a service may want.
 const TASKS_AT_MOST: i64 = 5000;
-/// How many constraints a task may have.
-const CONSTRAINTS_AT_MOST: usize = 10;
-/// How many rules a placement strategy may have.
-const STRATEGY_AT_MOST: usize = 5;
 /// The largest `maximumPercent`.
 const PERCENT_AT_MOST: i64 = 10_000;
 
@@ -106,7 +103,7 @@ pub(super) fn grace_period(asked: Option<i64>) -> Result<Option<u32>, CommandErr
 
 /// What concerns the service itself, once it is as it would be.
 pub(super) fn service(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
-    placement(service, definition)?;
+    check_placement(service, definition)?;
     match service.availability_zone_rebalancing.as_deref() {
         None | Some("DISABLED") => Ok(()),
         Some("ENABLED") if service.scheduling_strategy == SchedulingStrategy::Daemon => invalid(
@@ -144,19 +141,12 @@ pub(super) fn revision(
     }
 }
 
-/// At most ten constraints and five rules, each of which can be read.
-fn placement(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
-    if service.placement_strategy.len() > STRATEGY_AT_MOST {
-        return invalid(format!(
-            "A service can have at most {STRATEGY_AT_MOST} placement strategies."
-        ));
-    }
-    let of_definition = definition.content.placement_constraints.as_ref().map_or(0, Vec::len);
-    if of_definition + service.placement_constraints.len() > CONSTRAINTS_AT_MOST {
-        return invalid(format!(
-            "A task can have at most {CONSTRAINTS_AT_MOST} placement constraints, those of its task definition among them."
-        ));
-    }
+/// Constraints and rules that can be read, and that go with the scheduling strategy.
+fn check_placement(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
+    let of_definition = definition.content.placement_constraints.as_deref().unwrap_or_default();
+    placement::Constraints::read(of_definition, &service.placement_constraints)
+        .map_err(CommandError::InvalidParameter)?;
+    placement::ranks(&service.placement_strategy).map_err(CommandError::InvalidParameter)?;
     if service.scheduling_strategy == SchedulingStrategy::Daemon {
         if !service.placement_strategy.is_empty() {
             return invalid(

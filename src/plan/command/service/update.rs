@@ -1,8 +1,8 @@
 //! `UpdateService`: what changes what a service runs makes a new deployment, the rest only changes the service.
 
 use super::super::{Outcome, Reply, cluster, target};
-use super::{UpdateService, check, invalid, known};
-use crate::model::service::{SchedulingStrategy, ServiceStatus};
+use super::{UpdateService, check, known};
+use crate::model::service::ServiceStatus;
 use crate::model::{Cluster, Service, ServiceRevision, TaskDefinition, Timestamp};
 use crate::plan::cluster::deployment;
 use crate::plan::command::CommandError;
