@@ -17,6 +17,7 @@ THERE = {
     "DiscoverPollEndpoint", "PutAttributes", "DeleteAttributes", "ListAttributes",
     "CreateService", "UpdateService", "DeleteService", "DescribeServices", "ListServices", "ListServicesByNamespace",
     "ListServiceDeployments", "DescribeServiceDeployments", "StopServiceDeployment", "DescribeServiceRevisions",
+    "SubmitTaskStateChange", "SubmitContainerStateChange", "SubmitAttachmentStateChanges",
     "TagResource", "UntagResource", "ListTagsForResource",
     "ListAccountSettings", "PutAccountSetting", "PutAccountSettingDefault", "DeleteAccountSetting",
 }

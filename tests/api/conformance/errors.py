@@ -6,6 +6,8 @@ that is nowhere) is not listed: test_errors.py makes it.
 """
 
 NOTHING = "0" * 32
+ATTACHMENT = "arn:aws:ecs:local:000000000000:attachment/00000000-0000-4000-8000-000000000000"
+SERVICE_DEPLOYMENT = "arn:aws:ecs:local:000000000000:service-deployment/default/nothing/abcdefghijklmnopqrstu"
 
 # Bodies that are right but for what is provoked, where the smallest input of the model is not.
 RIGHT = {
@@ -23,6 +25,9 @@ RIGHT = {
     "UpdateContainerAgent": {"containerInstance": NOTHING},
     "DeregisterContainerInstance": {"containerInstance": NOTHING},
     "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
+    "SubmitTaskStateChange": {"task": NOTHING},
+    "SubmitContainerStateChange": {"task": NOTHING, "containerName": "main"},
+    "SubmitAttachmentStateChanges": {"attachments": [{"attachmentArn": ATTACHMENT, "status": "ATTACHED"}]},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
 }
@@ -68,6 +73,26 @@ def pool_in_use(w):
     return {"cluster": cluster, "capacityProviders": [], "defaultCapacityProviderStrategy": []}
 
 
+def with_a_service(w):
+    w.service()
+    return {"cluster": w.box_cluster}
+
+
+def inactive_service(w):
+    name = w.service()
+    w.ok("DeleteService", {"service": name})
+    w.until_inactive(name)
+    return {"service": name, "desiredCount": 1}
+
+
+def deployment_that_is_done(w):
+    name = w.service()
+    w.ok("DeleteService", {"service": name})
+    w.until_inactive(name)
+    (deployment, *_) = w.ok("ListServiceDeployments", {"service": name})["serviceDeployments"]
+    return {"serviceDeploymentArn": deployment["serviceDeploymentArn"]}
+
+
 def of_the_agent(w):
     return {} if w.target == "agent" else None
 
@@ -80,6 +105,7 @@ def many_tags(w):
 
 PROVOKED = {
     "DeleteCluster": {
+        "ClusterContainsServicesException": with_a_service,
         "ClusterContainsContainerInstancesException": box_without_tasks,
         "ClusterContainsTasksException": box_with_tasks,
         "ClusterNotFoundException": {"cluster": "nowhere"},
@@ -117,6 +143,32 @@ PROVOKED = {
     },
     "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
     "UpdateContainerAgent": {"NoUpdateAvailableException": lambda w: {"containerInstance": w.box}},
+    "CreateService": {
+        "ClientException": {"serviceName": "s", "taskDefinition": "nothing", "desiredCount": 1},
+        "PlatformUnknownException": lambda w: {
+            "serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 1, "launchType": "MANAGED_INSTANCES",
+        },
+        "UnsupportedFeatureException": lambda w: {
+            "serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 1,
+            "loadBalancers": [{"targetGroupArn": "t", "containerName": "main", "containerPort": 80}],
+        },
+    },
+    "UpdateService": {
+        "ClientException": lambda w: {"service": w.service(), "taskDefinition": "nothing"},
+        "PlatformUnknownException": lambda w: {"service": w.service(), "platformVersion": "9.9.9"},
+        "ServiceNotActiveException": inactive_service,
+        "ServiceNotFoundException": {"service": "nothing", "desiredCount": 1},
+        "UnsupportedFeatureException": lambda w: {
+            "service": w.service(), "loadBalancers": [{"targetGroupArn": "t", "containerName": "main", "containerPort": 80}],
+        },
+    },
+    "DeleteService": {"ServiceNotFoundException": {"service": "nothing"}},
+    "ListServiceDeployments": {"ServiceNotFoundException": {"service": "nothing"}},
+    "ListServicesByNamespace": {"NamespaceNotFoundException": {"namespace": "nothing"}},
+    "StopServiceDeployment": {
+        "ConflictException": deployment_that_is_done,
+        "ServiceDeploymentNotFoundException": {"serviceDeploymentArn": SERVICE_DEPLOYMENT},
+    },
     "ListTasks": {"ServiceNotFoundException": {"serviceName": "nothing"}},
     "TagResource": {
         "ClusterNotFoundException": {"resourceArn": f"{A_CLUSTER}-is-nowhere", "tags": [{"key": "k", "value": "v"}]},
@@ -145,7 +197,6 @@ UNREACHABLE = {
     "ServerException": "comes when the disk does not take a change; tests/store_faults.rs has that",
     "ClientException": IN_THE_INPUT,
     ("RegisterTaskDefinition", "LimitExceededException"): "after 2^31 revisions of one family",
-    ("DeleteCluster", "ClusterContainsServicesException"): "no service can be made yet",
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
     ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
@@ -158,6 +209,18 @@ UNREACHABLE = {
     ("UpdateContainerAgent", "MissingVersionException"): "agents are not updated from here",
     ("RegisterContainerInstance", "ClientException"): "a simulated instance is what the request says",
     ("RegisterContainerInstance", "ClusterNotFoundException"): "an agent registers its box itself, and refuses any other",
+    ("CreateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("UpdateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("CreateService", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
+    ("UpdateService", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
+    ("DescribeServiceDeployments", "ClusterNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceDeployments", "ServiceNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceDeployments", "UnsupportedFeatureException"): "service deployments are there",
+    ("DescribeServiceRevisions", "ClusterNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceRevisions", "ServiceNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceRevisions", "UnsupportedFeatureException"): "service revisions are there",
+    ("ListServiceDeployments", "UnsupportedFeatureException"): "service deployments are there",
+    ("StopServiceDeployment", "UnsupportedFeatureException"): "a deployment can be stopped whatever it is",
     ("RunTask", "BlockedException"): "no account is ever blocked",
     ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
     ("StartTask", "NamespaceNotFoundException"): "tasks that are started by hand are in no namespace",

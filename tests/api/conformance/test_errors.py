@@ -6,7 +6,7 @@ import pytest
 
 import errors
 import inputs
-from conftest import wait
+from conftest import PATIENCE, wait
 from test_unavailable import EMPTY, NOT_FOUND, THERE
 
 _numbers = itertools.count(1)
@@ -60,6 +60,18 @@ class World:
         container = {"name": "main", "image": self._image, "memory": 16, "stopTimeout": 2, "command": ["sleep", "600"]}
         return self._define("sleeper", networkMode="none", containerDefinitions=[container])
 
+    def service(self):
+        """A service without tasks, which is gone before the next error is provoked."""
+        name = self.name()
+        self.ok("CreateService", {"serviceName": name, "taskDefinition": self.definition, "desiredCount": 0})
+        self.afterwards("DeleteService", {"service": name, "force": True})
+        return name
+
+    def until_inactive(self, name):
+        self._afterwards.clear()
+        waiter = self.agent.client().get_waiter("services_inactive")
+        waiter.wait(services=[name], WaiterConfig={"Delay": 0.05, "MaxAttempts": PATIENCE * 20})
+
     def quiet(self):
         """Waits until no task is left in the cluster of the box."""
         for arn in self.ok("ListTasks", {"cluster": self.box_cluster})["taskArns"]:
@@ -103,6 +115,8 @@ def provocation(operation, error, world):
             return errors.TOKEN
         # The operation is not there and needs nothing: a wrong value will do.
         return next((body for body, _ in inputs.out_of_range(operation)), None)
+    if operation == "SubmitTaskStateChange" and error == "InvalidParameterException":
+        return {"task": "not a task"}
     if error == "ClusterNotFoundException" and "cluster" in shape.members:
         if operation in THERE or operation in EMPTY or NOT_FOUND.get(operation) == "ServiceNotFoundException":
             return {**right(operation, world), "cluster": "nowhere"}
