@@ -56,6 +56,16 @@ impl BoxResolver {
     }
 }
 
+/// The box's own file.
+pub(super) fn box_file() -> &'static Path {
+    Path::new(BOX_FILE)
+}
+
+/// The servers that a file like the box's names, each an address, perhaps with `%INTERFACE`.
+pub(super) fn box_servers(file: &Path) -> Vec<String> {
+    Parsed::read(&bounded(file).unwrap_or_default()).servers
+}
+
 fn bounded(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
