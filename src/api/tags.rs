@@ -128,7 +128,10 @@ fn resource(arn: &str) -> Result<Resource, ApiError> {
         Ok(Arn::Service(..)) => {
             Err(ApiError::new(Exception::InvalidParameter, "The specified service is not found."))
         }
-        Ok(Arn::TaskDefinition(_, None)) | Err(_) => Err(identifiers::invalid_arn(arn)),
+        Ok(
+            Arn::TaskDefinition(_, None) | Arn::ServiceDeployment(..) | Arn::ServiceRevision(..),
+        )
+        | Err(_) => Err(identifiers::invalid_arn(arn)),
     }
 }
 

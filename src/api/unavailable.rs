@@ -81,6 +81,7 @@ fn missing_services(
                 Failure::missing(if name.starts_with("arn:") {
                     identifiers::shorten(name)
                 } else {
+                    let name = identifiers::shorten(name);
                     world.settings.scope.arn(format_args!("service/{cluster}/{name}"))
                 })
             })

@@ -233,8 +233,7 @@ impl Writer {
             if plan.is_quiet() {
                 break;
             }
-            plan.changes.iter().for_each(|change| self.world.apply(change));
-            self.world.observed.in_flight.extend(plan.actions.iter().map(plan::Action::key));
+            self.world.apply_plan(&plan);
             whole.changes.extend(plan.changes);
             whole.actions.extend(plan.actions);
             whole.reasons.extend(plan.reasons);

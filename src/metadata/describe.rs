@@ -233,8 +233,7 @@ pub(super) fn task(world: &World, task: &Task, version: Version, tags: bool) -> 
     if version == Version::Four {
         object.insert("LaunchType".into(), json!(task.launch_type));
         put(&mut object, "VPCID", attribute("ecs.vpc-id"));
-        let service = task.group.as_deref().and_then(|group| group.strip_prefix("service:"));
-        put(&mut object, "ServiceName", service);
+        put(&mut object, "ServiceName", task.service.as_ref().map(|service| service.name.as_str()));
         object.insert("FaultInjectionEnabled".into(), json!(false));
     }
     object.insert("Containers".into(), json!(containers));

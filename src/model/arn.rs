@@ -1,11 +1,14 @@
 //! Amazon Resource Names of the ECS objects, in the long format.
 //!
 //! `arn:aws:ecs:REGION:ACCOUNT:cluster/NAME`, `…:task/CLUSTER/ID`, `…:container-instance/CLUSTER/ID`,
-//! `…:task-definition/FAMILY:REVISION`, `…:container/CLUSTER/TASK/ID`, `…:service/CLUSTER/NAME`.
+//! `…:task-definition/FAMILY:REVISION`, `…:container/CLUSTER/TASK/ID`, `…:service/CLUSTER/NAME`,
+//! `…:service-deployment/CLUSTER/NAME/ID`, `…:service-revision/CLUSTER/NAME/ID`.
 
 use super::ids::{
-    ClusterName, ContainerInstanceId, Family, Revision, TaskDefinitionRef, TaskId, is_name,
+    ClusterName, ContainerInstanceId, Family, Revision, ServiceDeploymentId, ServiceName,
+    ServiceRevisionId, TaskDefinitionRef, TaskId,
 };
+use super::service::ServiceKey;
 use std::fmt;
 
 /// The region and account that this installation's ARNs carry.
@@ -54,6 +57,24 @@ impl Scope {
         self.arn(format_args!("task-definition/{definition}"))
     }
 
+    /// A service's ARN.
+    #[must_use]
+    pub fn service(&self, service: &ServiceKey) -> String {
+        self.arn(format_args!("service/{service}"))
+    }
+
+    /// The ARN of a service deployment.
+    #[must_use]
+    pub fn service_deployment(&self, service: &ServiceKey, id: &ServiceDeploymentId) -> String {
+        self.arn(format_args!("service-deployment/{service}/{id}"))
+    }
+
+    /// The ARN of a service revision.
+    #[must_use]
+    pub fn service_revision(&self, service: &ServiceKey, id: &ServiceRevisionId) -> String {
+        self.arn(format_args!("service-revision/{service}/{id}"))
+    }
+
     /// A container's ARN.
     #[must_use]
     pub fn container(&self, cluster: &ClusterName, task: &TaskId, id: &str) -> String {
@@ -89,7 +110,11 @@ pub enum Arn {
     /// `task-definition/FAMILY:REVISION`, the revision may be absent.
     TaskDefinition(Family, Option<Revision>),
     /// `service/CLUSTER/NAME`, or the old `service/NAME`.
-    Service(Option<ClusterName>, String),
+    Service(Option<ClusterName>, ServiceName),
+    /// `service-deployment/CLUSTER/NAME/ID`.
+    ServiceDeployment(ServiceKey, ServiceDeploymentId),
+    /// `service-revision/CLUSTER/NAME/ID`.
+    ServiceRevision(ServiceKey, ServiceRevisionId),
 }
 
 impl Arn {
@@ -144,14 +169,29 @@ impl Arn {
             }
             "service" => {
                 let (cluster, name) = scoped(rest)?;
-                if !is_name(&name) {
-                    return Err(malformed());
-                }
-                Ok(Self::Service(cluster, name))
+                Ok(Self::Service(cluster, ServiceName::new(name).map_err(|_| malformed())?))
+            }
+            "service-deployment" => {
+                let (service, id) = of_service(rest).ok_or_else(malformed)?;
+                let id = ServiceDeploymentId::new(id).map_err(|_| malformed())?;
+                Ok(Self::ServiceDeployment(service, id))
+            }
+            "service-revision" => {
+                let (service, id) = of_service(rest).ok_or_else(malformed)?;
+                let id = ServiceRevisionId::new(id).map_err(|_| malformed())?;
+                Ok(Self::ServiceRevision(service, id))
             }
             _ => Err(malformed()),
         }
     }
+}
+
+/// `CLUSTER/SERVICE/ID`, the id as text.
+fn of_service(text: &str) -> Option<(ServiceKey, &str)> {
+    let (cluster, rest) = text.split_once('/')?;
+    let (name, id) = rest.split_once('/')?;
+    let cluster = ClusterName::new(cluster).ok()?;
+    Some((ServiceKey { cluster, name: ServiceName::new(name).ok()? }, id))
 }
 
 /// Parses `FAMILY` or `FAMILY:REVISION`.
@@ -219,7 +259,7 @@ mod tests {
         assert_eq!(Arn::parse("arn:aws:ecs:r:1:task/0123").unwrap(), Arn::Task(None, task));
         assert_eq!(
             Arn::parse("arn:aws-cn:ecs:r:1:service/c/web").unwrap(),
-            Arn::Service(Some(ClusterName::new("c").unwrap()), "web".to_owned())
+            Arn::Service(Some(ClusterName::new("c").unwrap()), ServiceName::new("web").unwrap())
         );
     }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {value:?} is not valid: {rule}")]
+#[error("{what} {:?} is not valid: {rule}", .value.chars().take(256).collect::<String>())]
 pub struct NameError {
     /// The kind of name, for the message.
     pub what: &'static str,
@@ -113,6 +113,46 @@ name!(
     RuntimeId,
     "runtime id"
 );
+
+name!(
+    /// A service's name.
+    ServiceName,
+    "service name"
+);
+name!(
+    /// The id of a deployment of a service: nineteen digits when minted here.
+    DeploymentId,
+    "deployment id"
+);
+name!(
+    /// The id of a service revision: nineteen digits when minted here.
+    ServiceRevisionId,
+    "service revision id"
+);
+name!(
+    /// The id of a service deployment: twenty-one letters and digits when minted here.
+    ServiceDeploymentId,
+    "service deployment id"
+);
+name!(
+    /// An assignment's id: the task's for a standalone task, deployment and container instance for a service.
+    AssignmentId,
+    "assignment id"
+);
+
+impl AssignmentId {
+    /// Of a standalone task.
+    #[must_use]
+    pub fn of_task(task: &TaskId) -> Self {
+        Self(task.0.clone())
+    }
+
+    /// Of the tasks of one deployment on one box.
+    #[must_use]
+    pub fn of_deployment(deployment: &DeploymentId, instance: &ContainerInstanceId) -> Self {
+        Self(format!("{}-{}", deployment.0, instance.0))
+    }
+}
 
 impl ClusterName {
     /// The cluster that requests without one mean.

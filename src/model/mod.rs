@@ -10,6 +10,8 @@ pub mod container_instance;
 pub mod failure;
 pub mod ids;
 pub mod network;
+pub mod placement;
+pub mod service;
 pub mod session;
 pub(crate) mod shape;
 pub mod status;
@@ -19,18 +21,22 @@ pub mod task_definition;
 pub mod time;
 
 pub use arn::{Arn, ArnError, Scope};
-pub use assignment::{Assignment, StopRequest};
+pub use assignment::{Assignment, OneTask, ServiceTasks, StopRequest, Wanted};
 pub use cluster::Cluster;
 pub use container_instance::ContainerInstance;
 pub use failure::Failure;
 pub use ids::{
-    ClusterName, ContainerInstanceId, ContainerName, Family, Generation, ImageDigest, Revision,
-    RuntimeId, TaskDefinitionRef, TaskId,
+    AssignmentId, ClusterName, ContainerInstanceId, ContainerName, DeploymentId, Family,
+    Generation, ImageDigest, Revision, RuntimeId, ServiceDeploymentId, ServiceName,
+    ServiceRevisionId, TaskDefinitionRef, TaskId,
 };
 pub use network::{Attachment, NetworkBinding, NetworkInterface};
+pub use service::{
+    Deployment, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
+};
 pub use session::TerminalSize;
 pub use status::{ContainerStatus, DesiredStatus, HealthStatus, StopCode, TaskStatus};
 pub use tag::Tag;
-pub use task::{Container, Task};
+pub use task::{Container, ServiceMembership, Task};
 pub use task_definition::TaskDefinition;
 pub use time::Timestamp;

@@ -4,8 +4,8 @@
 //! what the instance planner must remember to go on after a crash.
 
 use super::ids::{
-    ClusterName, ContainerInstanceId, ContainerName, Generation, ImageDigest, RuntimeId,
-    TaskDefinitionRef, TaskId,
+    AssignmentId, ClusterName, ContainerInstanceId, ContainerName, DeploymentId, Generation,
+    ImageDigest, RuntimeId, ServiceName, TaskDefinitionRef, TaskId,
 };
 use super::network::{Attachment, NetworkBinding, NetworkInterface};
 use super::shape::shape;
@@ -50,6 +50,12 @@ pub struct Task {
     pub started_by: Option<String>,
     /// `launchType` of the request; `EC2` unless given.
     pub launch_type: String,
+    /// The pool that its box was chosen from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_provider_name: Option<String>,
+    /// Of which service it is; none for a standalone task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceMembership>,
     /// CPU units of the task, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<String>,
@@ -124,8 +130,37 @@ impl Task {
     /// Whether a service started it.
     #[must_use]
     pub fn is_of_service(&self) -> bool {
-        self.group.as_ref().is_some_and(|group| group.starts_with("service:"))
+        self.service.is_some()
     }
+
+    /// The assignment that it comes from.
+    #[must_use]
+    pub fn assignment(&self) -> AssignmentId {
+        self.service
+            .as_ref()
+            .map_or_else(|| AssignmentId::of_task(&self.id), |service| service.assignment.clone())
+    }
+}
+
+/// A task's place in a service, and what the instance planner must remember to replace it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceMembership {
+    /// What it comes from.
+    pub assignment: AssignmentId,
+    /// The service, of the task's cluster.
+    pub name: ServiceName,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// How many tasks before it ended early, one after the other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures_before: u32,
+    /// Not started before, because those before it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// It ended by itself, or was ended because it was unhealthy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
 }
 
 /// A container of a task.

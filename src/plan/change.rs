@@ -1,10 +1,10 @@
 //! One change of one stored record.
 
 use super::world::ClientToken;
-use crate::model::assignment::Assignment;
 use crate::model::{
-    Cluster, ContainerInstance, ContainerInstanceId, Family, Revision, Task, TaskDefinition,
-    TaskDefinitionRef, TaskId,
+    Assignment, AssignmentId, Cluster, ContainerInstance, ContainerInstanceId, Family, Revision,
+    Service, ServiceDeployment, ServiceDeploymentId, ServiceEvent, ServiceKey, ServiceRevision,
+    ServiceRevisionId, Task, TaskDefinition, TaskDefinitionRef, TaskId,
 };
 
 /// A record written whole or removed; each is one row of one table of the store.
@@ -18,11 +18,28 @@ pub enum Change {
     PutContainerInstance(Box<ContainerInstance>),
     DeleteContainerInstance(ContainerInstanceId),
     PutAssignment(Box<Assignment>),
-    DeleteAssignment(TaskId),
+    DeleteAssignment(AssignmentId),
     PutTask(Box<Task>),
     DeleteTask(TaskId),
-    PutAccountSetting { principal: String, name: String, value: String },
-    DeleteAccountSetting { principal: String, name: String },
+    PutAccountSetting {
+        principal: String,
+        name: String,
+        value: String,
+    },
+    DeleteAccountSetting {
+        principal: String,
+        name: String,
+    },
     PutClientToken(String, ClientToken),
     DeleteClientToken(String),
+    PutService(Box<Service>),
+    DeleteService(ServiceKey),
+    PutServiceRevision(Box<ServiceRevision>),
+    DeleteServiceRevision(ServiceRevisionId),
+    PutServiceDeployment(Box<ServiceDeployment>),
+    DeleteServiceDeployment(ServiceDeploymentId),
+    /// Takes the place of the one that was written a hundred events before.
+    PutServiceEvent(ServiceEvent),
+    /// By its place in the ring.
+    DeleteServiceEvent(ServiceKey, u64),
 }

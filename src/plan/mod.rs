@@ -10,18 +10,21 @@
 //! The engine commits a round's changes in one transaction before it runs the round's actions.
 
 pub mod action;
+pub mod agenda;
 pub mod change;
 pub mod check;
 pub mod command;
 pub mod connection;
 pub(crate) mod effective;
 pub mod ids;
+pub mod index;
 pub mod instance;
 pub mod observation;
 pub mod reason;
 pub mod world;
 
 pub use action::{Action, ActionKey, StartContainer};
+pub use agenda::{Agenda, Settled};
 pub use change::Change;
 pub use command::{Command, CommandError, Reply};
 pub use connection::Connection;
@@ -30,7 +33,7 @@ pub use observation::{Connected, Observation};
 pub use reason::Reason;
 pub use world::{Observed, Settings, World};
 
-use crate::model::Timestamp;
+use crate::model::{AssignmentId, Timestamp};
 
 /// What a planner decided.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -41,6 +44,10 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why; they become `stoppedReason`, log lines and `coracle why`.
     pub reasons: Vec<Reason>,
+    /// Services that were looked at.
+    pub settled: Vec<Settled>,
+    /// Assignments that were looked at on behalf of boxes that are not here.
+    pub settled_assignments: Vec<AssignmentId>,
     /// Plan again then, if nothing happens before.
     pub wake_at: Option<Timestamp>,
 }

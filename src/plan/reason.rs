@@ -13,6 +13,8 @@ pub enum Reason {
     ContainerWaits { task: TaskId, container: ContainerName, on: ContainerName, condition: String },
     StopTimedOut { task: TaskId, container: ContainerName },
     TaskResumes { task: TaskId },
+    TaskWaits { task: TaskId, why: String },
+    TaskBacksOff { task: TaskId, failures: u32, wait: Duration },
     ContainerRestarts { task: TaskId, container: ContainerName, restart: Restart },
 }
 
@@ -30,6 +32,12 @@ impl fmt::Display for Reason {
             Self::TaskResumes { task } => {
                 write!(f, "task {task} starts over: the box restarted while it should run")
             }
+            Self::TaskWaits { task, why } => write!(f, "task {task} waits for room: {why}"),
+            Self::TaskBacksOff { task, failures, wait } => write!(
+                f,
+                "task {task} waits {} s: {failures} before it ended early, one after the other",
+                wait.as_secs()
+            ),
             Self::ContainerRestarts { task, container, restart } => {
                 write!(f, "container {container} of task {task} {restart}")
             }

@@ -1,13 +1,16 @@
 //! All that is known: the stored records, and what was observed since the program started.
 
-use super::action::ActionKey;
+use super::Plan;
+use super::action::{Action, ActionKey};
+use super::agenda::Agenda;
 use super::change::Change;
-use crate::model::assignment::Assignment;
-use crate::model::task_definition::TaskDefinitionStatus;
+use super::index::Index;
+use crate::model::service::{SchedulingStrategy, ServiceStatus};
 use crate::model::{
-    Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family, Generation, ImageDigest,
-    Revision, RuntimeId, Scope, Task, TaskDefinition, TaskDefinitionRef, TaskId, TaskStatus,
-    Timestamp,
+    Assignment, AssignmentId, Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family,
+    Generation, ImageDigest, Revision, RuntimeId, Scope, Service, ServiceDeployment,
+    ServiceDeploymentId, ServiceEvent, ServiceKey, ServiceRevision, ServiceRevisionId, Task,
+    TaskDefinition, TaskDefinitionRef, TaskId, TaskStatus, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +28,17 @@ pub struct World {
     /// The boxes.
     pub container_instances: BTreeMap<ContainerInstanceId, ContainerInstance>,
     /// What boxes are to run.
-    pub assignments: BTreeMap<TaskId, Assignment>,
+    pub assignments: BTreeMap<AssignmentId, Assignment>,
     /// Tasks, stopped ones too for as long as they stay describable.
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Services of every status.
+    pub services: BTreeMap<ServiceKey, Service>,
+    /// What deployments run or ran.
+    pub service_revisions: BTreeMap<ServiceRevisionId, ServiceRevision>,
+    /// Roll-outs.
+    pub service_deployments: BTreeMap<ServiceDeploymentId, ServiceDeployment>,
+    /// Events of services, by their place in the ring.
+    pub service_events: BTreeMap<ServiceKey, BTreeMap<u64, ServiceEvent>>,
     /// Account settings by (principal ARN, name).
     pub account_settings: BTreeMap<(String, String), String>,
     /// Requests already carried out, by client token.
@@ -36,19 +47,10 @@ pub struct World {
     pub settings: Settings,
     /// What was observed; not stored.
     pub observed: Observed,
-    /// Derived from `tasks`; not stored.
+    /// Derived from the records; not stored.
     pub index: Index,
-}
-
-/// Found faster than by looking at every record. [`World::apply`] keeps it.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Index {
-    /// Stopped tasks, the one that stopped first in front.
-    pub stopped: BTreeSet<(Timestamp, TaskId)>,
-    /// Task definitions that are to be removed.
-    pub deleting: BTreeSet<TaskDefinitionRef>,
-    /// Client tokens, the oldest in front.
-    pub client_tokens: BTreeSet<(Timestamp, String)>,
+    /// What the planners have not looked at yet; not stored.
+    pub agenda: Agenda,
 }
 
 /// A `clientToken` that was used.
@@ -160,74 +162,53 @@ pub struct Health {
     pub failures: u32,
 }
 
-impl Index {
-    /// What the index of `world` must be.
-    #[must_use]
-    pub fn of(world: &World) -> Self {
-        let deleting = |definition: &&TaskDefinition| {
-            definition.status == TaskDefinitionStatus::DeleteInProgress
-        };
-        Self {
-            stopped: world.tasks.values().filter_map(stopped_key).collect(),
-            deleting: world
-                .task_definitions
-                .values()
-                .filter(deleting)
-                .map(TaskDefinition::reference)
-                .collect(),
-            client_tokens: world
-                .client_tokens
-                .iter()
-                .map(|(token, used)| (used.used_at, token.clone()))
-                .collect(),
-        }
-    }
-}
-
 impl World {
-    /// Carries out one change on the stored part.
+    /// Carries out one change on the stored part, and puts what it concerns on the agenda.
     pub fn apply(&mut self, change: &Change) {
         match change.clone() {
             Change::PutCluster(cluster) => {
                 self.clusters.insert(cluster.name.clone(), cluster);
             }
             Change::PutTaskDefinition(definition) => {
-                let reference = definition.reference();
-                if definition.status == TaskDefinitionStatus::DeleteInProgress {
-                    self.index.deleting.insert(reference.clone());
-                } else {
-                    self.index.deleting.remove(&reference);
-                }
-                self.task_definitions.insert(reference, *definition);
+                self.index.definition(&definition, true);
+                self.task_definitions.insert(definition.reference(), *definition);
             }
             Change::DeleteTaskDefinition(reference) => {
-                self.index.deleting.remove(&reference);
-                self.task_definitions.remove(&reference);
+                if let Some(old) = self.task_definitions.remove(&reference) {
+                    self.index.definition(&old, false);
+                }
             }
             Change::PutRevision(family, revision) => {
                 self.revisions.insert(family, revision);
             }
             Change::PutContainerInstance(instance) => {
-                self.container_instances.insert(instance.id.clone(), *instance);
+                let (id, cluster) = (instance.id.clone(), instance.cluster.clone());
+                let old = self.container_instances.insert(id.clone(), *instance);
+                for cluster in old.map(|old| old.cluster).filter(|c| *c != cluster).iter() {
+                    self.touch_instance(&id, cluster);
+                }
+                self.touch_instance(&id, &cluster);
             }
             Change::DeleteContainerInstance(id) => {
-                self.container_instances.remove(&id);
+                if let Some(old) = self.container_instances.remove(&id) {
+                    self.touch_instance(&id, &old.cluster);
+                }
             }
-            Change::PutAssignment(assignment) => {
-                self.assignments.insert(assignment.task.clone(), *assignment);
+            Change::PutAssignment(assignment) => self.put_assignment(*assignment),
+            Change::DeleteAssignment(id) => {
+                if let Some(old) = self.assignments.remove(&id) {
+                    self.index.assignment(&old, false);
+                    self.touch_assignment(&old);
+                    self.agenda.settle_assignment(&id);
+                    self.agenda.touch_waiting(&old.cluster);
+                }
             }
-            Change::DeleteAssignment(task) => {
-                self.assignments.remove(&task);
-            }
-            Change::PutTask(task) => {
-                let key = stopped_key(&task);
-                let old = self.tasks.insert(task.id.clone(), *task);
-                self.unindex(old.as_ref());
-                self.index.stopped.extend(key);
-            }
+            Change::PutTask(task) => self.put_task(*task),
             Change::DeleteTask(id) => {
-                let old = self.tasks.remove(&id);
-                self.unindex(old.as_ref());
+                if let Some(old) = self.tasks.remove(&id) {
+                    self.index.task(&old, false);
+                    self.touch_task(&old);
+                }
             }
             Change::PutAccountSetting { principal, name, value } => {
                 self.account_settings.insert((principal, name), value);
@@ -237,30 +218,137 @@ impl World {
             }
             Change::PutClientToken(token, used) => {
                 self.forget_token(&token);
-                self.index.client_tokens.insert((used.used_at, token.clone()));
+                self.index.client_token(&token, &used, true);
                 self.client_tokens.insert(token, used);
             }
-            Change::DeleteClientToken(token) => {
-                self.forget_token(&token);
+            Change::DeleteClientToken(token) => self.forget_token(&token),
+            change => self.apply_of_service(change),
+        }
+    }
+
+    /// [`World::apply`] for the records of services.
+    fn apply_of_service(&mut self, change: Change) {
+        match change {
+            Change::PutService(service) => {
+                self.agenda.touch(&service.key);
+                self.services.insert(service.key.clone(), *service);
+            }
+            Change::DeleteService(key) => {
+                self.agenda.forget(&key);
+                self.services.remove(&key);
+            }
+            Change::PutServiceRevision(revision) => {
+                self.index.revision(&revision, true);
+                self.service_revisions.insert(revision.id.clone(), *revision);
+            }
+            Change::DeleteServiceRevision(id) => {
+                if let Some(old) = self.service_revisions.remove(&id) {
+                    self.index.revision(&old, false);
+                }
+            }
+            Change::PutServiceDeployment(deployment) => {
+                self.index.service_deployment(&deployment, true);
+                self.agenda.touch(&deployment.service);
+                self.service_deployments.insert(deployment.id.clone(), *deployment);
+            }
+            Change::DeleteServiceDeployment(id) => {
+                if let Some(old) = self.service_deployments.remove(&id) {
+                    self.index.service_deployment(&old, false);
+                }
+            }
+            Change::PutServiceEvent(event) => {
+                let events = self.service_events.entry(event.service.clone()).or_default();
+                events.insert(event.slot(), event);
+            }
+            Change::DeleteServiceEvent(service, slot) => {
+                if let Some(events) = self.service_events.get_mut(&service) {
+                    events.remove(&slot);
+                    if events.is_empty() {
+                        self.service_events.remove(&service);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes note of what a planner decided: its changes, its actions, what it has looked at.
+    pub fn apply_plan(&mut self, plan: &Plan) {
+        for settled in &plan.settled {
+            self.agenda.settle(settled);
+        }
+        for id in &plan.settled_assignments {
+            self.agenda.settle_assignment(id);
+        }
+        plan.changes.iter().for_each(|change| self.apply(change));
+        self.observed.in_flight.extend(plan.actions.iter().map(Action::key));
+    }
+
+    fn put_assignment(&mut self, assignment: Assignment) {
+        self.index.assignment(&assignment, true);
+        self.touch_assignment(&assignment);
+        let (cluster, count) = (assignment.cluster.clone(), assignment.count());
+        let old = self.assignments.insert(assignment.id.clone(), assignment);
+        if old.is_some_and(|old| old.count() > count) {
+            self.agenda.touch_waiting(&cluster);
+        }
+    }
+
+    fn put_task(&mut self, task: Task) {
+        self.touch_task(&task);
+        let stopped = task.last_status == TaskStatus::Stopped;
+        let cluster = task.cluster.clone();
+        if let Some(old) = self.tasks.get(&task.id) {
+            self.index.task(old, false);
+            if stopped && old.last_status != TaskStatus::Stopped {
+                self.agenda.touch_waiting(&cluster);
             }
         }
+        self.index.task(&task, true);
+        self.tasks.insert(task.id.clone(), task);
+    }
+
+    fn touch_task(&mut self, task: &Task) {
+        if let Some(service) = &task.service {
+            let (cluster, name) = (task.cluster.clone(), service.name.clone());
+            self.touch(&ServiceKey { cluster, name });
+        }
+        let assignment = task.assignment();
+        if self.assignments.contains_key(&assignment) {
+            self.agenda.touch_assignment(&assignment);
+        }
+    }
+
+    /// The service is due, if there is one.
+    fn touch(&mut self, service: &ServiceKey) {
+        if self.services.contains_key(service) {
+            self.agenda.touch(service);
+        }
+    }
+
+    fn touch_assignment(&mut self, assignment: &Assignment) {
+        self.agenda.touch_assignment(&assignment.id);
+        if let Some(service) = assignment.service_key() {
+            self.touch(&service);
+        }
+    }
+
+    /// A box came, changed or went: what is on it, what wants to be on every box, and what waits for room.
+    fn touch_instance(&mut self, id: &ContainerInstanceId, cluster: &ClusterName) {
+        let on_it: Vec<_> = self.assignments_on(id).filter_map(Assignment::service_key).collect();
+        let daemons = self.services.values().filter(|service| {
+            &service.key.cluster == cluster
+                && service.scheduling_strategy == SchedulingStrategy::Daemon
+                && service.status == ServiceStatus::Active
+        });
+        let touched: Vec<_> = daemons.map(|service| service.key.clone()).chain(on_it).collect();
+        touched.iter().for_each(|service| self.touch(service));
+        self.agenda.touch_waiting(cluster);
     }
 
     fn forget_token(&mut self, token: &str) {
         if let Some(old) = self.client_tokens.remove(token) {
-            self.index.client_tokens.remove(&(old.used_at, token.to_owned()));
+            self.index.client_token(token, &old, false);
         }
     }
-
-    fn unindex(&mut self, task: Option<&Task>) {
-        if let Some(key) = task.and_then(stopped_key) {
-            self.index.stopped.remove(&key);
-        }
-    }
-}
-
-/// The key of a stopped task in [`Index::stopped`].
-fn stopped_key(task: &Task) -> Option<(Timestamp, TaskId)> {
-    (task.last_status == TaskStatus::Stopped)
-        .then(|| (task.stopped_at.unwrap_or(task.created_at), task.id.clone()))
 }

@@ -7,8 +7,10 @@
 use super::Result;
 use super::error::StoreError;
 use super::table::{self, Table};
-use crate::model::assignment::Assignment;
-use crate::model::{Cluster, ContainerInstance, Family, Revision, Task, TaskDefinition};
+use crate::model::{
+    Assignment, Cluster, ContainerInstance, Family, Revision, Service, ServiceDeployment,
+    ServiceEvent, ServiceKey, ServiceRevision, Task, TaskDefinition,
+};
 use crate::plan::Change;
 use crate::plan::world::ClientToken;
 use serde::de::DeserializeOwned;
@@ -71,9 +73,9 @@ pub(super) fn encode(change: &Change) -> Result<Row> {
         }
         Change::DeleteContainerInstance(id) => Ok(delete(Table::ContainerInstances, id.as_str())),
         Change::PutAssignment(assignment) => {
-            put(Table::Assignments, assignment.task.as_str(), assignment)
+            put(Table::Assignments, assignment.id.as_str(), assignment)
         }
-        Change::DeleteAssignment(task) => Ok(delete(Table::Assignments, task.as_str())),
+        Change::DeleteAssignment(id) => Ok(delete(Table::Assignments, id.as_str())),
         Change::PutTask(task) => put(Table::Tasks, task.id.as_str(), task),
         Change::DeleteTask(id) => Ok(delete(Table::Tasks, id.as_str())),
         Change::PutAccountSetting { principal, name, value } => put(
@@ -94,6 +96,22 @@ pub(super) fn encode(change: &Change) -> Result<Row> {
             &ClientTokenRow { token: token.clone(), used: used.clone() },
         ),
         Change::DeleteClientToken(token) => Ok(delete(Table::ClientTokens, token)),
+        Change::PutService(service) => put(Table::Services, &service.key.to_string(), service),
+        Change::DeleteService(key) => Ok(delete(Table::Services, &key.to_string())),
+        Change::PutServiceRevision(revision) => {
+            put(Table::ServiceRevisions, revision.id.as_str(), revision)
+        }
+        Change::DeleteServiceRevision(id) => Ok(delete(Table::ServiceRevisions, id.as_str())),
+        Change::PutServiceDeployment(deployment) => {
+            put(Table::ServiceDeployments, deployment.id.as_str(), deployment)
+        }
+        Change::DeleteServiceDeployment(id) => Ok(delete(Table::ServiceDeployments, id.as_str())),
+        Change::PutServiceEvent(event) => {
+            put(Table::ServiceEvents, &event_key(&event.service, event.slot()), event)
+        }
+        Change::DeleteServiceEvent(service, slot) => {
+            Ok(delete(Table::ServiceEvents, &event_key(service, *slot)))
+        }
     }
 }
 
@@ -123,6 +141,14 @@ pub(super) fn decode(table: Table, key: &str, value: &[u8]) -> Result<Option<Cha
             let row: ClientTokenRow = parse(table, key, value)?;
             Change::PutClientToken(row.token, row.used)
         }
+        Table::Services => Change::PutService(Box::new(parse::<Service>(table, key, value)?)),
+        Table::ServiceRevisions => {
+            Change::PutServiceRevision(Box::new(parse::<ServiceRevision>(table, key, value)?))
+        }
+        Table::ServiceDeployments => {
+            Change::PutServiceDeployment(Box::new(parse::<ServiceDeployment>(table, key, value)?))
+        }
+        Table::ServiceEvents => Change::PutServiceEvent(parse::<ServiceEvent>(table, key, value)?),
         Table::Meta | Table::Changes | Table::Secrets => return Ok(None),
     }))
 }
@@ -130,6 +156,11 @@ pub(super) fn decode(table: Table, key: &str, value: &[u8]) -> Result<Option<Cha
 /// ARNs hold no `|`.
 pub(super) fn setting_key(principal: &str, name: &str) -> String {
     format!("{principal}|{name}")
+}
+
+/// Names hold no `/`.
+fn event_key(service: &ServiceKey, slot: u64) -> String {
+    format!("{service}/{slot}")
 }
 
 fn delete(table: Table, key: &str) -> Row {

@@ -5,6 +5,7 @@
 //! | 1 | the record tables; account settings keyed `NAME@PRINCIPAL` with a bare JSON string. Never released: it stays as the proof that a migration works |
 //! | 2 | account settings keyed `PRINCIPAL\|NAME` as objects; the table `changes` |
 //! | 3 | the table `secrets` |
+//! | 4 | the tables `services`, `serviceRevisions`, `serviceDeployments`, `serviceEvents`; assignments have an `id` |
 //!
 //! A migration runs in the same transaction as the new schema number: it happened whole or not at all. Before it a
 //! verified copy is kept as `copies/schema-N.mdb`. A store with a newer schema than [`CURRENT`] is left alone.
@@ -19,7 +20,7 @@ use heed::{CommitOrAbort, DatabaseOpener, Env, RwTxn, WithoutTls};
 use std::path::Path;
 
 /// The schema that this version reads and writes.
-pub const CURRENT: u64 = 3;
+pub const CURRENT: u64 = 4;
 
 /// The row of the table `meta` that holds the schema number.
 pub const KEY: &str = "schema";
@@ -28,7 +29,7 @@ type Opener<'e> = DatabaseOpener<'e, WithoutTls>;
 type Migration = for<'e> fn(&Opener<'e>, &mut RwTxn<'e>) -> std::result::Result<(), Fault>;
 
 /// `MIGRATIONS[n - 1]` leads from schema n to n + 1.
-const MIGRATIONS: [Migration; 2] = [one_to_two, two_to_three];
+const MIGRATIONS: [Migration; 3] = [one_to_two, two_to_three, three_to_four];
 const _: () = assert!(MIGRATIONS.len() as u64 + 1 == CURRENT, "one migration per step");
 
 /// A failure inside a transaction: LMDB's errors get their path outside.
@@ -178,6 +179,16 @@ fn one_to_two<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Resu
 /// No secrets yet.
 fn two_to_three<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Result<(), Fault> {
     create_table(opener, txn, Table::Secrets)?;
+    Ok(())
+}
+
+/// No services yet; an assignment's `task` is read as its `id`.
+fn three_to_four<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Result<(), Fault> {
+    for table in
+        [Table::Services, Table::ServiceRevisions, Table::ServiceDeployments, Table::ServiceEvents]
+    {
+        create_table(opener, txn, table)?;
+    }
     Ok(())
 }
 

@@ -15,6 +15,10 @@ pub enum Table {
     Tasks,
     AccountSettings,
     ClientTokens,
+    Services,
+    ServiceRevisions,
+    ServiceDeployments,
+    ServiceEvents,
     /// The schema number, and single values that others keep here.
     Meta,
     /// The change feed: sequence number → which row changed.
@@ -25,7 +29,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order in which they are numbered.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Clusters,
         Self::TaskDefinitions,
         Self::Revisions,
@@ -34,13 +38,17 @@ impl Table {
         Self::Tasks,
         Self::AccountSettings,
         Self::ClientTokens,
+        Self::Services,
+        Self::ServiceRevisions,
+        Self::ServiceDeployments,
+        Self::ServiceEvents,
         Self::Meta,
         Self::Changes,
         Self::Secrets,
     ];
 
     /// Those that hold records of the world.
-    pub const RECORDS: &'static [Self] = Self::ALL.split_at(8).0;
+    pub const RECORDS: &'static [Self] = Self::ALL.split_at(12).0;
 
     /// The place in [`Table::ALL`].
     pub(super) const fn index(self) -> usize {
@@ -59,6 +67,10 @@ impl Table {
             Self::Tasks => "tasks",
             Self::AccountSettings => "accountSettings",
             Self::ClientTokens => "clientTokens",
+            Self::Services => "services",
+            Self::ServiceRevisions => "serviceRevisions",
+            Self::ServiceDeployments => "serviceDeployments",
+            Self::ServiceEvents => "serviceEvents",
             Self::Meta => "meta",
             Self::Changes => "changes",
             Self::Secrets => "secrets",

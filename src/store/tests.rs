@@ -82,8 +82,14 @@ fn what_is_deleted_is_gone_and_deleting_what_is_not_there_is_no_error() {
             Change::DeleteAccountSetting { principal: principal.clone(), name: name.clone() }
         }))
         .chain(world.client_tokens.keys().cloned().map(Change::DeleteClientToken))
+        .chain(world.services.keys().cloned().map(Change::DeleteService))
+        .chain(world.service_revisions.keys().cloned().map(Change::DeleteServiceRevision))
+        .chain(world.service_deployments.keys().cloned().map(Change::DeleteServiceDeployment))
+        .chain(world.service_events.iter().flat_map(|(service, events)| {
+            events.keys().map(|slot| Change::DeleteServiceEvent(service.clone(), *slot))
+        }))
         .collect();
-    assert_eq!(deletes.len(), 10);
+    assert_eq!(deletes.len(), 15);
     for _ in 0..2 {
         store.commit(&deletes).unwrap();
         let mut expected = world.clone();
@@ -114,6 +120,31 @@ fn every_kind_of_put() -> Vec<Change> {
         "task": "t", "taskDefinition": reference, "generation": 2, "desiredStatus": "STOPPED",
         "stop": {"code": "UserInitiated", "reason": "enough"}, "createdAt": 1,
     }));
+    let service = json!({"cluster": "default", "name": "web"});
+    let of_service = |extra: Value| {
+        let mut all = service.as_object().unwrap().clone();
+        all.extend(extra.as_object().unwrap().clone());
+        Value::Object(all)
+    };
+    let tasks = with(json!({
+        "id": "7-i", "taskDefinition": reference, "generation": 2, "service": "web", "deployment": "7", "count": 2,
+        "stops": {"t": {"code": "UserInitiated", "reason": "enough"}}, "createdAt": 1,
+    }));
+    let rules = json!({"maximumPercent": 200, "minimumHealthyPercent": 100});
+    let record = of_service(json!({
+        "status": "ACTIVE", "schedulingStrategy": "REPLICA", "desiredCount": 2, "createdAt": 1,
+        "deploymentConfiguration": rules, "deployments": [{
+            "id": "7", "serviceRevision": "8", "serviceDeployment": "d", "rolloutState": "IN_PROGRESS",
+            "rolloutStateReason": "", "failedTasks": 0, "createdAt": 1, "updatedAt": 1,
+        }],
+    }));
+    let revision = of_service(json!({"id": "8", "taskDefinition": reference, "createdAt": 1}));
+    let deployment = of_service(json!({
+        "id": "d", "status": "IN_PROGRESS", "targetServiceRevision": "8", "deploymentConfiguration": rules,
+        "createdAt": 1, "updatedAt": 1,
+    }));
+    let event =
+        of_service(json!({"number": 103, "id": "e", "createdAt": 1, "message": "(service web)"}));
     let definition = json!({
         "family": "web", "revision": 3, "status": "ACTIVE", "registeredAt": 7.5, "cpu": "256",
         "containerDefinitions": [{"name": "app", "image": "web:1", "memory": 64}],
@@ -131,6 +162,11 @@ fn every_kind_of_put() -> Vec<Change> {
         Change::PutContainerInstance(Box::new(serde_json::from_value(instance).unwrap())),
         Change::PutAssignment(Box::new(serde_json::from_value(assignment).unwrap())),
         Change::PutTask(Box::new(serde_json::from_value(task).unwrap())),
+        Change::PutAssignment(Box::new(serde_json::from_value(tasks).unwrap())),
+        Change::PutService(Box::new(serde_json::from_value(record).unwrap())),
+        Change::PutServiceRevision(Box::new(serde_json::from_value(revision).unwrap())),
+        Change::PutServiceDeployment(Box::new(serde_json::from_value(deployment).unwrap())),
+        Change::PutServiceEvent(serde_json::from_value(event).unwrap()),
         setting("arn:aws:iam::000000000000:root", "containerInsights", "enabled"),
         setting(&"p".repeat(2000), "containerInsights", "enabled"),
         token("a-b"),

@@ -1,7 +1,8 @@
 """A real agent, spoken to as users do: boto3, the AWS CLI, signed and unsigned HTTP.
 
-CORACLE_BIN names the binary under test. Every answer that a boto3 client of these tests gets is held against the
-output shapes of botocore's model (output_shapes.py).
+CORACLE_BIN names the binary under test. Every answer that these tests get is held against the output shapes of
+botocore's model (output_shapes.py). With `--target=hub` it is `coracle hub --simulate` that is asked, with one simulated
+instance; tests that need a box (marked `box`) are skipped then.
 """
 
 import http.client
@@ -20,6 +21,7 @@ import botocore.awsrequest
 import botocore.credentials
 import pytest
 
+import inputs
 import output_shapes
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -29,6 +31,8 @@ TARGET = "AmazonEC2ContainerServiceV20141113."
 
 class Agent:
     """A running `coracle agent` with directories, a port and a cgroup of its own."""
+
+    account, region = "000000000000", "local"
 
     def __init__(self, binary, directory):
         self.binary = binary
@@ -43,26 +47,32 @@ class Agent:
         self.notify.settimeout(PATIENCE)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [
-                    binary, "agent",
-                    "--state-dir", self.state_dir, "--run-dir", self.run_dir,
-                    "--listen", f"127.0.0.1:{self.port}",
-                    "--cgroup-parent", f"coracle-api-{os.getpid()}-{self.port}",
-                    "--stop-tasks-on-exit",
-                ],
+                [binary, *self.arguments()],
                 env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )
         try:
             while b"READY=1" not in self.notify.recv(4096):
                 pass
-            key = json.loads((self.state_dir / "keys" / "root.json").read_text())
+            self.key = self.read_key()
         except (OSError, ValueError) as error:
             self.process.kill()
             self.process.wait()
             raise RuntimeError(f"the agent did not come up:\n{self.log.read_text()}") from error
-        self.key = botocore.credentials.Credentials(key["accessKeyId"], key["secretAccessKey"])
         self.endpoint = f"http://127.0.0.1:{self.port}"
+
+    def arguments(self):
+        return [
+            "agent",
+            "--state-dir", self.state_dir, "--run-dir", self.run_dir,
+            "--listen", f"127.0.0.1:{self.port}",
+            "--cgroup-parent", f"coracle-api-{os.getpid()}-{self.port}",
+            "--stop-tasks-on-exit",
+        ]
+
+    def read_key(self):
+        key = json.loads((self.state_dir / "keys" / "root.json").read_text())
+        return botocore.credentials.Credentials(key["accessKeyId"], key["secretAccessKey"])
 
     def stop(self):
         self.process.terminate()
@@ -135,7 +145,10 @@ class Agent:
             body = json.dumps(body)
         headers = {"X-Amz-Target": TARGET + operation, "Content-Type": "application/x-amz-json-1.1", **(headers or {})}
         status, answer, content = self.send("POST", "/", self.signed("POST", "/", headers, body), body)
-        return status, answer, json.loads(content)
+        content = json.loads(content)
+        if operation in inputs.OPERATIONS:
+            output_shapes.answer(inputs.model(operation), status, answer, content)
+        return status, answer, content
 
     def local(self, method, path, body=None):
         """A request over the unix socket: status, body."""
@@ -151,15 +164,63 @@ class Agent:
             connection.close()
 
 
+class Hub(Agent):
+    """A running `coracle hub --simulate`, with one simulated instance in its cluster."""
+
+    account, region = "123456789012", "eu-central-1"
+
+    def __init__(self, binary, directory):
+        super().__init__(binary, directory)
+        resources = [
+            {"name": "CPU", "type": "INTEGER", "integerValue": 16_384},
+            {"name": "MEMORY", "type": "INTEGER", "integerValue": 65_536},
+            {"name": "PORTS", "type": "STRINGSET", "stringSetValue": ["22"]},
+            {"name": "PORTS_UDP", "type": "STRINGSET", "stringSetValue": []},
+        ]
+        self.client().register_container_instance(cluster="default", totalResources=resources)
+
+    def arguments(self):
+        return [
+            "hub", "--simulate",
+            "--state-dir", self.state_dir, "--run-dir", self.run_dir,
+            "--listen", f"127.0.0.1:{self.port}",
+            "--account", self.account, "--region", self.region,
+        ]
+
+    def read_key(self):
+        # A simulating hub checks no signatures.
+        return botocore.credentials.Credentials("any", "thing")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--target", choices=("agent", "hub"), default="agent", help="what is tested")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "box: needs a real box, which a simulating hub has not")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--target") == "hub":
+        for item in items:
+            if item.get_closest_marker("box"):
+                item.add_marker(pytest.mark.skip(reason="a simulating hub has no box"))
+
+
 @pytest.fixture(scope="session")
-def agent():
+def target(request):
+    return request.config.getoption("--target")
+
+
+@pytest.fixture(scope="session")
+def agent(target):
     binary = os.environ.get("CORACLE_BIN")
     if not binary:
         pytest.skip("CORACLE_BIN does not name the binary under test")
-    if os.geteuid() != 0:
+    if target == "agent" and os.geteuid() != 0:
         pytest.skip("the agent needs root")
     directory = pathlib.Path(tempfile.mkdtemp(prefix="coracle-api-", dir="/var/tmp"))
-    agent = Agent(binary, directory)
+    agent = (Hub if target == "hub" else Agent)(binary, directory)
     try:
         yield agent
         agent.stop()
@@ -176,9 +237,10 @@ def ecs(agent):
 
 
 @pytest.fixture(scope="session")
-def busybox(agent):
+def busybox(agent, target):
     """The name of an image with a shell, in the agent's store."""
-    agent.cli("image", "build", str(ROOT / "images" / "busybox"))
+    if target == "agent":
+        agent.cli("image", "build", str(ROOT / "images" / "busybox"))
     return "coracle/busybox"
 
 

@@ -1,11 +1,10 @@
 """Every operation of the model answers; those that are not there yet say so with an exception of the model."""
 
-import boto3
 import pytest
 from botocore import xform_name
 
-CLIENT = boto3.client("ecs", region_name="x", aws_access_key_id="x", aws_secret_access_key="x")
-OPERATIONS = CLIENT.meta.service_model.operation_names
+import inputs
+from inputs import OPERATIONS
 
 THERE = {
     "CreateCluster", "DescribeClusters", "ListClusters", "DeleteCluster",
@@ -35,24 +34,6 @@ NOT_FOUND = {
 }
 
 
-def smallest(shape):
-    """The least input that has every required member."""
-    if shape.type_name == "structure" and shape.is_tagged_union:
-        name = next(iter(shape.members))
-        return {name: smallest(shape.members[name])}
-    if shape.type_name == "structure":
-        return {name: smallest(shape.members[name]) for name in shape.required_members}
-    if shape.type_name == "list":
-        return [smallest(shape.member)]
-    if shape.type_name == "map":
-        return {}
-    if shape.type_name == "string":
-        return shape.enum[0] if shape.enum else "default"
-    if shape.type_name == "boolean":
-        return False
-    return max(1, shape.metadata.get("min", 1))
-
-
 def test_the_model_has_the_operations_that_are_here():
     assert THERE | set(EMPTY) | set(NOT_FOUND) <= set(OPERATIONS)
 
@@ -65,8 +46,8 @@ def test_lists_of_what_cannot_exist_are_empty(ecs, operation):
 
 @pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - THERE - set(EMPTY) - {"DescribeServices"}))
 def test_what_is_not_there_yet_says_so(refused, operation):
-    model = CLIENT.meta.service_model.operation_model(operation)
-    code, message, status = refused(xform_name(operation), **smallest(model.input_shape))
+    model = inputs.model(operation)
+    code, message, status = refused(xform_name(operation), **inputs.smallest(model.input_shape))
     assert status == 400
     if operation in NOT_FOUND:
         assert code == NOT_FOUND[operation]

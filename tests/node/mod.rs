@@ -198,12 +198,12 @@ impl Node {
             }
             for change in &plan.changes {
                 assert!(changes_something(&self.world, change), "{change:?} changes nothing");
-                self.world.apply(change);
             }
             for action in &plan.actions {
-                let fresh = self.world.observed.in_flight.insert(action.key());
+                let fresh = !self.world.observed.in_flight.contains(&action.key());
                 assert!(fresh, "{action:?} is in flight already\n{}", self.trace);
             }
+            self.world.apply_plan(&plan);
             changed |= !plan.changes.is_empty();
             actions.extend(plan.actions);
         }
@@ -400,12 +400,20 @@ pub(crate) fn digest_of(image: &str) -> ImageDigest {
 fn changes_something(world: &World, change: &Change) -> bool {
     match change {
         Change::PutTask(task) => world.tasks.get(&task.id) != Some(task),
-        Change::PutAssignment(new) => world.assignments.get(&new.task) != Some(new),
+        Change::PutAssignment(new) => world.assignments.get(&new.id) != Some(new),
         Change::DeleteTask(id) => world.tasks.contains_key(id),
         Change::DeleteAssignment(id) => world.assignments.contains_key(id),
         Change::DeleteTaskDefinition(id) => world.task_definitions.contains_key(id),
         Change::DeleteClientToken(token) => world.client_tokens.contains_key(token),
-        // The planner makes no others.
+        Change::PutService(new) => world.services.get(&new.key) != Some(new),
+        Change::PutServiceDeployment(new) => world.service_deployments.get(&new.id) != Some(new),
+        Change::DeleteService(key) => world.services.contains_key(key),
+        Change::DeleteServiceDeployment(id) => world.service_deployments.contains_key(id),
+        Change::DeleteServiceRevision(id) => world.service_revisions.contains_key(id),
+        Change::PutServiceRevision(_)
+        | Change::PutServiceEvent(_)
+        | Change::DeleteServiceEvent(..) => true,
+        // The planners make no others.
         _ => false,
     }
 }
@@ -444,6 +452,21 @@ fn reloaded(world: &World) -> World {
             .iter()
             .map(|(token, r)| Change::PutClientToken(token.clone(), through_json(r))),
     );
+    changes.extend(world.services.values().map(|r| Change::PutService(through_json(r).into())));
+    changes.extend(
+        world
+            .service_revisions
+            .values()
+            .map(|r| Change::PutServiceRevision(through_json(r).into())),
+    );
+    changes.extend(
+        world
+            .service_deployments
+            .values()
+            .map(|r| Change::PutServiceDeployment(through_json(r).into())),
+    );
+    let events = world.service_events.values().flat_map(std::collections::BTreeMap::values);
+    changes.extend(events.map(|r| Change::PutServiceEvent(through_json(r))));
     for change in &changes {
         new.apply(change);
     }

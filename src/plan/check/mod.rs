@@ -3,10 +3,12 @@
 //! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
 
 use super::command::placement::{HostPort, Needs};
-use super::world::{Index, World};
+use super::index::Index;
+use super::instance;
+use super::world::World;
 use crate::model::{
     Assignment, Container, ContainerInstanceId, ContainerStatus, DesiredStatus, Generation,
-    RuntimeId, Task, TaskDefinition, TaskId, TaskStatus,
+    RuntimeId, Task, TaskDefinition, TaskId, TaskStatus, Wanted,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,12 +86,13 @@ impl<'a> Check<'a> {
             self.require(assignment.generation >= Generation(1), || {
                 format!("assignment {id} has no generation")
             });
-            let stops = assignment.desired_status == DesiredStatus::Stopped;
-            self.require(stops == assignment.stop.is_some(), || {
+            let Wanted::Task(wanted) = &assignment.wanted else { continue };
+            let stops = wanted.desired_status == DesiredStatus::Stopped;
+            self.require(stops == wanted.stop.is_some(), || {
                 format!("assignment {id} stops without a reason, or has a reason and does not")
             });
             if self.is_here(container_instance) {
-                let task = self.world.tasks.get(id);
+                let task = TaskId::new(id.as_str()).ok().and_then(|id| self.world.tasks.get(&id));
                 self.require(task.is_some(), || format!("assignment {id} has no task"));
                 self.require(task.is_none_or(|t| t.last_status != TaskStatus::Stopped), || {
                     format!("assignment {id} is of a task that has stopped")
@@ -127,7 +130,7 @@ impl<'a> Check<'a> {
             format!("task {id} has stopped without a time, or has a time and has not")
         });
         if !over {
-            let same = world.assignments.get(id).is_some_and(|assignment| {
+            let same = world.assignments.get(&task.assignment()).is_some_and(|assignment| {
                 assignment.container_instance == task.container_instance
                     && assignment.task_definition == task.task_definition
                     && assignment.cluster == task.cluster
@@ -200,10 +203,17 @@ impl<'a> Check<'a> {
             else {
                 continue;
             };
-            for port in Needs::of_assignment(definition, assignment).ports {
+            let holders = match &assignment.wanted {
+                Wanted::Task(_) => 1,
+                Wanted::Service(_) => {
+                    self.world.live(id).filter(|task| instance::has_begun(task)).count()
+                }
+            };
+            let ports = Needs::of_assignment(definition, assignment).ports;
+            for port in (0..holders).flat_map(|_| ports.iter().copied()) {
                 let free = taken.insert((&assignment.container_instance, port));
                 self.require(free, || {
-                    format!("task {id} has host port {} that another task has", port.0)
+                    format!("assignment {id} has host port {} that another task has", port.0)
                 });
             }
         }

@@ -5,8 +5,8 @@ use crate::model::container_instance::Capacity;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{ContainerDefinition, PortMapping, TaskDefinitionContent};
 use crate::model::{
-    ClusterName, ContainerInstanceId, ContainerStatus, DesiredStatus, Family, Generation,
-    ImageDigest, Revision, RuntimeId, TaskId, TaskStatus, Timestamp,
+    AssignmentId, ClusterName, ContainerInstanceId, ContainerStatus, DesiredStatus, Family,
+    Generation, ImageDigest, Revision, RuntimeId, TaskId, TaskStatus, Timestamp,
 };
 use crate::plan::command::{RegisterThisInstance, RunTask, apply};
 use crate::plan::{Change, Command, Ids, Observation, Reply, World, instance};
@@ -152,8 +152,8 @@ fn what_must_be_unique_is() {
         task.containers[1].runtime_id = task.containers[0].runtime_id.clone();
     });
     reported("has host port 80 that another task has", |world, id| {
-        let mut other = world.assignments[id].clone();
-        other.task = TaskId::new("another").unwrap();
+        let mut other = world.assignments[&AssignmentId::of_task(id)].clone();
+        other.id = AssignmentId::new("another").unwrap();
         world.apply(&Change::PutAssignment(Box::new(other)));
     });
     reported("not recorded as running", |world, _| {

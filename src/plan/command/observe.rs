@@ -68,7 +68,7 @@ fn change_waiting(
     edit: impl Fn(&mut Task, usize),
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    for task in world.assignments.keys().filter_map(|id| world.tasks.get(id)) {
+    for task in world.live_tasks() {
         if Some(&task.container_instance) != world.settings.this_instance.as_ref() {
             continue;
         }
@@ -398,7 +398,7 @@ fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
         step(&mut signals.killed_at);
     }
     let mut changes = Vec::new();
-    for task in world.assignments.keys().filter_map(|id| world.tasks.get(id)) {
+    for task in world.live_tasks() {
         let mut stepped = task.clone();
         for container in &mut stepped.containers {
             if container.last_status == ContainerStatus::Running {

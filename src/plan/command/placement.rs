@@ -88,27 +88,34 @@ impl Room {
         world: &World,
         instances: impl Iterator<Item = &'a ContainerInstance>,
     ) -> BTreeMap<ContainerInstanceId, Self> {
-        let mut rooms: BTreeMap<_, _> = instances
-            .map(|instance| {
-                let capacity = &instance.capacity;
-                let tcp = capacity.reserved_ports.iter().map(|port| (*port, false));
-                let udp = capacity.reserved_ports_udp.iter().map(|port| (*port, true));
-                let room = Self {
-                    cpu: u64::from(capacity.cpu),
-                    memory: u64::from(capacity.memory),
-                    taken: tcp.chain(udp).collect(),
-                };
-                (instance.id.clone(), room)
-            })
-            .collect();
+        let mut rooms: BTreeMap<_, _> =
+            instances.map(|instance| (instance.id.clone(), Self::empty(instance))).collect();
         for assignment in world.assignments.values() {
             if let Some(room) = rooms.get_mut(&assignment.container_instance)
                 && let Some(definition) = world.task_definitions.get(&assignment.task_definition)
             {
-                room.take(&Needs::of_assignment(definition, assignment));
+                let needs = Needs::of_assignment(definition, assignment);
+                // What is told to stop holds what it has until it has stopped.
+                let tasks = match assignment.service() {
+                    None => 1,
+                    Some(of) => world.live(&assignment.id).count().max(of.count as usize),
+                };
+                (0..tasks).for_each(|_| room.take(&needs));
             }
         }
         rooms
+    }
+
+    /// Of a box with nothing on it.
+    pub(crate) fn empty(instance: &ContainerInstance) -> Self {
+        let capacity = &instance.capacity;
+        let tcp = capacity.reserved_ports.iter().map(|port| (*port, false));
+        let udp = capacity.reserved_ports_udp.iter().map(|port| (*port, true));
+        Self {
+            cpu: u64::from(capacity.cpu),
+            memory: u64::from(capacity.memory),
+            taken: tcp.chain(udp).collect(),
+        }
     }
 
     /// Room for what is not taken is left.

@@ -99,9 +99,12 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    fn task(id: &str, group: &str) -> Task {
+    fn task(id: &str, service: Option<&str>) -> Task {
+        let service = service.map(
+            |name| serde_json::json!({"assignment": "1-box", "name": name, "deployment": "1"}),
+        );
         serde_json::from_value(serde_json::json!({
-            "id": id, "cluster": "default", "containerInstance": "box", "group": group,
+            "id": id, "service": service, "cluster": "default", "containerInstance": "box",
             "taskDefinition": {"family": "web", "revision": 1}, "generation": 1,
             "desiredStatus": "RUNNING", "lastStatus": "RUNNING", "containers": [],
             "version": 3, "launchType": "EC2", "createdAt": 1,
@@ -121,7 +124,7 @@ mod tests {
             service_connect_defaults: None,
         };
         submit(&mut world, Command::CreateCluster(Box::new(create))).unwrap();
-        for task in [task("of-service", "service:web"), task("alone", "family:web")] {
+        for task in [task("of-service", Some("web")), task("alone", None)] {
             world.apply(&Change::PutTask(Box::new(task)));
         }
         world

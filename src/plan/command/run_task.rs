@@ -6,8 +6,8 @@ use super::{CommandError, Outcome, Reply, RunTask, registration};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionStatus};
 use crate::model::{
-    Assignment, ContainerInstance, ContainerInstanceId, DesiredStatus, Failure, Generation,
-    Revision, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp,
+    Assignment, AssignmentId, ContainerInstance, ContainerInstanceId, DesiredStatus, Failure,
+    Generation, OneTask, Revision, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp, Wanted,
 };
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
@@ -58,18 +58,18 @@ pub(super) fn run(
         let task = ids.task();
         tasks.push(task.clone());
         changes.push(Change::PutAssignment(Box::new(Assignment {
-            task,
+            id: AssignmentId::of_task(&task),
             cluster: run.cluster.clone(),
             container_instance: instance,
             task_definition: definition.reference(),
             generation: Generation(1),
-            desired_status: DesiredStatus::Running,
-            stop: None,
+            wanted: Wanted::Task(OneTask { desired_status: DesiredStatus::Running, stop: None }),
             created_at: now,
             overrides: run.overrides.clone(),
             group: Some(run.group_or_family()),
             started_by: run.started_by.clone(),
             launch_type: run.launch_type.clone().unwrap_or_else(|| "EC2".to_owned()),
+            capacity_provider_name: None,
             network: run.network.clone(),
             enable_execute_command: run.enable_execute_command,
             tags: tags.clone(),
@@ -135,8 +135,10 @@ fn again(
                 .collect(),
         });
     }
-    let known =
-        |task: &&TaskId| world.tasks.contains_key(*task) || world.assignments.contains_key(*task);
+    let known = |task: &&TaskId| {
+        world.tasks.contains_key(*task)
+            || world.assignments.contains_key(&AssignmentId::of_task(task))
+    };
     let tasks = used.tasks.iter().filter(known).cloned().collect();
     Ok(Outcome::with(Vec::new(), Reply::Tasks { tasks, failures: Vec::new() }))
 }

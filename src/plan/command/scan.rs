@@ -15,8 +15,8 @@ use crate::plan::{Change, Reason, World};
 pub(super) fn scanned(world: &mut World, rebooted: bool, now: Timestamp) -> Outcome {
     world.observed.scanned = true;
     let mut outcome = Outcome::nothing();
-    for id in world.assignments.keys() {
-        let Some(task) = world.tasks.get(id) else { continue };
+    for task in world.live_tasks() {
+        let id = &task.id;
         if Some(&task.container_instance) != world.settings.this_instance.as_ref() {
             continue;
         }

@@ -1,7 +1,9 @@
 //! `StopTask`.
 
 use super::{CommandError, Outcome, Reply};
-use crate::model::{ClusterName, DesiredStatus, StopCode, StopRequest, TaskId};
+use crate::model::{
+    AssignmentId, ClusterName, DesiredStatus, StopCode, StopRequest, Task, TaskId, Wanted,
+};
 use crate::plan::{Change, World};
 
 /// What ECS shows when the caller gave no reason.
@@ -20,9 +22,11 @@ pub(super) fn stop(
     super::cluster::active(world, cluster)?;
     let not_found =
         || CommandError::InvalidParameter("The referenced task was not found.".to_owned());
-    let Some(assignment) = world.assignments.get(id) else {
+    let task = world.tasks.get(id);
+    let assignment = task.map_or_else(|| AssignmentId::of_task(id), Task::assignment);
+    let Some(assignment) = world.assignments.get(&assignment) else {
         // Stopped already, or never heard of.
-        return match world.tasks.get(id) {
+        return match task {
             Some(task) if &task.cluster == cluster => Ok(Outcome::nothing()),
             _ => Err(not_found()),
         };
@@ -36,17 +40,25 @@ pub(super) fn stop(
             "reason can have at most {REASON_AT_MOST} characters."
         )));
     }
-    let stops_already = assignment.desired_status == DesiredStatus::Stopped
-        || world.tasks.get(id).is_some_and(|task| task.desired_status == DesiredStatus::Stopped);
+    let stops_already = assignment.stop_request(id).is_some()
+        || task.is_some_and(|task| task.desired_status == DesiredStatus::Stopped);
     if stops_already {
         return Ok(Outcome::nothing());
     }
-    let mut assignment = assignment.clone();
-    assignment.desired_status = DesiredStatus::Stopped;
-    assignment.generation = assignment.generation.next();
-    assignment.stop = Some(StopRequest {
+    let stop = StopRequest {
         code: StopCode::UserInitiated,
         reason: reason.unwrap_or_else(|| NO_REASON.to_owned()),
-    });
+    };
+    let mut assignment = assignment.clone();
+    assignment.generation = assignment.generation.next();
+    match &mut assignment.wanted {
+        Wanted::Service(tasks) => {
+            tasks.stops.insert(id.clone(), stop);
+        }
+        Wanted::Task(task) => {
+            task.desired_status = DesiredStatus::Stopped;
+            task.stop = Some(stop);
+        }
+    }
     Ok(Outcome::with(vec![Change::PutAssignment(Box::new(assignment))], Reply::Done))
 }

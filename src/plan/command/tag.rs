@@ -1,7 +1,7 @@
 //! `TagResource` and `UntagResource`.
 
 use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
-use crate::model::{ClusterName, Tag};
+use crate::model::{AssignmentId, ClusterName, Tag};
 use crate::plan::{Change, World};
 
 /// How many tags a resource may have.
@@ -110,7 +110,8 @@ fn change(
                 Change::PutTask(Box::new(task))
             } else {
                 // Accepted a moment ago; the task will take its tags from here.
-                let mut assignment = world.assignments.get(id).ok_or_else(missing)?.clone();
+                let mut assignment =
+                    world.assignments.get(&AssignmentId::of_task(id)).ok_or_else(missing)?.clone();
                 assignment.tags = edit(&assignment.tags)?;
                 assignment.generation = assignment.generation.next();
                 Change::PutAssignment(Box::new(assignment))

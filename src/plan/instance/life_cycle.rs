@@ -1,28 +1,56 @@
 //! The life of a task: what its containers and its assignment make of it.
 
-use super::{Round, health, restart, start, stop};
+use super::{Round, health, restart, service, start, stop};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
     Assignment, Attachment, Container, ContainerName, ContainerStatus, DesiredStatus, Generation,
-    HealthStatus, StopCode, Task, TaskDefinition, TaskStatus,
+    HealthStatus, StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus,
 };
-use crate::plan::{Change, Reason, effective};
+use crate::plan::{Change, Ids, Reason, effective};
 
 /// What ECS says of a task whose essential container ended.
 const ESSENTIAL_EXITED: &str = "Essential container in task exited";
 
-/// Brings the task of `assignment` as far as it can be brought in this round.
-pub(super) fn advance(round: &mut Round, assignment: &Assignment, definition: &TaskDefinition) {
-    let stored = round.world.tasks.get(&assignment.task);
-    if stored.is_some_and(|task| is_settled(task, assignment, definition)) {
-        return;
+/// Where a task comes from, and why it is to stop if somebody wants that.
+pub(super) struct Origin<'a> {
+    pub(super) assignment: &'a Assignment,
+    pub(super) stop: Option<&'a StopRequest>,
+}
+
+/// Brings a task as far as it can be brought in this round; answers it as it is then.
+pub(super) fn advance(
+    round: &mut Round,
+    origin: &Origin,
+    definition: &TaskDefinition,
+    stored: &Task,
+) -> Task {
+    if is_settled(stored, origin, definition) {
+        return stored.clone();
     }
-    let mut task = stored.cloned().unwrap_or_else(|| new_task(round, assignment, definition));
+    record(round, origin, definition, Some(stored), stored.clone())
+}
+
+/// Does the same for a task that no record knows yet.
+pub(super) fn begin(
+    round: &mut Round,
+    origin: &Origin,
+    definition: &TaskDefinition,
+    task: Task,
+) -> Task {
+    record(round, origin, definition, None, task)
+}
+
+fn record(
+    round: &mut Round,
+    origin: &Origin,
+    definition: &TaskDefinition,
+    stored: Option<&Task>,
+    mut task: Task,
+) -> Task {
     round.waits.clear();
     if round.world.observed.scanned {
-        step(round, &mut task, assignment, definition);
+        step(round, &mut task, origin, definition);
     }
-    let over = task.last_status == TaskStatus::Stopped;
     if stored != Some(&task) {
         if stored.is_none_or(|old| old.last_status != task.last_status) {
             let (task, status) = (task.id.clone(), task.last_status);
@@ -30,18 +58,37 @@ pub(super) fn advance(round: &mut Round, assignment: &Assignment, definition: &T
         }
         round.plan.reasons.append(&mut round.waits);
         task.version += 1;
-        round.plan.changes.push(Change::PutTask(Box::new(task)));
+        round.plan.changes.push(Change::PutTask(Box::new(task.clone())));
     }
-    if over {
-        round.plan.changes.push(Change::DeleteAssignment(assignment.task.clone()));
+    task
+}
+
+/// Brings a standalone task on, and ends its assignment with it.
+pub(super) fn advance_standalone(
+    round: &mut Round,
+    assignment: &Assignment,
+    id: &TaskId,
+    stop: Option<&StopRequest>,
+    definition: &TaskDefinition,
+) {
+    let origin = Origin { assignment, stop };
+    let task = match round.world.tasks.get(id) {
+        Some(stored) => advance(round, &origin, definition, stored),
+        None => {
+            let task = new_task(round.ids, id.clone(), assignment, definition);
+            begin(round, &origin, definition, task)
+        }
+    };
+    if task.last_status == TaskStatus::Stopped {
+        round.plan.changes.push(Change::DeleteAssignment(assignment.id.clone()));
     }
 }
 
 /// True for the task that there is nothing to do about until something is observed: most of them, most of the time.
-fn is_settled(task: &Task, assignment: &Assignment, definition: &TaskDefinition) -> bool {
+fn is_settled(task: &Task, origin: &Origin, definition: &TaskDefinition) -> bool {
     task.last_status == TaskStatus::Running
         && task.desired_status == DesiredStatus::Running
-        && assignment.desired_status == DesiredStatus::Running
+        && origin.stop.is_none()
         && task.containers.iter().any(|c| c.last_status == ContainerStatus::Running)
         && task.containers.iter().all(|c| match c.last_status {
             ContainerStatus::Pending => false,
@@ -55,14 +102,20 @@ fn is_essential(container: &Container, definition: &TaskDefinition) -> bool {
     definition.container(container.name.as_str()).is_none_or(ContainerDefinition::is_essential)
 }
 
-fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinition) -> Task {
+/// A task of `assignment` of which nothing has begun.
+pub(crate) fn new_task(
+    ids: &mut Ids,
+    id: TaskId,
+    assignment: &Assignment,
+    definition: &TaskDefinition,
+) -> Task {
     let content = &definition.content;
     let containers = definition
         .containers()
         .iter()
         .filter_map(|container| {
             Some(Container {
-                id: round.ids.uuid(),
+                id: ids.uuid(),
                 name: ContainerName::new(container.name.clone()?).ok()?,
                 image: container.image.clone().unwrap_or_default(),
                 image_digest: None,
@@ -86,10 +139,10 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
     let attachments = assignment
         .network
         .iter()
-        .map(|network| Attachment::network_interface(round.ids.uuid(), network))
+        .map(|network| Attachment::network_interface(ids.uuid(), network))
         .collect();
     Task {
-        id: assignment.task.clone(),
+        id,
         cluster: assignment.cluster.clone(),
         container_instance: assignment.container_instance.clone(),
         task_definition: assignment.task_definition.clone(),
@@ -102,6 +155,8 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
         group: assignment.group.clone(),
         started_by: assignment.started_by.clone(),
         launch_type: assignment.launch_type.clone(),
+        capacity_provider_name: assignment.capacity_provider_name.clone(),
+        service: None,
         cpu: effective::task_cpu(content, &assignment.overrides).map(|cpu| cpu.to_string()),
         memory: effective::task_memory(content, &assignment.overrides)
             .map(|memory| memory.to_string()),
@@ -122,22 +177,37 @@ fn new_task(round: &mut Round, assignment: &Assignment, definition: &TaskDefinit
     }
 }
 
-fn step(round: &mut Round, task: &mut Task, assignment: &Assignment, definition: &TaskDefinition) {
+fn step(round: &mut Round, task: &mut Task, origin: &Origin, definition: &TaskDefinition) {
     if task.last_status == TaskStatus::Stopped {
         return;
     }
     note_running(round, task);
     if task.desired_status == DesiredStatus::Running {
-        if assignment.desired_status == DesiredStatus::Running {
+        if origin.stop.is_none() {
             restart::revive(round, task, definition);
         }
-        if let Some((code, reason)) = why_stop(task, assignment, definition) {
+        if let Some(stop) = origin.stop {
+            begin_stop(round, task, stop.code, stop.reason.clone());
+        } else if let Some((code, reason)) = why_stop(task, definition) {
             begin_stop(round, task, code, reason);
+            note_failure(task);
+        } else if let Some(stop) = service::unhealthy(round, task, origin.assignment) {
+            begin_stop(round, task, stop.code, stop.reason);
+            note_failure(task);
         } else {
             start::fail_unstartable(round, task, definition);
+            if task.desired_status == DesiredStatus::Stopped {
+                note_failure(task);
+            }
         }
+    } else if task.last_status <= TaskStatus::Running && origin.stop.is_none() {
+        // Its shim was lost: seen by the shell, and counted here.
+        note_failure(task);
     }
     if task.desired_status == DesiredStatus::Running {
+        if service::waits(round, task, definition) {
+            return;
+        }
         start::start(round, task, definition);
         health::probe(round, task, definition);
     } else {
@@ -163,17 +233,15 @@ fn note_running(round: &Round, task: &mut Task) {
     }
 }
 
-/// Why a task that runs is to stop, if it is.
-fn why_stop(
-    task: &Task,
-    assignment: &Assignment,
-    definition: &TaskDefinition,
-) -> Option<(StopCode, String)> {
-    if assignment.desired_status == DesiredStatus::Stopped {
-        let stop = assignment.stop.as_ref();
-        let code = stop.map_or(StopCode::UserInitiated, |stop| stop.code);
-        return Some((code, stop.map(|stop| stop.reason.clone()).unwrap_or_default()));
+/// The service's replacement waits for it, and the circuit breaker counts it.
+const fn note_failure(task: &mut Task) {
+    if let Some(service) = &mut task.service {
+        service.failed = true;
     }
+}
+
+/// Why a task that runs ends by itself, if it does.
+fn why_stop(task: &Task, definition: &TaskDefinition) -> Option<(StopCode, String)> {
     let ended = |c: &&Container| c.last_status == ContainerStatus::Stopped;
     let essential = |c: &&Container| is_essential(c, definition);
     let first = task

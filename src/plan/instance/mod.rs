@@ -13,21 +13,24 @@
 //! * `life_cycle`: what becomes of a task;
 //! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks; `restart`: their
 //!   return;
+//! * `service`: tasks of services, their replacement and choice;
 //! * `retention`: what is forgotten, and when.
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
 
 mod dependencies;
 pub(crate) mod health;
-mod life_cycle;
+pub(crate) mod life_cycle;
 mod restart;
 mod retention;
+pub(crate) mod service;
 mod start;
 mod stop;
 
 use super::action::ContainerRun;
+use super::command::placement::{Needs, Room};
 use super::{ActionKey, Ids, Plan, Reason, World};
-use crate::model::{Container, Task, Timestamp};
+use crate::model::{Container, Task, TaskDefinition, TaskId, TaskStatus, Timestamp, Wanted};
 use std::collections::BTreeSet;
 
 /// One round of planning.
@@ -40,27 +43,75 @@ struct Round<'a> {
     pulls: BTreeSet<ActionKey>,
     /// What the containers of the task at hand wait for.
     waits: Vec<Reason>,
+    /// Begun in this round.
+    begun: Vec<Needs>,
 }
 
 impl Round<'_> {
     fn in_flight(&self, key: &ActionKey) -> bool {
         self.world.observed.in_flight.contains(key)
     }
+
+    /// What this box lacks for a task of a service that has not begun: what others still hold. When nothing is lacking,
+    /// the task has it from now on.
+    fn lacks_room(&mut self, task: &Task, definition: &TaskDefinition) -> Option<String> {
+        let world = self.world;
+        let assignment = world.assignments.get(&task.assignment())?;
+        let instance = world.container_instances.get(&task.container_instance)?;
+        let needs = Needs::of_assignment(definition, assignment);
+        let mut room = Room::empty(instance);
+        for other in world.assignments_on(&instance.id).flat_map(|a| world.live(&a.id)) {
+            if other.id == task.id || !has_begun(other) {
+                continue;
+            }
+            let definition = world.task_definitions.get(&other.task_definition);
+            let assignment = world.assignments.get(&other.assignment());
+            if let (Some(definition), Some(assignment)) = (definition, assignment) {
+                room.take(&Needs::of_assignment(definition, assignment));
+            }
+        }
+        self.begun.iter().for_each(|needs| room.take(needs));
+        let lack = room.lacks(&needs);
+        if lack.is_none() {
+            self.begun.push(needs);
+        }
+        lack.map(|(what, detail)| format!("{what}: {detail}"))
+    }
+}
+
+/// Whether a task has something of its box.
+pub(crate) fn has_begun(task: &Task) -> bool {
+    task.last_status > TaskStatus::Pending
+        || task.containers.iter().any(|c| c.runtime_id.is_some() || c.restart_count > 0)
 }
 
 /// What to do next for the tasks of `world.settings.this_instance`.
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
-    let mut round =
-        Round { world, now, ids, plan: Plan::default(), pulls: BTreeSet::new(), waits: Vec::new() };
+    let mut round = Round {
+        world,
+        now,
+        ids,
+        plan: Plan::default(),
+        pulls: BTreeSet::new(),
+        waits: Vec::new(),
+        begun: Vec::new(),
+    };
     if let Some(this) = &world.settings.this_instance {
-        for assignment in world.assignments.values() {
-            if &assignment.container_instance != this {
-                continue;
-            }
+        for assignment in world.assignments_on(this) {
             // `check` reports an assignment without its definition; nothing can be done for it here.
-            if let Some(definition) = world.task_definitions.get(&assignment.task_definition) {
-                life_cycle::advance(&mut round, assignment, definition);
+            let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
+                continue;
+            };
+            match &assignment.wanted {
+                Wanted::Task(wanted) => {
+                    let Ok(id) = TaskId::new(assignment.id.as_str()) else { continue };
+                    let stop = wanted.stop.as_ref();
+                    life_cycle::advance_standalone(&mut round, assignment, &id, stop, definition);
+                }
+                Wanted::Service(wanted) => {
+                    service::advance(&mut round, assignment, wanted, definition);
+                }
             }
         }
         if world.observed.scanned {

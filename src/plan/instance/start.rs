@@ -127,7 +127,7 @@ fn start_container(
         return;
     };
     let content = &definition.content;
-    let assignment = round.world.assignments.get(&task.id);
+    let assignment = round.world.assignments.get(&task.assignment());
     let configuration = assignment.and_then(|assignment| assignment.network.as_ref());
     round.plan.actions.push(Action::Start(Box::new(StartContainer {
         run: ContainerRun {

@@ -1,0 +1,117 @@
+"""Every error of every operation: a request that provokes it, or why none can.
+
+`PROVOKED[operation][error]` is a body, or a function from the `World` of test_errors.py to one. `UNREACHABLE` has the
+reasons, by operation and error or by error alone. What follows from the model (a required member left out, a cluster
+that is nowhere) is not listed: test_errors.py makes it.
+"""
+
+NOTHING = "0" * 32
+
+# Bodies that are right but for what is provoked, where the smallest input of the model is not.
+RIGHT = {
+    "RunTask": lambda w: {"taskDefinition": w.definition},
+    "StartTask": lambda w: {"taskDefinition": w.definition, "containerInstances": [NOTHING]},
+    "StopTask": {"task": NOTHING},
+    "DescribeTasks": {"tasks": [NOTHING]},
+    "GetTaskProtection": {"tasks": [NOTHING]},
+    "UpdateTaskProtection": {"tasks": [NOTHING], "protectionEnabled": True},
+    "DescribeContainerInstances": {"containerInstances": [NOTHING]},
+    "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
+    "UpdateService": {"service": "nothing"},
+    "DeleteService": {"service": "nothing"},
+}
+
+A_CLUSTER = "arn:aws:ecs:local:000000000000:cluster/default"
+TOKEN = {"nextToken": "none"}
+
+
+def token_used(w):
+    """A client token is good for one request only."""
+    token = w.name()
+    w.ok("RunTask", {"taskDefinition": w.definition, "cluster": w.box_cluster, "clientToken": token, "count": 1})
+    return {"taskDefinition": w.definition, "cluster": w.box_cluster, "clientToken": token, "count": 2}
+
+
+def box_without_tasks(w):
+    w.quiet()
+    return {"cluster": w.box_cluster}
+
+
+def box_with_tasks(w):
+    w.ok("RunTask", {"taskDefinition": w.sleeper, "cluster": w.box_cluster})
+    return {"cluster": w.box_cluster}
+
+
+def many_tags(w):
+    arn = w.ok("CreateCluster", {"clusterName": w.name()})["cluster"]["clusterArn"]
+    w.ok("TagResource", {"resourceArn": arn, "tags": [{"key": f"a{i}", "value": ""} for i in range(30)]})
+    return {"resourceArn": arn, "tags": [{"key": f"b{i}", "value": ""} for i in range(21)]}
+
+
+PROVOKED = {
+    "DeleteCluster": {
+        "ClusterContainsContainerInstancesException": box_without_tasks,
+        "ClusterContainsTasksException": box_with_tasks,
+        "ClusterNotFoundException": {"cluster": "nowhere"},
+    },
+    "RegisterTaskDefinition": {"ClientException": {"family": "a b", "containerDefinitions": []}},
+    "DescribeTaskDefinition": {"ClientException": {"taskDefinition": "nothing"}},
+    "DeregisterTaskDefinition": {"ClientException": {"taskDefinition": "nothing:1"}},
+    "RunTask": {
+        "ClientException": {"taskDefinition": "nothing"},
+        "ConflictException": token_used,
+        "PlatformUnknownException": lambda w: {"taskDefinition": w.definition, "launchType": "MANAGED_INSTANCES"},
+        "UnsupportedFeatureException": lambda w: {
+            "taskDefinition": w.definition,
+            "capacityProviderStrategy": [{"capacityProvider": "nothing"}],
+        },
+    },
+    "StartTask": {
+        "ClientException": {"taskDefinition": "nothing", "containerInstances": [NOTHING]},
+        "UnsupportedFeatureException": lambda w: {
+            "taskDefinition": w.definition, "containerInstances": [NOTHING],
+            "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
+        },
+    },
+    "ListTasks": {"ServiceNotFoundException": {"serviceName": "nothing"}},
+    "TagResource": {
+        "ClusterNotFoundException": {"resourceArn": f"{A_CLUSTER}-is-nowhere", "tags": [{"key": "k", "value": "v"}]},
+        "LimitExceededException": many_tags,
+    },
+    "UntagResource": {"ClusterNotFoundException": {"resourceArn": f"{A_CLUSTER}-is-nowhere", "tagKeys": ["k"]}},
+    "ListTagsForResource": {"ClusterNotFoundException": {"resourceArn": f"{A_CLUSTER}-is-nowhere"}},
+}
+
+# Operations without a required member and without a cluster.
+INVALID = {
+    "CreateCluster": {"clusterName": "not a name"},
+    "DescribeClusters": {"clusters": ["nothing"] * 101},
+    "ListClusters": TOKEN,
+    "ListTaskDefinitions": TOKEN,
+    "ListTaskDefinitionFamilies": TOKEN,
+    "ListAccountSettings": TOKEN,
+    "DescribeCapacityProviders": TOKEN,
+}
+
+IN_THE_INPUT = "what is wrong with its input is an InvalidParameterException"
+AS_A_FAILURE = "what is not there is in `failures`, as MISSING"
+
+UNREACHABLE = {
+    "AccessDeniedException": "there is one key, its owner may do everything; a wrong signature has errors of its own",
+    "ServerException": "comes when the disk does not take a change; tests/store_faults.rs has that",
+    "ClientException": IN_THE_INPUT,
+    ("RegisterTaskDefinition", "LimitExceededException"): "after 2^31 revisions of one family",
+    ("DeleteCluster", "ClusterContainsServicesException"): "no service can be made yet",
+    ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
+    ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("RunTask", "BlockedException"): "no account is ever blocked",
+    ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
+    ("StartTask", "NamespaceNotFoundException"): "tasks that are started by hand are in no namespace",
+    ("GetTaskProtection", "ResourceNotFoundException"): AS_A_FAILURE,
+    ("UpdateTaskProtection", "ResourceNotFoundException"): AS_A_FAILURE,
+    ("GetTaskProtection", "UnsupportedFeatureException"): "protection is there",
+    ("UpdateTaskProtection", "UnsupportedFeatureException"): "protection is there",
+    ("TagResource", "ResourceNotFoundException"): "an ARN of nothing is an InvalidParameterException, as ECS has it",
+    ("UntagResource", "ResourceNotFoundException"): "an ARN of nothing is an InvalidParameterException, as ECS has it",
+}
