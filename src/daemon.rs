@@ -153,6 +153,7 @@ async fn start(
         boot,
         network,
         gateways: gateways_in,
+        names: host::names(config),
         endpoints,
         sources,
     })?;

@@ -6,7 +6,7 @@
 
 mod netbox;
 
-use coracle::net::{HostPort, Network, NetworkConfig, NetworkError, PortRange, Protocol};
+use coracle::net::{HostPort, Network, NetworkConfig, NetworkError, PortRange, Protocol, Services};
 use netbox::frames::*;
 use netbox::*;
 use std::net::{TcpListener, UdpSocket};

@@ -27,6 +27,7 @@ mod gateway;
 mod handle;
 mod hands;
 mod inside;
+mod names;
 mod secrets;
 mod writer;
 
@@ -39,11 +40,15 @@ pub use secrets::Sources;
 
 use crate::image::ImageStore;
 use crate::net::Network;
+use crate::net::dns::Upstream;
 use crate::plan::{Settings, World};
 use crate::runtime::{self, Runtime};
 use crate::store::{Store, StoreError};
 use connections::Connections;
+use gateway::Gateways;
 use hands::Hands;
+use names::NameSettings;
+use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, watch};
 
@@ -66,10 +71,26 @@ pub struct Parts {
     pub network: Network,
     /// Where whoever serves the endpoints of containers learns where the bridge is.
     pub gateways: mpsc::Sender<Gateway>,
+    /// How containers find names.
+    pub names: Names,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
     /// Where secrets and environment files come from.
     pub sources: Sources,
+}
+
+/// How containers in networks of their own find names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// With the box's name servers.
+    OfTheBox,
+    /// With a name server of the agent, which has the names of services and tasks.
+    Served {
+        /// What the zones of clusters end with.
+        domain: String,
+        /// Who is asked for other names; the box's own servers if empty.
+        servers: Vec<SocketAddr>,
+    },
 }
 
 /// Loads the world and starts the writer; the handle is usable at once.
@@ -85,6 +106,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         boot,
         network,
         gateways,
+        names,
         endpoints,
         sources,
     } = parts;
@@ -107,6 +129,13 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
         store.clone(),
         sources.secrets.clone(),
     );
+    let names = match names {
+        Names::OfTheBox => None,
+        Names::Served { domain, servers } => {
+            Some(NameSettings::new(Arc::clone(&published), domain, Upstream::new(&servers)))
+        }
+    };
+    let gateways = Gateways::new(gateways, names);
     let connections = Connections::new(network, runtime.clone(), gateways);
     let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
     hands.forward(events);

@@ -6,7 +6,6 @@
 //! The rules are made from all endpoints at once. Whoever changed something has the rules replaced; while that
 //! happens others queue up, and the first of them brings the changes of all.
 
-use super::{NetworkConfig, Services};
 use super::allocation::{Addresses, Ports};
 use super::attachment::{
     AttachRequest, Attachment, Binding, EndpointId, HostPort, Ipv6Attachment, MacAddress,
@@ -20,6 +19,7 @@ use super::link;
 use super::nftables::{self, Committer, Member, Published, Ruleset};
 use super::port::{PortRange, Protocol};
 use super::subnet::{Subnet, Subnet6};
+use super::{NetworkConfig, Services};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -50,7 +50,7 @@ pub use error::NetworkError;
 pub use guests::{Guests, Place};
 pub use hosts::{HostEntry, hosts};
 pub use port::{PortRange, PortRangeError, Protocol};
-pub use resolv::{BoxResolver, DnsSettings, FALLBACK, resolv_conf};
+pub use resolv::{BoxResolver, DnsSettings, FALLBACK, NameService, resolv_conf};
 pub use subnet::{Subnet, Subnet6, SubnetError};
 
 use connection::Connections;

@@ -5,6 +5,7 @@
 //! * [`World`] is all that is known: what the store holds, and what was observed since the start of the program.
 //! * [`command::apply`] turns a [`Command`] (anybody's wish, or an observation) into [`Change`]s.
 //! * [`instance::plan`] looks at the world and says what to do next for the tasks of this box.
+//! * [`names::find`] says who of it has a name.
 //! * [`check::check`] states what must hold in every world.
 //!
 //! The engine commits a round's changes in one transaction before it runs the round's actions.
@@ -19,6 +20,7 @@ pub(crate) mod effective;
 pub mod ids;
 pub mod index;
 pub mod instance;
+pub mod names;
 pub mod observation;
 pub mod reason;
 pub mod world;

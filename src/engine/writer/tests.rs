@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::connections::Connections;
+use crate::engine::gateway::Gateways;
 use crate::model::ClusterName;
 use crate::net::{Network, NetworkConfig};
 use crate::plan::command::CreateCluster;
@@ -75,7 +76,8 @@ impl Disk {
         let network =
             NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
         let network = Network::open(network).unwrap();
-        let connections = Connections::new(network, runtime.clone(), mpsc::channel(1).0);
+        let gateways = Gateways::new(mpsc::channel(1).0, None);
+        let connections = Connections::new(network, runtime.clone(), gateways);
         let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));

@@ -138,14 +138,10 @@ mod tests {
 
     #[test]
     fn what_is_not_known_here_is_handed_on() {
-        let decided =
-            decide(&query("example.com", 1, 1), Carrier::Udp, &Everything, &bridge());
+        let decided = decide(&query("example.com", 1, 1), Carrier::Udp, &Everything, &bridge());
         assert!(matches!(decided, Decision::Forward(query) if query.name == "example.com"));
         for silent in [&b""[..], &[1; 11], &[0, 1, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]] {
-            assert_eq!(
-                decide(silent, Carrier::Udp, &Everything, &bridge()),
-                Decision::Ignore
-            );
+            assert_eq!(decide(silent, Carrier::Udp, &Everything, &bridge()), Decision::Ignore);
         }
     }
 

@@ -5,8 +5,8 @@
 
 use super::desk::{Carrier, Decision, decide, failure};
 use super::{Directory, Upstream};
-use crate::net::guests::{Guests, Place};
 use crate::net::BridgeAddresses;
+use crate::net::guests::{Guests, Place};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -244,7 +244,11 @@ async fn over_tcp(
     stream.write_all(&[&length.to_be_bytes()[..], question].concat()).await?;
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
-    if query.is_replied_by(&answer, id) { Ok(answer) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if query.is_replied_by(&answer, id) {
+        Ok(answer)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 #[cfg(test)]

@@ -41,10 +41,7 @@ fn what_is_no_query_is_told_or_passed_over() {
     };
     assert_eq!(Query::read(&with(|m| m[2] |= 0x80)), Err(Bad::Silence));
     assert_eq!(Query::read(&asked[..11]), Err(Bad::Silence));
-    assert!(matches!(
-        Query::read(&with(|m| m[2] = 0x28)),
-        Err(Bad::Tell(_, Code::NotImplemented))
-    ));
+    assert!(matches!(Query::read(&with(|m| m[2] = 0x28)), Err(Bad::Tell(_, Code::NotImplemented))));
     for bad in [
         with(|m| m[5] = 0),
         with(|m| m[5] = 2),
@@ -91,11 +88,8 @@ fn records_are_written_for_anybody_to_read() {
     let asked = read(&query(&[b"web", b"internal"], &[0, 33, 0, 1]));
     let answer = |data| Record { name: "WEB.internal".to_owned(), ttl: 5, data };
     let target = "t.internal".to_owned();
-    let host = Record {
-        name: target.clone(),
-        ttl: 5,
-        data: Data::Aaaa("fd00::5".parse().unwrap()),
-    };
+    let host =
+        Record { name: target.clone(), ttl: 5, data: Data::Aaaa("fd00::5".parse().unwrap()) };
     let reply = Reply {
         authoritative: true,
         answers: vec![
@@ -108,7 +102,9 @@ fn records_are_written_for_anybody_to_read() {
     let message = asked.write(&reply, 512);
     let mut expected = vec![0xab, 0xcd, 0x85, 0x80, 0, 1, 0, 2, 0, 0, 0, 1];
     expected.extend_from_slice(b"\x03web\x08internal\0\0\x21\0\x01");
-    expected.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x12\0\x01\0\x01\x1f\x90\x01t\x08internal\0");
+    expected.extend_from_slice(
+        b"\xc0\x0c\0\x21\0\x01\0\0\0\x05\0\x12\0\x01\0\x01\x1f\x90\x01t\x08internal\0",
+    );
     expected.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\0\x05\0\x04\x0a\x01\x02\x03");
     expected.extend_from_slice(b"\x01t\x08internal\0\0\x1c\0\x01\0\0\0\x05\0\x10\xfd");
     expected.extend_from_slice(&[0; 14]);

@@ -108,14 +108,14 @@ fn the_boxs_file_is_read_again_when_it_has_changed() {
     fs::write(&new, "nameserver 192.0.2.9\nnameserver fe80::1%lo\n").unwrap();
     fs::rename(&new, &file).unwrap();
     assert_eq!(servers(), ["192.0.2.9:53", "[fe80::1%1]:53"]);
-    fs::write(&file, "nameserver fe80::1%nothing\nnameserver fe80::1%../lo\nnameserver 192.0.2.8").unwrap();
+    fs::write(&file, "nameserver fe80::1%nothing\nnameserver fe80::1%../lo\nnameserver 192.0.2.8")
+        .unwrap();
     assert_eq!(servers(), ["192.0.2.8:53"]);
 }
 
 #[test]
 fn who_failed_has_less_time() {
-    let all: Vec<SocketAddr> =
-        (1..=5).map(|n| SocketAddr::from(([192, 0, 2, n], 53))).collect();
+    let all: Vec<SocketAddr> = (1..=5).map(|n| SocketAddr::from(([192, 0, 2, n], 53))).collect();
     let upstream = Upstream::new(&all);
     upstream.note(all[0], Some(sys::uptime()));
     assert_eq!(
