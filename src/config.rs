@@ -12,7 +12,7 @@ use crate::net::{PortRange, Subnet, Subnet6};
 use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -59,6 +59,10 @@ pub struct Config {
     pub allow_privileged: bool,
     /// Attributes of this container instance; an empty value is none.
     pub instance_attributes: BTreeMap<String, String>,
+    /// The capacity provider, a named pool of boxes, that this box belongs to.
+    pub capacity_provider: Option<String>,
+    /// Capacity providers that are there even when no box belongs to them.
+    pub capacity_providers: BTreeSet<String>,
     /// What is logged: a level, and `TARGET=LEVEL`, separated by commas.
     pub log: Targets,
     /// Rotation of container logs.
@@ -152,6 +156,8 @@ impl Default for Config {
             reserved_memory: 0,
             allow_privileged: false,
             instance_attributes: BTreeMap::new(),
+            capacity_provider: None,
+            capacity_providers: BTreeSet::new(),
             log: Targets::new().with_default(LevelFilter::INFO),
             container_log: ContainerLog {
                 max_size: 10 * 1024 * 1024,
@@ -280,6 +286,8 @@ impl Config {
             restart_early_exits: self.restart_early_exits,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
+            simulated: false,
+            capacity_providers: self.capacity_providers.clone(),
         }
     }
 

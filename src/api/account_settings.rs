@@ -157,7 +157,9 @@ fn effective(world: &World, setting: &Setting, root: &str, principal: &str) -> S
 }
 
 fn show(name: &str, value: &str, principal: &str) -> Value {
-    json!({ "name": name, "value": value, "principalArn": principal, "type": "user" })
+    // Turned on and off by another service of AWS.
+    let kind = if name == "guardDutyActivate" { "aws_managed" } else { "user" };
+    json!({ "name": name, "value": value, "principalArn": principal, "type": kind })
 }
 
 /// The one who signs.

@@ -10,8 +10,10 @@ use hyper::StatusCode;
 #[expect(missing_docs, reason = "named as in the ECS API, without the suffix")]
 pub enum Exception {
     AccessDenied,
+    AttributeLimitExceeded,
     Client,
     ClusterContainsContainerInstances,
+    ClusterContainsServices,
     ClusterContainsTasks,
     ClusterNotFound,
     Conflict,
@@ -22,14 +24,17 @@ pub enum Exception {
     LimitExceeded,
     MissingAuthenticationToken,
     NamespaceNotFound,
+    NoUpdateAvailable,
     PlatformUnknown,
     RequestEntityTooLarge,
     RequestHeaderFieldsTooLarge,
     RequestTimeout,
+    ResourceInUse,
     ResourceNotFound,
     Serialization,
     Server,
     ServiceNotFound,
+    TargetNotFound,
     UnknownOperation,
     /// `UnknownOperationException` too, for a path or method that is not the API's.
     UnknownPath,
@@ -43,8 +48,10 @@ impl Exception {
     pub const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
+            Self::AttributeLimitExceeded => "AttributeLimitExceededException",
             Self::Client => "ClientException",
             Self::ClusterContainsContainerInstances => "ClusterContainsContainerInstancesException",
+            Self::ClusterContainsServices => "ClusterContainsServicesException",
             Self::ClusterContainsTasks => "ClusterContainsTasksException",
             Self::ClusterNotFound => "ClusterNotFoundException",
             Self::Conflict => "ConflictException",
@@ -55,14 +62,17 @@ impl Exception {
             Self::LimitExceeded => "LimitExceededException",
             Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::NamespaceNotFound => "NamespaceNotFoundException",
+            Self::NoUpdateAvailable => "NoUpdateAvailableException",
             Self::PlatformUnknown => "PlatformUnknownException",
             Self::RequestEntityTooLarge => "RequestEntityTooLargeException",
             Self::RequestHeaderFieldsTooLarge => "RequestHeaderFieldsTooLargeException",
             Self::RequestTimeout => "RequestTimeoutException",
+            Self::ResourceInUse => "ResourceInUseException",
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
             Self::Server => "ServerException",
             Self::ServiceNotFound => "ServiceNotFoundException",
+            Self::TargetNotFound => "TargetNotFoundException",
             Self::UnknownOperation | Self::UnknownPath => "UnknownOperationException",
             Self::UnrecognizedClient => "UnrecognizedClientException",
             Self::UnsupportedFeature => "UnsupportedFeatureException",
@@ -79,25 +89,7 @@ impl Exception {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::UnknownPath => StatusCode::NOT_FOUND,
             Self::Server => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Client
-            | Self::ClusterContainsContainerInstances
-            | Self::ClusterContainsTasks
-            | Self::ClusterNotFound
-            | Self::Conflict
-            | Self::GatewayNotFound
-            | Self::IncompleteSignature
-            | Self::InvalidParameter
-            | Self::InvalidSignature
-            | Self::LimitExceeded
-            | Self::MissingAuthenticationToken
-            | Self::NamespaceNotFound
-            | Self::PlatformUnknown
-            | Self::ResourceNotFound
-            | Self::Serialization
-            | Self::ServiceNotFound
-            | Self::UnknownOperation
-            | Self::UnrecognizedClient
-            | Self::UnsupportedFeature => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_REQUEST,
         }
     }
 }
@@ -154,10 +146,14 @@ impl From<CommandError> for ApiError {
         let message = error.to_string();
         let exception = match error {
             CommandError::ClusterNotFound => Exception::ClusterNotFound,
+            CommandError::ClusterContainsServices => Exception::ClusterContainsServices,
             CommandError::ClusterContainsTasks => Exception::ClusterContainsTasks,
             CommandError::ClusterContainsContainerInstances => {
                 Exception::ClusterContainsContainerInstances
             }
+            CommandError::TargetNotFound => Exception::TargetNotFound,
+            CommandError::AttributeLimitExceeded => Exception::AttributeLimitExceeded,
+            CommandError::ResourceInUse(_) => Exception::ResourceInUse,
             CommandError::Client(_) => Exception::Client,
             CommandError::InvalidParameter(_) => Exception::InvalidParameter,
             CommandError::ResourceNotFound(_) => Exception::ResourceNotFound,

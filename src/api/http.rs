@@ -119,7 +119,7 @@ async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value,
         })?
     };
     shapes::check(operation, &mut input)?;
-    operations::call(&api.engine, operation, input).await
+    operations::call(api, operation, input).await
 }
 
 fn unknown_operation(target: Option<&str>) -> ApiError {

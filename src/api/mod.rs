@@ -21,9 +21,12 @@
 //! not there yet. `enableECSManagedTags` adds no tags.
 
 mod account_settings;
+mod attributes;
 mod body;
+mod capacity_providers;
 mod clusters;
 mod container_instances;
+mod discover;
 mod error;
 mod http;
 mod identifiers;

@@ -1,23 +1,34 @@
 //! Every operation of the model, and what answers it.
 
-use super::error::ApiError;
+use super::error::{ApiError, Exception};
 use super::shapes::Operation;
 use super::{
-    account_settings, clusters, container_instances, tags, task_definitions, tasks, unavailable,
+    Api, account_settings, attributes, capacity_providers, clusters, container_instances, discover,
+    tags, task_definitions, tasks, unavailable,
 };
-use crate::engine::Handle;
 use serde_json::Value;
 
-/// Carries out `operation` with a validated `input`.
+/// Carries out `operation` with a validated `input`. What it is refused with is in the model of the operation.
 pub(super) async fn call(
-    engine: &Handle,
+    api: &Api,
     operation: &Operation,
     input: Value,
 ) -> Result<Value, ApiError> {
+    dispatch(api, operation, input).await.map_err(|mut error| {
+        if !operation.may_answer(error.exception.name()) {
+            error.exception = Exception::Client;
+        }
+        error
+    })
+}
+
+async fn dispatch(api: &Api, operation: &Operation, input: Value) -> Result<Value, ApiError> {
+    let engine = &api.engine;
     match operation.name {
         "CreateCluster" => clusters::create(engine, input).await,
         "DescribeClusters" => clusters::describe(engine, input),
         "ListClusters" => clusters::list(engine, input),
+        "UpdateCluster" | "UpdateClusterSettings" => clusters::update(engine, input).await,
         "DeleteCluster" => clusters::delete(engine, input).await,
 
         "RegisterTaskDefinition" => task_definitions::register(engine, input).await,
@@ -38,6 +49,19 @@ pub(super) async fn call(
 
         "DescribeContainerInstances" => container_instances::describe(engine, input),
         "ListContainerInstances" => container_instances::list(engine, input),
+
+        "RegisterContainerInstance" => container_instances::register(engine, input).await,
+        "DeregisterContainerInstance" => container_instances::deregister(engine, input).await,
+        "UpdateContainerInstancesState" => container_instances::update_state(engine, input).await,
+        "UpdateContainerAgent" => container_instances::update_agent(engine, input),
+        "DiscoverPollEndpoint" => discover::poll_endpoint(engine, api.address, &input),
+
+        "PutAttributes" => attributes::put(engine, input).await,
+        "DeleteAttributes" => attributes::delete(engine, input).await,
+        "ListAttributes" => attributes::list(engine, input),
+
+        "DescribeCapacityProviders" => capacity_providers::describe(engine, input),
+        "PutClusterCapacityProviders" => clusters::put_capacity_providers(engine, input).await,
 
         "TagResource" => tags::tag(engine, input).await,
         "UntagResource" => tags::untag(engine, input).await,

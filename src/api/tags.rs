@@ -1,56 +1,13 @@
 //! Tags of resources.
 
-use super::error::{ApiError, Exception};
+use super::error::ApiError;
 use super::{identifiers, input, render};
 use crate::engine::Handle;
-use crate::model::{Arn, Tag, TaskDefinitionRef};
+use crate::model::{Arn, ClusterName, ServiceKey, Tag, TaskDefinitionRef};
 use crate::plan::Command;
 use crate::plan::command::{INACTIVE_CLUSTER, Resource};
 use serde::Deserialize;
 use serde_json::{Value, json};
-
-/// As many tags may be on one resource, and in one request.
-const LIMIT: usize = 50;
-
-/// Checks the tags of a new cluster; those of other resources are checked where they are applied.
-pub(super) fn validate(tags: &[Tag]) -> Result<(), ApiError> {
-    if tags.len() > LIMIT {
-        return Err(ApiError::invalid(format!("Tags cannot have more than {LIMIT} elements.")));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    for tag in tags {
-        let key = tag.key.as_deref().unwrap_or_default();
-        let value = tag.value.as_deref().unwrap_or_default();
-        if key.is_empty() || key.chars().count() > 128 || !allowed(key) {
-            return Err(invalid_tag("key", key, "1 to 128"));
-        }
-        if value.chars().count() > 256 || !allowed(value) {
-            return Err(invalid_tag("value", value, "0 to 256"));
-        }
-        if key.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-            || value.get(..4).is_some_and(|p| p.eq_ignore_ascii_case("aws:"))
-        {
-            return Err(ApiError::invalid(
-                "The tag prefix 'aws:' is reserved: neither keys nor values may begin with it.",
-            ));
-        }
-        if !seen.insert(key) {
-            return Err(ApiError::invalid(format!("Duplicate tag keys found: {key:?}.")));
-        }
-    }
-    Ok(())
-}
-
-fn allowed(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c))
-}
-
-fn invalid_tag(what: &str, text: &str, length: &str) -> ApiError {
-    ApiError::invalid(format!(
-        "Invalid tag {what} {:?}: {length} letters, numbers, spaces and _ . : / = + - @ are allowed.",
-        identifiers::shorten(text)
-    ))
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -106,6 +63,10 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
                 world.task_definitions.get(reference).map(|d| &d.tags)
             }
             Resource::ContainerInstance(id) => world.container_instances.get(id).map(|i| &i.tags),
+            Resource::Service(key) => {
+                let service = world.services.get(key).ok_or_else(service_missing)?;
+                Some(&service.tags)
+            }
         };
         let tags = tags.ok_or_else(|| {
             ApiError::invalid(
@@ -125,9 +86,11 @@ fn resource(arn: &str) -> Result<Resource, ApiError> {
         Ok(Arn::TaskDefinition(family, Some(revision))) => {
             Ok(Resource::TaskDefinition(TaskDefinitionRef { family, revision }))
         }
-        Ok(Arn::Service(..)) => {
-            Err(ApiError::new(Exception::InvalidParameter, "The specified service is not found."))
-        }
+        // Old ARNs of services name no cluster.
+        Ok(Arn::Service(cluster, name)) => Ok(Resource::Service(ServiceKey {
+            cluster: cluster.unwrap_or_else(ClusterName::default_cluster),
+            name,
+        })),
         Ok(
             Arn::TaskDefinition(_, None) | Arn::ServiceDeployment(..) | Arn::ServiceRevision(..),
         )
@@ -135,28 +98,6 @@ fn resource(arn: &str) -> Result<Resource, ApiError> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tag(key: &str, value: &str) -> Tag {
-        Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) }
-    }
-
-    #[test]
-    fn the_rules_of_tags() {
-        assert_eq!(validate(&[tag("Größe 1", "a/b@c"), tag("x", "")]), Ok(()));
-        for bad in [
-            vec![tag("", "v")],
-            vec![tag(&"k".repeat(129), "v")],
-            vec![tag("k", &"v".repeat(257))],
-            vec![tag("a;b", "v")],
-            vec![tag("AWS:x", "v")],
-            vec![tag("k", "1"), tag("k", "2")],
-            (0..51).map(|i| tag(&i.to_string(), "")).collect(),
-        ] {
-            let error = validate(&bad).unwrap_err();
-            assert_eq!(error.exception, Exception::InvalidParameter, "{bad:?}");
-        }
-    }
+fn service_missing() -> ApiError {
+    ApiError::invalid("The specified service is not found.")
 }

@@ -5,7 +5,7 @@ use super::pagination::{Order, PAGE, PageRequest};
 use super::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionStatus};
-use crate::model::{Family, Tag, TaskDefinition, TaskDefinitionRef};
+use crate::model::{Failure, Family, Tag, TaskDefinition, TaskDefinitionRef};
 use crate::plan::{Command, Reply, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -85,13 +85,35 @@ pub(super) async fn delete(engine: &Handle, input: Value) -> Result<Value, ApiEr
             "Task definitions cannot have more than {DELETE_LIMIT} elements."
         )));
     }
-    let references: Result<Vec<_>, _> =
-        input.task_definitions.iter().map(|t| identifiers::task_definition_revision(t)).collect();
-    let reply = engine.submit(Command::DeleteTaskDefinitions(references?)).await?;
-    let Reply::TaskDefinitions { deleted, failures } = reply else {
-        return Err(render::unexpected_reply());
-    };
     let scope = engine.settings().scope;
+    let (mut references, mut named, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for text in &input.task_definitions {
+        match identifiers::task_definition_revision(text) {
+            Ok(reference) => {
+                named.push((scope.task_definition(&reference), text));
+                references.push(reference);
+            }
+            Err(_) => failures.push(Failure {
+                arn: Some(identifiers::shorten(text)),
+                reason: Some("The specified task definition identifier is invalid. Specify a valid name or ARN and try again.".to_owned()),
+                detail: None,
+            }),
+        }
+    }
+    let mut deleted = Vec::new();
+    if !references.is_empty() {
+        let reply = engine.submit(Command::DeleteTaskDefinitions(references)).await?;
+        let Reply::TaskDefinitions { deleted: done, failures: mut refused } = reply else {
+            return Err(render::unexpected_reply());
+        };
+        // ECS names what failed as the request did.
+        for failure in &mut refused {
+            let of = named.iter().find(|(arn, _)| failure.arn.as_ref() == Some(arn));
+            failure.arn = of.map(|(_, text)| (*text).clone());
+        }
+        failures.extend(refused);
+        deleted = done;
+    }
     let deleted: Vec<Value> =
         deleted.iter().map(|d| render::task_definition::task_definition(&scope, d)).collect();
     Ok(json!({ "taskDefinitions": deleted, "failures": failures }))

@@ -1,4 +1,4 @@
-//! The operations that are not there yet: each says so by name, with an exception of the model.
+//! The operations that nothing here answers: each says so by name, with an exception of the model, and tells why.
 //!
 //! Where nothing of a kind can exist, an empty list or a `MISSING` is the truth and is answered instead.
 
@@ -9,6 +9,60 @@ use crate::engine::Handle;
 use crate::model::Failure;
 use serde_json::{Value, json};
 
+/// What becomes of an operation that no other module answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// An empty list under this member.
+    Empty(&'static str),
+    /// There can be no gateway.
+    NoGateway,
+    /// Refused, and why.
+    Refused(&'static str),
+}
+
+const CAPACITY: &str = "Auto Scaling groups and managed instances are Amazon EC2's. A capacity provider here is a pool of \
+    boxes: it is there once a box names it, with capacity_provider in the configuration of its agent or with the attribute \
+    coracle.capacity-provider.";
+const DAEMON: &str =
+    "Use a service with the schedulingStrategy DAEMON: it runs a task on every box.";
+const EXPRESS: &str =
+    "Express gateway services need load balancers, certificates and scaling of AWS.";
+const GATEWAY: &str = "Gateways are part of AWS.";
+const TASK_SET: &str = "Task sets need a deployment controller of type EXTERNAL; services here are deployed by type ECS.";
+
+/// What becomes of the operation called `name`.
+pub(super) fn of(name: &str) -> Answer {
+    use Answer::{Empty, NoGateway, Refused};
+    match name {
+        "ListServices" => Empty("serviceArns"),
+        "ListGateways" => Empty("gateways"),
+        "ListGatewayRoutes" => Empty("gatewayRoutes"),
+        "ListGatewayClusterAssociations" => Empty("gatewayClusterAssociations"),
+        "ListDaemons" => Empty("daemonSummariesList"),
+        "ListDaemonTaskDefinitions" => Empty("daemonTaskDefinitions"),
+
+        "AssociateGatewayWithCluster"
+        | "DisassociateGatewayFromCluster"
+        | "DescribeGateway"
+        | "DescribeGatewayResources"
+        | "DeleteGateway"
+        | "UpdateGateway" => NoGateway,
+        "CreateGateway" | "DescribeGatewayRoute" => Refused(GATEWAY),
+
+        "CreateCapacityProvider" | "DeleteCapacityProvider" | "UpdateCapacityProvider" => {
+            Refused(CAPACITY)
+        }
+        "ContinueServiceDeployment" => {
+            Refused("No deployment waits: lifecycle hooks that pause one are not there yet.")
+        }
+        "ExecuteCommand" => Refused("On the box itself use `coracle exec`."),
+        name if name.contains("ExpressGateway") => Refused(EXPRESS),
+        name if name.contains("TaskSet") => Refused(TASK_SET),
+        name if name.contains("Daemon") => Refused(DAEMON),
+        _ => Refused("It is not there yet in this version."),
+    }
+}
+
 /// Answers an operation that no other module does.
 pub(super) fn answer(
     engine: &Handle,
@@ -16,50 +70,45 @@ pub(super) fn answer(
     input: &Value,
 ) -> Result<Value, ApiError> {
     let cluster = input["cluster"].as_str();
-    let list = match operation.name {
-        "ListServices" => "serviceArns",
-        "ListGateways" => "gateways",
-        "ListGatewayRoutes" => "gatewayRoutes",
-        "ListGatewayClusterAssociations" => "gatewayClusterAssociations",
-        "ListDaemons" => "daemonSummariesList",
-        "ListDaemonTaskDefinitions" => "daemonTaskDefinitions",
+    match operation.name {
         "DescribeServices" => return missing_services(engine, cluster, input),
         "UpdateService" | "DeleteService" => {
             engine.read(|w| identifiers::active_cluster(w, cluster))?;
             return Err(clusters::service_not_found());
         }
-        "DescribeGateway" | "DeleteGateway" | "DescribeGatewayResources" | "UpdateGateway" => {
-            return Err(ApiError::new(Exception::GatewayNotFound, "Gateway not found."));
-        }
         "ListServicesByNamespace" => {
             return Err(ApiError::new(Exception::NamespaceNotFound, "Namespace not found."));
         }
-        name => return Err(not_there(operation, name)),
-    };
-    if let Some(cluster) = cluster {
-        engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
+        _ => {}
     }
-    if input["nextToken"].as_str().is_some_and(|t| !t.is_empty()) {
-        return Err(ApiError::invalid("Invalid token"));
+    match of(operation.name) {
+        Answer::Empty(list) => {
+            if let Some(cluster) = cluster {
+                engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
+            }
+            if input["nextToken"].as_str().is_some_and(|t| !t.is_empty()) {
+                return Err(ApiError::invalid("Invalid token"));
+            }
+            Ok(json!({ list: [] }))
+        }
+        Answer::NoGateway => Err(ApiError::new(
+            Exception::GatewayNotFound,
+            format!("{}: Gateway not found. {GATEWAY}", operation.name),
+        )),
+        Answer::Refused(why) => Err(ApiError::new(
+            refusal(operation),
+            format!("{} is not supported by Coracle. {why}", operation.name),
+        )),
     }
-    Ok(json!({ list: [] }))
 }
 
-fn not_there(operation: &Operation, name: &str) -> ApiError {
-    let exception = if operation.may_answer(Exception::UnsupportedFeature.name()) {
+/// The exception that refuses an operation as a whole.
+pub(super) fn refusal(operation: &Operation) -> Exception {
+    if operation.may_answer(Exception::UnsupportedFeature.name()) {
         Exception::UnsupportedFeature
     } else {
         Exception::Client
-    };
-    // Where the box has another way to do it.
-    let instead = match name {
-        "ExecuteCommand" => " On the box itself use `coracle exec`.",
-        _ => "",
-    };
-    ApiError::new(
-        exception,
-        format!("{name} is not there yet in this version of Coracle.{instead}"),
-    )
+    }
 }
 
 /// No service exists, so every one that is asked for is missing; waiters rely on that being no exception.

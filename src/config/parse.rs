@@ -3,15 +3,15 @@
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
     Given, account_id, at_least, attribute_list, boolean, cgroup, domain, is_host, is_role,
-    kept_for, list, log, name_server, number, ports, pull_behavior, region_name, size, total,
+    kept_for, list, log, name_server, number, pool, ports, pull_behavior, region_name, size, total,
 };
 use super::{
     Config, ConfigError, ContainerLog, LARGEST_FILE, NameSettings, NetworkSettings, Overrides,
     Registry,
 };
-use crate::model::{ClusterName, Scope};
+use crate::model::{ClusterName, Scope, capacity_provider};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -47,6 +47,8 @@ pub(super) struct Written {
     pub(super) docker_config: Option<PathBuf>,
     pub(super) environment_files: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
+    pub(super) capacity_provider: Option<String>,
+    pub(super) capacity_providers: Option<BTreeSet<String>>,
     pub(super) registries: Option<BTreeMap<String, Registry>>,
     pub(super) bridge: Option<String>,
     pub(super) subnet: Option<String>,
@@ -86,6 +88,8 @@ const VARIABLES: &[&str] = &[
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_ENVIRONMENT_FILES",
     "CORACLE_INSTANCE_ATTRIBUTES",
+    "CORACLE_CAPACITY_PROVIDER",
+    "CORACLE_CAPACITY_PROVIDERS",
     "CORACLE_BRIDGE",
     "CORACLE_SUBNET",
     "CORACLE_SUBNET6",
@@ -241,6 +245,25 @@ pub(super) fn merge(
         return Err(invalid(from.origin("container_log_max_file"), "0", "it must be at least 1"));
     }
 
+    let instance_attributes = attributes(
+        from.typed("instance_attributes", file.instance_attributes, attribute_list)?
+            .unwrap_or(default.instance_attributes),
+        &from,
+    )?;
+    // Empty is none, as the default file has it.
+    let capacity_provider = from
+        .text("capacity_provider", None, file.capacity_provider)
+        .filter(|g| !g.value.is_empty());
+    if let Some(given) = &capacity_provider
+        && instance_attributes.contains_key(capacity_provider::ATTRIBUTE)
+    {
+        return Err(given.invalid(format!(
+            "instance_attributes has {} too; set one of them",
+            capacity_provider::ATTRIBUTE
+        )));
+    }
+    let capacity_provider = capacity_provider.as_ref().map(pool).transpose()?;
+
     Ok(Config {
         state_dir: from.path(
             "state_dir",
@@ -304,9 +327,11 @@ pub(super) fn merge(
         allow_privileged: from
             .typed("allow_privileged", file.allow_privileged, boolean)?
             .unwrap_or(default.allow_privileged),
-        instance_attributes: attributes(
-            from.typed("instance_attributes", file.instance_attributes, attribute_list)?
-                .unwrap_or(default.instance_attributes),
+        instance_attributes,
+        capacity_provider,
+        capacity_providers: pools(
+            from.typed("capacity_providers", file.capacity_providers, list)?
+                .unwrap_or(default.capacity_providers),
             &from,
         )?,
         log: checked(from.text("log", overrides.log.as_deref(), file.log), log, default.log)?,
@@ -413,6 +438,17 @@ fn attributes(
         }
     }
     Ok(attributes)
+}
+
+fn pools(names: BTreeSet<String>, from: &Sources<'_>) -> Result<BTreeSet<String>, ConfigError> {
+    let origin = || {
+        from.variable("capacity_providers")
+            .map_or_else(|| from.origin("capacity_providers"), |given| given.origin)
+    };
+    for name in &names {
+        pool(&Given { value: name.clone(), origin: origin() })?;
+    }
+    Ok(names)
 }
 
 fn registries(

@@ -105,6 +105,8 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_SUBNET6", "fd09::/64"),
             ("CORACLE_DYNAMIC_PORTS", "40000-40999"),
             ("CORACLE_INSTANCE_ATTRIBUTES", "rack=a1,ssd"),
+            ("CORACLE_CAPACITY_PROVIDER", "dock"),
+            ("CORACLE_CAPACITY_PROVIDERS", "yard, dock"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
             ("CORACLE_DNS", "false"),
             ("CORACLE_DNS_DOMAIN", "Boxes.example."),
@@ -132,6 +134,8 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         instance_attributes: [("rack", "a1"), ("ssd", "")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
+        capacity_provider: Some("dock".to_owned()),
+        capacity_providers: ["dock", "yard"].map(str::to_owned).into(),
         log: "warn,coracle::engine=debug".parse().unwrap(),
         container_log: ContainerLog {
             max_size: 512 * 1024,
@@ -189,6 +193,7 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("log", "coracle=loud"),
         ("log", "5"),
         ("log", ""),
+        ("capacity_provider", "FARGATE"),
         ("container_log_max_size", "10x"),
         ("container_log_max_size", "1"),
         ("container_log_max_age", "1m"),
@@ -212,11 +217,15 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("CORACLE_DNS_SERVERS", "resolver.example"),
         ("CORACLE_DNS_SERVERS", "192.0.2.1:0"),
         ("CORACLE_DNS_SERVERS", "0.0.0.0"),
+        ("CORACLE_CAPACITY_PROVIDERS", "dock,a b"),
     ] {
         assert!(refusal("", &[(name, value)]).starts_with(name));
     }
     assert!(refusal("container_log_max_file = 0", &[]).contains("container_log_max_file"));
     assert!(refusal("[instance_attributes]\n'a*' = ''", &[]).contains("instance_attributes"));
+    let both = "capacity_provider = 'a'\n[instance_attributes]\n'coracle.capacity-provider' = 'b'";
+    assert!(refusal(both, &[]).contains("set one of them"));
+    assert!(refusal("capacity_providers = ['ecs-x']", &[]).contains("`capacity_providers`"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The values of settings, from text.
 
 use super::ConfigError;
+use crate::model::capacity_provider;
 use crate::plan::world::PullBehavior;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +47,21 @@ pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
         .map_err(|_| given.invalid("it must be port numbers separated by commas"))
 }
 
+pub(super) fn list<L: FromIterator<String>>(given: &Given) -> Result<L, ConfigError> {
+    let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    Ok(parts.map(str::to_owned).collect())
+}
+
+/// The name of a capacity provider.
+pub(super) fn pool(given: &Given) -> Result<String, ConfigError> {
+    if capacity_provider::is_name(&given.value) {
+        Ok(given.value.clone())
+    } else {
+        Err(given
+            .invalid(format!("a capacity provider is named with {}", capacity_provider::NAME_RULE)))
+    }
+}
+
 pub(super) fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut attributes = BTreeMap::new();
     for part in given.value.split(',').map(str::trim).filter(|part| !part.is_empty()) {
@@ -55,11 +71,6 @@ pub(super) fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, 
         }
     }
     Ok(attributes)
-}
-
-pub(super) fn list(given: &Given) -> Result<Vec<String>, ConfigError> {
-    let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
-    Ok(parts.map(str::to_owned).collect())
 }
 
 /// The end of names: labels of letters, digits and hyphens, joined by dots.

@@ -3,8 +3,8 @@
 use crate::config::{Config, NameSettings};
 use crate::engine::Names;
 use crate::image;
-use crate::model::ClusterName;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
+use crate::model::{ClusterName, capacity_provider};
 use crate::net::NetworkConfig;
 use crate::plan::Settings;
 use crate::plan::command::{CreateCluster, RegisterThisInstance};
@@ -30,6 +30,7 @@ pub(super) fn this_instance(
             memory: memory.saturating_sub(config.reserved_memory),
             reserved_ports: config.reserved_ports.clone(),
             reserved_ports_udp: config.reserved_ports_udp.clone(),
+            gpus: Vec::new(),
         },
         attributes: attributes(config),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -115,8 +116,10 @@ fn attributes(config: &Config) -> Vec<Attribute> {
         name: name.clone(),
         value: Some(value.clone()).filter(|value| !value.is_empty()),
     });
+    let pool =
+        config.capacity_provider.iter().map(|name| (capacity_provider::ATTRIBUTE, name.as_str()));
     let privileged = config.allow_privileged.then(|| Attribute::flag(PRIVILEGED));
-    fixed.into_iter().map(with_value).chain(privileged).chain(own).collect()
+    fixed.into_iter().chain(pool).map(with_value).chain(privileged).chain(own).collect()
 }
 
 #[cfg(test)]

@@ -88,8 +88,8 @@ impl Gateways {
     ) -> Option<NameService> {
         let settings = self.names.as_ref()?;
         let served = self.served.lock().await;
-        let serves = |served: &Served| served.bridge.ipv4 == address && served.names.is_some();
-        served.as_ref().is_some_and(serves).then(|| NameService {
+        let there = |there: &Served| there.bridge.ipv4 == address && there.names.is_some();
+        served.as_ref().is_some_and(there).then(|| NameService {
             server: address.into(),
             zone: names::zone(cluster, &settings.domain),
         })

@@ -5,6 +5,7 @@
 
 pub mod arn;
 pub mod assignment;
+pub mod capacity_provider;
 pub mod cluster;
 pub mod container_instance;
 pub mod failure;
@@ -23,7 +24,7 @@ pub mod time;
 pub use arn::{Arn, ArnError, Scope};
 pub use assignment::{Assignment, OneTask, ServiceTasks, StopRequest, Wanted};
 pub use cluster::Cluster;
-pub use container_instance::ContainerInstance;
+pub use container_instance::{ContainerInstance, InstanceStatus};
 pub use failure::Failure;
 pub use ids::{
     AssignmentId, ClusterName, ContainerInstanceId, ContainerName, DeploymentId, Family,
@@ -31,6 +32,7 @@ pub use ids::{
     ServiceRevisionId, TaskDefinitionRef, TaskId,
 };
 pub use network::{Attachment, NetworkBinding, NetworkInterface};
+pub use placement::{CapacityProviderStrategyItem, PlacementStrategy};
 pub use service::{
     Deployment, Service, ServiceDeployment, ServiceEvent, ServiceKey, ServiceRevision,
 };

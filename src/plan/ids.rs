@@ -1,6 +1,8 @@
 //! A source of ids that is deterministic for a seed.
 
-use crate::model::{RuntimeId, TaskId};
+use crate::model::{
+    ContainerInstanceId, DeploymentId, RuntimeId, ServiceDeploymentId, ServiceRevisionId, TaskId,
+};
 
 /// Mints ids. The shell seeds it from the system's random source, tests from a number.
 #[derive(Debug, Clone)]
@@ -40,11 +42,49 @@ impl Ids {
         TaskId::new(self.hex32()).unwrap()
     }
 
+    /// A container instance's id.
+    #[expect(clippy::missing_panics_doc, reason = "hexadecimal digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
+    pub fn container_instance(&mut self) -> ContainerInstanceId {
+        ContainerInstanceId::new(self.hex32()).unwrap()
+    }
+
     /// The id of one run of a container of `task`: ECS's `TASK-NUMBER`.
     #[expect(clippy::missing_panics_doc, reason = "hexadecimal digits are a valid name")]
     #[expect(clippy::unwrap_used, reason = "hexadecimal digits are a valid name")]
     pub fn runtime(&mut self, task: &TaskId) -> RuntimeId {
         RuntimeId::new(format!("{task}-{:010}", self.next() % 10_000_000_000)).unwrap()
+    }
+
+    /// The id of a deployment: nineteen digits.
+    #[expect(clippy::missing_panics_doc, reason = "digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "digits are a valid name")]
+    pub fn deployment(&mut self) -> DeploymentId {
+        DeploymentId::new(self.digits19()).unwrap()
+    }
+
+    /// The id of a service revision: nineteen digits.
+    #[expect(clippy::missing_panics_doc, reason = "digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "digits are a valid name")]
+    pub fn service_revision(&mut self) -> ServiceRevisionId {
+        ServiceRevisionId::new(self.digits19()).unwrap()
+    }
+
+    /// The id of a service deployment: twenty-one letters and digits.
+    #[expect(clippy::missing_panics_doc, reason = "letters and digits are a valid name")]
+    #[expect(clippy::unwrap_used, reason = "letters and digits are a valid name")]
+    pub fn service_deployment(&mut self) -> ServiceDeploymentId {
+        const SIGNS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut sign = || {
+            let at = usize::try_from(self.next() % 62).unwrap_or(0);
+            char::from(SIGNS[at])
+        };
+        ServiceDeploymentId::new((0..21).map(|_| sign()).collect::<String>()).unwrap()
+    }
+
+    fn digits19(&mut self) -> String {
+        const LEAST: u64 = 1_000_000_000_000_000_000;
+        (LEAST + self.next() % (9 * LEAST)).to_string()
     }
 
     /// splitmix64 over both halves of the state.

@@ -14,6 +14,7 @@ pub mod action;
 pub mod agenda;
 pub mod change;
 pub mod check;
+pub mod cluster;
 pub mod command;
 pub mod connection;
 pub(crate) mod effective;

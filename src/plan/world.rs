@@ -82,6 +82,10 @@ pub struct Settings {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Container instances may be registered that have no box behind them, and only such ones.
+    pub simulated: bool,
+    /// Capacity providers that are there without any box.
+    pub capacity_providers: BTreeSet<String>,
 }
 
 impl Default for Settings {
@@ -94,6 +98,8 @@ impl Default for Settings {
             restart_early_exits: true,
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
+            simulated: false,
+            capacity_providers: BTreeSet::new(),
         }
     }
 }

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from test_unavailable import THERE
+
 
 def test_register_run_wait_describe_stop_wait(agent, busybox, name, tmp_path):
     definition = {
@@ -107,3 +109,31 @@ def cli_version(agent):
 def test_the_waiter_notices_what_is_missing(agent):
     text = agent.aws("wait", "tasks-running", "--tasks", "0" * 32, code=255)
     assert "Waiter TasksRunning failed" in text
+
+
+@pytest.mark.skipif("CreateService" not in THERE, reason="services are not there yet")
+def test_a_service(agent, sleeper, name):
+    configuration = "maximumPercent=200,minimumHealthyPercent=50,deploymentCircuitBreaker={enable=true,rollback=true}"
+    created = agent.aws(
+        "create-service", "--service-name", name, "--task-definition", name, "--desired-count", "1",
+        "--deployment-configuration", configuration, "--tags", "key=k,value=v", "--propagate-tags", "SERVICE",
+    )["service"]
+    assert (created["status"], created["desiredCount"], created["launchType"]) == ("ACTIVE", 1, "EC2")
+    assert created["deploymentConfiguration"]["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
+    agent.aws("wait", "services-stable", "--services", name)
+    (task,) = agent.aws("list-tasks", "--service-name", name)["taskArns"]
+    agent.aws("wait", "tasks-running", "--tasks", task)
+    assert created["serviceArn"] in agent.aws("list-services")["serviceArns"]
+
+    updated = agent.aws("update-service", "--service", name, "--desired-count", "2", "--force-new-deployment")["service"]
+    assert [d["status"] for d in updated["deployments"]] == ["PRIMARY", "ACTIVE"]
+    agent.aws("wait", "services-stable", "--services", name)
+    (service,) = agent.aws("describe-services", "--services", name, "--include", "TAGS")["services"]
+    assert (service["runningCount"], service["tags"]) == (2, [{"key": "k", "value": "v"}])
+    assert any("has reached a steady state" in event["message"] for event in service["events"])
+
+    agent.aws("update-service", "--service", name, "--desired-count", "0")
+    agent.aws("wait", "services-stable", "--services", name)
+    agent.aws("wait", "tasks-stopped", "--tasks", task)
+    assert agent.aws("delete-service", "--service", name)["service"]["status"] in ("DRAINING", "INACTIVE")
+    agent.aws("wait", "services-inactive", "--services", name)

@@ -49,6 +49,18 @@ def test_the_life_of_a_revision(define, ecs, name, refused):
     assert deleted["status"] == "DELETE_IN_PROGRESS" and deleted["deleteRequestedAt"]
 
 
+def test_what_cannot_be_deleted_is_named_as_it_was_asked_for(define, ecs, name):
+    define()
+    answer = ecs.delete_task_definitions(taskDefinitions=[f"{name}:1", f"{name}:9", name])
+    assert answer["taskDefinitions"] == []
+    reasons = {failure["arn"]: failure["reason"] for failure in answer["failures"]}
+    assert reasons == {
+        f"{name}:1": "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
+        f"{name}:9": "The specified task definition does not exist. Specify a valid account, family, revision and try again.",
+        name: "The specified task definition identifier is invalid. Specify a valid name or ARN and try again.",
+    }
+
+
 def test_lists(define, ecs, name):
     arns = [define()["taskDefinitionArn"] for _ in range(11)]
     listed = lambda **more: ecs.list_task_definitions(familyPrefix=name, **more)["taskDefinitionArns"]

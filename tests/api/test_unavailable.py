@@ -7,11 +7,14 @@ import inputs
 from inputs import OPERATIONS
 
 THERE = {
-    "CreateCluster", "DescribeClusters", "ListClusters", "DeleteCluster",
+    "CreateCluster", "DescribeClusters", "ListClusters", "DeleteCluster", "UpdateCluster", "UpdateClusterSettings",
+    "PutClusterCapacityProviders", "DescribeCapacityProviders",
     "RegisterTaskDefinition", "DescribeTaskDefinition", "DeregisterTaskDefinition", "DeleteTaskDefinitions",
     "ListTaskDefinitions", "ListTaskDefinitionFamilies",
     "RunTask", "StartTask", "StopTask", "DescribeTasks", "ListTasks",
     "DescribeContainerInstances", "ListContainerInstances", "GetTaskProtection", "UpdateTaskProtection",
+    "RegisterContainerInstance", "DeregisterContainerInstance", "UpdateContainerInstancesState", "UpdateContainerAgent",
+    "DiscoverPollEndpoint", "PutAttributes", "DeleteAttributes", "ListAttributes",
     "TagResource", "UntagResource", "ListTagsForResource",
     "ListAccountSettings", "PutAccountSetting", "PutAccountSettingDefault", "DeleteAccountSetting",
 }
@@ -26,6 +29,8 @@ EMPTY = {
 NOT_FOUND = {
     "UpdateService": "ServiceNotFoundException",
     "DeleteService": "ServiceNotFoundException",
+    "AssociateGatewayWithCluster": "GatewayNotFoundException",
+    "DisassociateGatewayFromCluster": "GatewayNotFoundException",
     "DescribeGateway": "GatewayNotFoundException",
     "DescribeGatewayResources": "GatewayNotFoundException",
     "DeleteGateway": "GatewayNotFoundException",

@@ -113,6 +113,7 @@ impl Node {
                     memory,
                     reserved_ports: vec![22],
                     reserved_ports_udp: vec![],
+                    gpus: vec![],
                 },
                 attributes: vec![
                     attribute("ecs.cpu-architecture", "x86_64"),

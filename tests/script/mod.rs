@@ -79,6 +79,10 @@ impl Play {
                 let tasks = if tasks.is_empty() { "no task".to_owned() } else { tasks.join(", ") };
                 format!("  = {tasks}; {}", told_failures(failures))
             }
+            Ok(Reply::ContainerInstances { instances, failures }) => {
+                let ids: Vec<_> = instances.iter().map(ToString::to_string).collect();
+                format!("  = instances {}; {}", ids.join(", "), told_failures(failures))
+            }
             Ok(Reply::Protection { tasks, failures }) => {
                 let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
                 format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))

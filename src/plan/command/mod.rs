@@ -3,6 +3,8 @@
 //! [`apply`] is pure: it checks the command against the world and answers with changes and a reply, or an error
 //! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
 
+mod attribute;
+pub mod capacity_provider;
 mod cluster;
 mod constraint;
 mod expression;
@@ -30,8 +32,8 @@ use crate::model::network::AwsvpcConfiguration;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
-    ClusterName, ContainerInstanceId, Failure, Family, Revision, Tag, TaskDefinitionRef, TaskId,
-    Timestamp,
+    CapacityProviderStrategyItem, ClusterName, ContainerInstanceId, Failure, Family, Revision,
+    ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
 };
 
 /// What a request for the tags of a deleted cluster is told.
@@ -43,7 +45,34 @@ pub(crate) const INACTIVE_CLUSTER: &str =
 #[expect(missing_docs, reason = "named and spelled as the operations of the ECS API")]
 pub enum Command {
     CreateCluster(Box<CreateCluster>),
+    /// `UpdateCluster` and `UpdateClusterSettings`.
+    UpdateCluster(Box<UpdateCluster>),
+    PutClusterCapacityProviders {
+        cluster: ClusterName,
+        capacity_providers: Vec<String>,
+        strategy: Vec<CapacityProviderStrategyItem>,
+    },
     DeleteCluster(ClusterName),
+    PutAttributes {
+        cluster: ClusterName,
+        attributes: Vec<(ContainerInstanceId, Attribute)>,
+    },
+    DeleteAttributes {
+        cluster: ClusterName,
+        attributes: Vec<(ContainerInstanceId, Attribute)>,
+    },
+    /// An instance without a box.
+    RegisterContainerInstance(Box<RegisterContainerInstance>),
+    DeregisterContainerInstance {
+        cluster: ClusterName,
+        instance: ContainerInstanceId,
+        force: bool,
+    },
+    UpdateContainerInstancesState {
+        cluster: ClusterName,
+        instances: Vec<ContainerInstanceId>,
+        draining: bool,
+    },
     RegisterTaskDefinition {
         content: Box<TaskDefinitionContent>,
         tags: Vec<Tag>,
@@ -97,8 +126,34 @@ pub struct CreateCluster {
     pub settings: Vec<serde_json::Value>,
     pub configuration: Option<serde_json::Value>,
     pub capacity_providers: Vec<String>,
-    pub default_capacity_provider_strategy: Vec<serde_json::Value>,
+    pub default_capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     pub service_connect_defaults: Option<serde_json::Value>,
+}
+
+/// `UpdateCluster`: what is none stays.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "as in the ECS API")]
+pub struct UpdateCluster {
+    pub name: ClusterName,
+    pub settings: Option<Vec<serde_json::Value>>,
+    pub configuration: Option<serde_json::Value>,
+    pub service_connect_defaults: Option<serde_json::Value>,
+}
+
+/// `RegisterContainerInstance`.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "as in the ECS API")]
+pub struct RegisterContainerInstance {
+    pub cluster: ClusterName,
+    /// Renews this one.
+    pub id: Option<ContainerInstanceId>,
+    pub capacity: Capacity,
+    pub attributes: Vec<Attribute>,
+    pub agent_version: String,
+    pub agent_hash: Option<String>,
+    pub docker_version: Option<String>,
+    pub ec2_instance_id: Option<String>,
+    pub tags: Vec<Tag>,
 }
 
 /// `RunTask`, or `StartTask` when `container_instances` is given.
@@ -156,6 +211,7 @@ pub enum Resource {
     Task(TaskId),
     TaskDefinition(TaskDefinitionRef),
     ContainerInstance(ContainerInstanceId),
+    Service(ServiceKey),
 }
 
 /// What a command answers, beside its changes; records are then read from the world.
@@ -172,6 +228,13 @@ pub enum Reply {
         /// Being deleted, as the caller should see them.
         deleted: Vec<crate::model::TaskDefinition>,
         /// Refused, by ARN.
+        failures: Vec<Failure>,
+    },
+    /// Instances as they now are, and those of which nothing was changed.
+    ContainerInstances {
+        /// As asked for.
+        instances: Vec<ContainerInstanceId>,
+        /// ECS's `failures[]`.
         failures: Vec<Failure>,
     },
     /// Tasks whose protection was changed, and those that have none to change.
@@ -196,12 +259,29 @@ pub enum CommandError {
     /// `ClusterNotFoundException`.
     #[error("Cluster not found.")]
     ClusterNotFound,
+    /// `ClusterContainsServicesException`.
+    #[error("The Cluster cannot be deleted while Services are active.")]
+    ClusterContainsServices,
     /// `ClusterContainsTasksException`.
     #[error("The Cluster cannot be deleted while Tasks are active.")]
     ClusterContainsTasks,
     /// `ClusterContainsContainerInstancesException`.
     #[error("The Cluster cannot be deleted while Container Instances are active or draining.")]
     ClusterContainsContainerInstances,
+    /// `TargetNotFoundException`.
+    #[error(
+        "The specified target wasn't found. You can view your available container instances with ListContainerInstances."
+    )]
+    TargetNotFound,
+    /// `AttributeLimitExceededException`.
+    #[error(
+        "You can apply up to 10 custom attributes for each resource. You can view the attributes of a resource with \
+         ListAttributes and remove existing ones with DeleteAttributes."
+    )]
+    AttributeLimitExceeded,
+    /// `ResourceInUseException`.
+    #[error("{0}")]
+    ResourceInUse(String),
     /// `ClientException`.
     #[error("{0}")]
     Client(String),
@@ -267,7 +347,26 @@ pub fn apply(
     ids: &mut Ids,
 ) -> Result<Outcome, CommandError> {
     match command {
-        Command::CreateCluster(create) => Ok(cluster::create(world, *create, now)),
+        Command::CreateCluster(create) => cluster::create(world, *create, now),
+        Command::UpdateCluster(update) => cluster::update(world, *update),
+        Command::PutClusterCapacityProviders { cluster, capacity_providers, strategy } => {
+            capacity_provider::put(world, &cluster, capacity_providers, strategy)
+        }
+        Command::PutAttributes { cluster, attributes } => {
+            attribute::put(world, &cluster, attributes)
+        }
+        Command::DeleteAttributes { cluster, attributes } => {
+            attribute::delete(world, &cluster, attributes)
+        }
+        Command::RegisterContainerInstance(register) => {
+            instance::simulate(world, *register, now, ids)
+        }
+        Command::DeregisterContainerInstance { cluster, instance, force } => {
+            instance::deregister(world, &cluster, &instance, force, now)
+        }
+        Command::UpdateContainerInstancesState { cluster, instances, draining } => {
+            instance::update_state(world, &cluster, instances, draining)
+        }
         Command::DeleteCluster(name) => cluster::delete(world, &name),
         Command::RegisterTaskDefinition { content, tags, registered_by } => {
             task_definition::register(world, *content, tags, registered_by, now)

@@ -2,6 +2,7 @@
 
 use super::{CommandError, Outcome, Reply};
 use crate::plan::{Change, World};
+use serde_json::{Value, json};
 
 /// The settings that ECS knows.
 const NAMES: [&str; 11] = [
@@ -10,12 +11,12 @@ const NAMES: [&str; 11] = [
     "containerInstanceLongArnFormat",
     "awsvpcTrunking",
     "containerInsights",
-    "dualStackIPv6",
     "fargateFIPSMode",
     "tagResourceAuthorization",
     "fargateTaskRetirementWaitPeriod",
     "guardDutyActivate",
     "defaultLogDriverMode",
+    "fargateEventWindows",
 ];
 
 /// Keeps a setting; long ARNs are always on, whatever is put.
@@ -40,6 +41,19 @@ pub(super) fn delete(
     let changes =
         if there { vec![Change::DeleteAccountSetting { principal, name }] } else { Vec::new() };
     Ok(Outcome::with(changes, Reply::Done))
+}
+
+/// What a cluster that says nothing of Container Insights gets: the account's setting, if there is one.
+pub(super) fn container_insights(world: &World) -> Vec<Value> {
+    let root = format!("arn:aws:iam::{}:root", world.settings.scope.account);
+    let value = world.account_settings.get(&(root, "containerInsights".to_owned()));
+    let value = match value.map(String::as_str) {
+        None => return Vec::new(),
+        Some("on") => "enabled",
+        Some("off") => "disabled",
+        Some(value) => value,
+    };
+    vec![json!({ "name": "containerInsights", "value": value })]
 }
 
 fn known(name: &str) -> Result<(), CommandError> {

@@ -1,6 +1,7 @@
 //! `TagResource` and `UntagResource`.
 
 use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
+use crate::model::service::ServiceStatus;
 use crate::model::{AssignmentId, ClusterName, Tag};
 use crate::plan::{Change, World};
 
@@ -127,6 +128,12 @@ fn change(
             instance.tags = edit(&instance.tags)?;
             instance.version += 1;
             Change::PutContainerInstance(Box::new(instance))
+        }
+        Resource::Service(key) => {
+            let there = world.services.get(key).filter(|s| s.status != ServiceStatus::Inactive);
+            let mut service = there.ok_or_else(missing)?.clone();
+            service.tags = edit(&service.tags)?;
+            Change::PutService(Box::new(service))
         }
     };
     Ok(Outcome::with(vec![change], Reply::Done))

@@ -84,17 +84,18 @@ pub(super) fn delete(
         if deleted.iter().any(|definition| &definition.reference() == reference) {
             continue;
         }
-        let fail = |reason: &str, detail: &str| Failure {
+        let fail = |reason: &str| Failure {
             arn: Some(world.settings.scope.task_definition(reference)),
             reason: Some(reason.to_owned()),
-            detail: Some(detail.to_owned()),
+            detail: None,
         };
         match world.task_definitions.get(reference) {
-            None => failures.push(fail("MISSING", "The task definition does not exist.")),
+            None => failures.push(fail(
+                "The specified task definition does not exist. Specify a valid account, family, revision and try again.",
+            )),
             Some(definition) => match definition.status {
                 TaskDefinitionStatus::Active => failures.push(fail(
                     "The specified task definition is still in ACTIVE status. Please deregister the target and try again.",
-                    "Deregister the task definition before deleting it.",
                 )),
                 TaskDefinitionStatus::Inactive => {
                     let definition = TaskDefinition {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::model::Generation;
 
+mod resources;
+
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
 fn submit(world: &mut World, command: Command) -> Result<Reply, CommandError> {
