@@ -8,7 +8,7 @@ mod agent;
 mod netbox;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
-use netbox::{BOX, Ground, inside, on_a_box, snapshot};
+use netbox::{BOX, Ground, OUTSIDE, Server, inside, on_a_box, snapshot, tcp_from, udp_from};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -140,7 +140,9 @@ impl Answer {
 
 fn name(mut data: &[u8]) -> String {
     let mut labels = Vec::new();
-    while let [length @ 1.., rest @ ..] = data {
+    while let [length, rest @ ..] = data
+        && *length != 0
+    {
         let (label, rest) = rest.split_at(usize::from(*length));
         labels.push(String::from_utf8(label.to_vec()).unwrap());
         data = rest;
@@ -228,8 +230,17 @@ fn stop(agent: &Agent<'_>, arn: &str) {
 
 /// What a command in a container that runs prints.
 fn exec(host: &Host, arn: &str, script: &str) -> String {
-    let run_dir = host.run_dir();
-    host.cli(&["exec", "--run-dir", run_dir.to_str().unwrap(), arn, "--", "sh", "-c", script])
+    // What the host adds to the command line is for the shell to ignore.
+    host.cli(&[
+        "exec",
+        "--run-dir",
+        host.run_dir().to_str().unwrap(),
+        arn,
+        "--",
+        "sh",
+        "-c",
+        script,
+    ])
 }
 
 /// An asker in a container of `arn`.
@@ -334,12 +345,7 @@ fn tasks_find_each_other_by_name_and_others_through_the_box() {
 
 /// Whether a command in a container ends well.
 fn exec_works(host: &Host, arn: &str, script: &str) -> bool {
-    let exec = format!("{script} > /dev/null 2>&1 && echo yes || echo no");
-    exec_output(host, arn, &exec) == "yes\n"
-}
-
-fn exec_output(host: &Host, arn: &str, script: &str) -> String {
-    exec(host, arn, script)
+    exec(host, arn, &format!("{script} > /dev/null 2>&1 && echo yes || echo no")) == "yes\n"
 }
 
 #[test]
@@ -372,23 +378,22 @@ fn a_task_may_have_the_boxs_port_for_names() {
         let agent = start();
         let ports = json!({"portMappings": [
             {"containerPort": 53, "hostPort": 53, "protocol": "udp"}, {"containerPort": 53, "hostPort": 53}]});
-        let script = format!("nc -u -ll -p 53 -e echo mine & {WAIT}");
-        let (mine, _) = run(&agent, "mine", "bridge", json!([shell("main", &script, ports)]));
+        let containers = json!([shell("main", WAIT, ports)]);
+        let (mine, _) = run(&agent, "mine", "bridge", containers);
         let (client, _) = run(&agent, "client", "bridge", json!([shell("main", WAIT, json!({}))]));
+        // What the task serves there.
+        let here = asker(host, &mine, "main");
+        let _udp = Server::udp(&here.namespace, 53);
+        let _tcp = Server::tcp(&here.namespace, 53);
         let ask = asker(host, &client, "main");
-        assert_eq!(ask.records("mine.default.internal", A).len(), 1);
-        // From the outside, port 53 of the box is the task's.
-        let said = || {
-            inside(&ground.outside, || {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-                socket.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
-                socket.send_to(b"x", (BOX, 53)).unwrap();
-                let mut buffer = [0; 100];
-                let length = socket.recv(&mut buffer).unwrap_or_default();
-                String::from_utf8_lossy(&buffer[..length]).into_owned()
-            })
-        };
-        wait_for("an answer from the task", || said() == "mine\n");
+        for ask in [&ask, &here] {
+            assert_eq!(ask.records("mine.default.internal", A).len(), 1);
+            assert_eq!(ask.over_tcp("mine.default.internal", A).records.len(), 1);
+        }
+        // From the outside, port 53 of the box is the task's; so it is for containers that ask the box by that address.
+        assert_eq!(udp_from(&ground.outside, BOX, 53), format!("{OUTSIDE} to 53"));
+        assert_eq!(tcp_from(&ground.outside, BOX, 53), format!("{OUTSIDE} to 53"));
+        assert!(tcp_from(&ask.namespace, BOX, 53).ends_with(" to 53"));
         stop(&agent, &mine);
         stop(&agent, &client);
     });
@@ -403,9 +408,10 @@ fn a_definition_may_name_other_servers_and_the_settings_none() {
         let containers = json!([shell("own", WAIT, own), shell("search", WAIT, search)]);
         let (arn, _) = run(&agent, "own", "bridge", containers);
         let told = |arn: &str, container: &str| {
+            let script = "cat /etc/resolv.conf";
             let run_dir = host.run_dir();
             let run_dir = run_dir.to_str().unwrap();
-            let all = [
+            host.cli(&[
                 "exec",
                 "--run-dir",
                 run_dir,
@@ -413,10 +419,10 @@ fn a_definition_may_name_other_servers_and_the_settings_none() {
                 container,
                 arn,
                 "--",
-                "cat",
-                "/etc/resolv.conf",
-            ];
-            host.cli(&all)
+                "sh",
+                "-c",
+                script,
+            ])
         };
         assert!(told(&arn, "own").starts_with("nameserver 192.0.2.53\nsearch own.example\n"));
         let served = told(&arn, "search");

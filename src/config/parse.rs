@@ -330,7 +330,7 @@ pub(super) fn merge(
         instance_attributes,
         capacity_provider,
         capacity_providers: pools(
-            from.typed("capacity_providers", file.capacity_providers, list)?
+            from.typed("capacity_providers", file.capacity_providers, |given| Ok(list(given)))?
                 .unwrap_or(default.capacity_providers),
             &from,
         )?,
@@ -382,7 +382,7 @@ fn name_servers(
     from: &Sources<'_>,
     file: Option<Vec<String>>,
 ) -> Result<Vec<SocketAddr>, ConfigError> {
-    let given = from.typed("dns_servers", file, list)?.unwrap_or_default();
+    let given = from.typed("dns_servers", file, |given| Ok(list(given)))?.unwrap_or_default();
     let server = |text: String| {
         let origin = from
             .variable("dns_servers")

@@ -47,9 +47,9 @@ pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
         .map_err(|_| given.invalid("it must be port numbers separated by commas"))
 }
 
-pub(super) fn list<L: FromIterator<String>>(given: &Given) -> Result<L, ConfigError> {
+pub(super) fn list<L: FromIterator<String>>(given: &Given) -> L {
     let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
-    Ok(parts.map(str::to_owned).collect())
+    parts.map(str::to_owned).collect()
 }
 
 /// The name of a capacity provider.

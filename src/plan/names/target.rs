@@ -73,7 +73,9 @@ impl<'a> Wish<'a> {
     fn ports(&self, container: &ContainerDefinition) -> Vec<Port> {
         let mapped = connection::mappings(container).filter_map(port);
         match self {
-            Self::Any | Self::Container(_) => mapped.collect(),
+            Self::Any | Self::Container(_) | Self::Registered { port: None, .. } => {
+                mapped.collect()
+            }
             Self::PortName(name) => mapped.filter(|p| p.name.as_deref() == Some(*name)).collect(),
             Self::Registered { port: Some(number), .. } => {
                 let of_number: Vec<_> = mapped.filter(|p| p.number == *number).collect();
@@ -82,7 +84,6 @@ impl<'a> Wish<'a> {
                 }
                 of_number
             }
-            Self::Registered { port: None, .. } => mapped.collect(),
         }
     }
 
@@ -194,12 +195,10 @@ fn separate(
     let connected: Vec<_> = connected.collect();
     let serves = connected.iter().any(|(_, target)| !target.ports.is_empty());
     let meant = |defined: &ContainerDefinition, target: &Target| match wish {
-        Wish::Any if serves => !target.ports.is_empty(),
-        Wish::Any => defined.is_essential(),
         Wish::PortName(_) => !target.ports.is_empty(),
         Wish::Container(_) | Wish::Registered { container: Some(_), .. } => wish.is_of(defined),
-        Wish::Registered { container: None, .. } if serves => !target.ports.is_empty(),
-        Wish::Registered { container: None, .. } => defined.is_essential(),
+        Wish::Any | Wish::Registered { container: None, .. } if serves => !target.ports.is_empty(),
+        Wish::Any | Wish::Registered { container: None, .. } => defined.is_essential(),
     };
     let meant = connected.into_iter().filter(|(defined, target)| meant(defined, target));
     meant.map(|(_, target)| target).collect()
