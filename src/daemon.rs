@@ -1,22 +1,28 @@
 //! Wiring: opens what the engine joins, starts it and its servers, and owns the order in which all of it ends.
 //!
-//! Two ways to live: [`agent`], the daemon of a box, and [`Foreground`], an engine for one `coracle run` without an
+//! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
 mod daily;
 mod foreground;
 mod host;
+mod hub;
+mod manifests;
 
 pub use foreground::Foreground;
+pub use hub::hub;
 
 use crate::api::{self, Listeners};
 use crate::auth::{EndpointIds, Keys, Secrets};
 use crate::config::{Config, Overrides};
-use crate::engine::{self, BootMark, Endpoints, Handle, Parts, Roles, Sources, SubmitError};
+use crate::engine::{
+    self, BootMark, Endpoints, Ground, Handle, Parts, Roles, Sources, SubmitError, ThisBox,
+};
 use crate::image::ImageStore;
 use crate::metadata::{self, Metadata};
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
+use crate::plan::command::CreateCluster;
 use crate::plan::{Command, Ids, Settings, World};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
@@ -53,8 +59,10 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
-        api::serve(handle.clone(), listeners, keys, metadata, asked_to_stop()).await?;
+        let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
+        api::serve(handle.clone(), listeners, keys, Some(metadata), asked_to_stop()).await?;
         daily.abort();
+        manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;
@@ -136,30 +144,30 @@ async fn start(
         region: config.scope.region.clone(),
     };
 
-    let sources = Sources {
-        secrets: Secrets::new(&config.state_dir, store.clone()),
-        environment_files: config.environment_files.clone(),
-    };
+    let secrets = Secrets::new(&config.state_dir, store.clone());
+    let sources =
+        Sources { secrets: secrets.clone(), environment_files: config.environment_files.clone() };
     let network = Network::open(host::network(config)).context("cannot open the network")?;
 
     // One announcement at a time: each is waited for.
     let (gateways_in, gateways) = mpsc::channel(1);
-    let handle = engine::start(Parts {
-        store,
+    let this = ThisBox {
         runtime: runtime.clone(),
         events,
         images,
-        settings,
         boot,
         network,
         gateways: gateways_in,
         names: host::names(config),
         endpoints,
         sources,
-    })?;
+    };
+    let ground = Ground::ThisBox(Box::new(this));
+    let handle = engine::start(Parts { store, settings, secrets, ground })?;
     let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
     tokio::spawn(metadata::serve(Arc::clone(&metadata), gateways));
-    introduce(&handle, Command::CreateCluster(Box::new(host::cluster(&config.cluster)))).await?;
+    let cluster = CreateCluster::named(config.cluster.clone());
+    introduce(&handle, Command::CreateCluster(Box::new(cluster))).await?;
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, metadata, runtime })
 }
@@ -200,6 +208,12 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
+    if store.get_meta(hub::SIMULATION)?.is_some() {
+        anyhow::bail!(
+            "the state in {} is that of a simulation (coracle hub --simulate); use another --state-dir",
+            config.state_dir.display()
+        );
+    }
     let id = if let Some(id) = store.get_meta(INSTANCE_ID)? {
         serde_json::from_value(id).context("the stored id of this box is not valid")?
     } else {

@@ -3,7 +3,7 @@
 use super::body::{self, AnswerBody};
 use super::error::{ApiError, Exception};
 use super::shapes::{self, Operation};
-use super::{Api, local, operations};
+use super::{Api, local, operations, simulate};
 use crate::auth::sigv4::{self, SignedRequest};
 use crate::metadata;
 use crate::plan::Ids;
@@ -56,6 +56,12 @@ pub(super) async fn answer(
         (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
             local::answer(api, request).await
         }
+        (_, path) if api.engine.is_simulation() && path.starts_with(simulate::PREFIX) => {
+            match simulate::answer(&api.engine, request).await {
+                Ok(output) => json_answer(StatusCode::OK, &output),
+                Err(error) => failure(&error),
+            }
+        }
         (_, path) if metadata::is_served(path) && matches!(peer, Peer::Network(_)) => {
             endpoint(&api, peer, request).await
         }
@@ -78,7 +84,11 @@ async fn endpoint(api: &Api, peer: Peer, request: Request<Incoming>) -> Response
         return failure(&ApiError::new(Exception::UnknownPath, "This is served over TCP."));
     };
     let caller = metadata::Caller { door: metadata::Door::Loopback, address };
-    api.metadata.answer(caller, request).await.map(BodyExt::boxed_unsync)
+    let Some(metadata) = &api.metadata else {
+        let message = "This is a hub: no containers run here.";
+        return failure(&ApiError::new(Exception::UnknownPath, message));
+    };
+    metadata.answer(caller, request).await.map(BodyExt::boxed_unsync)
 }
 
 /// The size of a request's head, near enough.
@@ -91,7 +101,7 @@ fn head_size(request: &Request<Incoming>) -> usize {
 async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value, ApiError> {
     let (head, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    if matches!(peer, Peer::Network(_)) {
+    if matches!(peer, Peer::Network(_)) && !api.engine.is_simulation() {
         let signed = SignedRequest {
             method: head.method.as_str(),
             path: head.uri.path(),
@@ -119,7 +129,7 @@ async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value,
         })?
     };
     shapes::check(operation, &mut input)?;
-    operations::call(api, operation, input).await
+    operations::call(&api.engine, api.address, operation, input).await
 }
 
 fn unknown_operation(target: Option<&str>) -> ApiError {

@@ -48,7 +48,7 @@ pub async fn serve(
     handle: Handle,
     listeners: Listeners,
     keys: Arc<Keys>,
-    metadata: Arc<Metadata>,
+    metadata: Option<Arc<Metadata>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let (stop, stopping) = watch::channel(false);

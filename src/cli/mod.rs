@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! Every verb but `agent`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
+//! Every verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -9,8 +9,8 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
-//! | 1 | it did not work; one line on stderr says why and what to do |
-//! | 2 | the command line is wrong |
+//! | 1 | it did not work; one line on stderr says why and what to do; `diff`: something differs |
+//! | 2 | the command line is wrong; `diff`: it did not work |
 //! | 125 | `run`: the task did not come to run; `exec`: the command did not, or its end is not known |
 //! | 126, 127 | `exec`: the command cannot be executed, there is no such command |
 //! | 128 + N | `run`: given up after a second signal N; `exec`: the command ended by signal N |
@@ -19,16 +19,22 @@
 //! What it does not do: decide. No verb holds state or looks into the agent's directories.
 
 mod agent;
+mod apply;
 mod client;
 mod completions;
+mod diff;
 mod env;
 mod exec;
+mod export;
+mod hub;
 mod image;
 mod logs;
+mod manifest;
 mod output;
 mod ps;
 mod run;
 mod secret;
+mod service;
 mod session;
 mod stats;
 mod stop;
@@ -64,6 +70,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Agent(agent::Arguments),
+    Hub(hub::Arguments),
     Run(run::Arguments),
     Ps(ps::Arguments),
     Logs(logs::Arguments),
@@ -73,6 +80,11 @@ enum Verb {
     Stop(stop::Arguments),
     #[command(subcommand, visible_alias = "td")]
     TaskDef(task_def::Verb),
+    #[command(subcommand, visible_alias = "svc")]
+    Service(service::Verb),
+    Apply(apply::Arguments),
+    Diff(diff::Arguments),
+    Export(export::Arguments),
     #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
@@ -114,6 +126,7 @@ impl Cli {
     fn run(self) -> Result<ExitCode> {
         match self.verb {
             Verb::Agent(arguments) => arguments.run(),
+            Verb::Hub(arguments) => arguments.run(),
             Verb::Run(arguments) => arguments.run(),
             Verb::Ps(arguments) => block_on(arguments.run()),
             Verb::Logs(arguments) => block_on(arguments.run()),
@@ -122,6 +135,10 @@ impl Cli {
             Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Service(verb) => block_on_code(verb.run()),
+            Verb::Apply(arguments) => block_on_code(arguments.run()),
+            Verb::Diff(arguments) => block_on_code(arguments.run()),
+            Verb::Export(arguments) => block_on(arguments.run()),
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),
@@ -188,7 +205,7 @@ mod tests {
                 if name != "completions" && !has("run-dir") {
                     missing.push(format!("{name} --run-dir"));
                 }
-                if !matches!(name, "completions" | "agent" | "exec") && !has("output") {
+                if !matches!(name, "completions" | "agent" | "hub" | "exec") && !has("output") {
                     missing.push(format!("{name} --output"));
                 }
             }

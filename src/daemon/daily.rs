@@ -35,7 +35,7 @@ pub(super) async fn keep_one(handle: &Handle) -> bool {
 }
 
 async fn remove_old_logs(handle: &Handle, max_age: Duration) {
-    let logs = handle.logs().clone();
+    let Ok(logs) = handle.logs() else { return };
     let removed = tokio::task::spawn_blocking(move || logs.expire(max_age, sys::now())).await;
     match removed {
         Ok(Ok(())) => {}

@@ -49,7 +49,7 @@ impl Foreground {
             runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
-            api::serve(handle.clone(), listeners, keys, metadata, stop).await?;
+            api::serve(handle.clone(), listeners, keys, Some(metadata), stop).await?;
             stop_all_tasks(&handle).await?;
             containers.close().await.context("cannot remove the cgroup")
         });

@@ -3,11 +3,11 @@
 use crate::config::{Config, NameSettings};
 use crate::engine::Names;
 use crate::image;
+use crate::model::capacity_provider;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
-use crate::model::{ClusterName, capacity_provider};
 use crate::net::NetworkConfig;
 use crate::plan::Settings;
-use crate::plan::command::{CreateCluster, RegisterThisInstance};
+use crate::plan::command::RegisterThisInstance;
 use anyhow::Context;
 
 /// The registration of this box.
@@ -35,19 +35,6 @@ pub(super) fn this_instance(
         attributes: attributes(config),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     })
-}
-
-/// The request that makes sure the cluster of this box exists.
-pub(super) fn cluster(name: &ClusterName) -> CreateCluster {
-    CreateCluster {
-        name: name.clone(),
-        tags: Vec::new(),
-        settings: Vec::new(),
-        configuration: None,
-        capacity_providers: Vec::new(),
-        default_capacity_provider_strategy: Vec::new(),
-        service_connect_defaults: None,
-    }
 }
 
 /// What the settings say of registries, for the image store.

@@ -9,12 +9,34 @@ use crate::store::Store;
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
-/// A command on its way to the writer.
+/// An order on its way to the writer.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) command: Command,
+    pub(super) order: Order,
     pub(super) answer: oneshot::Sender<Result<Reply, SubmitError>>,
 }
+
+/// What is asked of the writer.
+#[derive(Debug)]
+pub(super) enum Order {
+    Command(Command),
+    /// Empties a simulation, then carries this out on what is left.
+    Reset(Command),
+}
+
+/// What a handle has of the box that the engine runs on.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) images: ImageStore,
+    pub(super) runtime: Runtime,
+}
+
+/// What is asked for is on a box, and the engine has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this is a hub: it has no containers, logs, images or volumes of its own; ask the agent of a box"
+)]
+pub struct NoBox;
 
 /// Why a command was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,25 +56,32 @@ pub struct Handle {
     world: Arc<RwLock<World>>,
     commits: watch::Receiver<u64>,
     settings: Settings,
-    images: ImageStore,
-    pub(super) runtime: Runtime,
+    held: Option<Held>,
     store: Store,
     secrets: Secrets,
 }
 
 impl Handle {
-    #[expect(clippy::too_many_arguments, reason = "called once, from engine::start")]
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         world: Arc<RwLock<World>>,
         commits: watch::Receiver<u64>,
         settings: Settings,
-        images: ImageStore,
-        runtime: Runtime,
+        held: Option<Held>,
         store: Store,
         secrets: Secrets,
     ) -> Self {
-        Self { requests, world, commits, settings, images, runtime, store, secrets }
+        Self { requests, world, commits, settings, held, store, secrets }
+    }
+
+    /// The same engine with another writer and another world.
+    pub(super) fn on(
+        &self,
+        requests: mpsc::Sender<Request>,
+        world: Arc<RwLock<World>>,
+        commits: watch::Receiver<u64>,
+    ) -> Self {
+        Self { requests, world, commits, ..self.clone() }
     }
 
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
@@ -60,9 +89,21 @@ impl Handle {
     /// # Errors
     /// [`SubmitError::Refused`] changed nothing; [`SubmitError::Unavailable`] may be tried again.
     pub async fn submit(&self, command: Command) -> Result<Reply, SubmitError> {
+        self.order(Order::Command(command)).await
+    }
+
+    /// Empties a simulation and carries out `first` on what is left; durable when this returns.
+    ///
+    /// # Errors
+    /// [`SubmitError::Refused`] on a real box, whose state nothing empties.
+    pub async fn reset(&self, first: Command) -> Result<Reply, SubmitError> {
+        self.order(Order::Reset(first)).await
+    }
+
+    async fn order(&self, order: Order) -> Result<Reply, SubmitError> {
         let gone = || SubmitError::Unavailable("the engine is shutting down".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request { command, answer }).await.map_err(|_| gone())?;
+        self.requests.send(Request { order, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -112,22 +153,50 @@ impl Handle {
         self.settings.clone()
     }
 
-    /// The images of this box.
+    /// Whether tasks are made up: no box runs them.
     #[must_use]
-    pub fn images(&self) -> &ImageStore {
-        &self.images
+    pub fn is_simulation(&self) -> bool {
+        self.settings.simulated
+    }
+
+    /// Refuses what only a box can answer.
+    ///
+    /// # Errors
+    /// [`NoBox`].
+    pub fn on_box(&self) -> Result<(), NoBox> {
+        self.held().map(drop)
+    }
+
+    fn held(&self) -> Result<&Held, NoBox> {
+        self.held.as_ref().ok_or(NoBox)
+    }
+
+    pub(super) fn runtime(&self) -> Result<&Runtime, NoBox> {
+        self.held().map(|held| &held.runtime)
+    }
+
+    /// The images of this box.
+    ///
+    /// # Errors
+    /// [`NoBox`].
+    pub fn images(&self) -> Result<&ImageStore, NoBox> {
+        self.held().map(|held| &held.images)
     }
 
     /// The volumes that tasks share.
-    #[must_use]
-    pub fn volumes(&self) -> Volumes {
-        self.runtime.volumes()
+    ///
+    /// # Errors
+    /// [`NoBox`].
+    pub fn volumes(&self) -> Result<Volumes, NoBox> {
+        self.runtime().map(Runtime::volumes)
     }
 
     /// The output of containers.
-    #[must_use]
-    pub fn logs(&self) -> LogDirectory {
-        self.runtime.logs()
+    ///
+    /// # Errors
+    /// [`NoBox`].
+    pub fn logs(&self) -> Result<LogDirectory, NoBox> {
+        self.runtime().map(Runtime::logs)
     }
 
     /// The secrets of this box.

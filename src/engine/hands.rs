@@ -11,14 +11,14 @@ use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
 use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore, Login};
-use crate::model::{TaskId, Timestamp};
+use crate::model::{ImageDigest, TaskId, Timestamp};
 use crate::plan::action::ContainerRun;
 use crate::plan::{Action, Connection, Observation, StartContainer};
 use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
 use crate::sys;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -75,6 +75,11 @@ impl Hands {
         facts: mpsc::UnboundedSender<Fact>,
     ) -> Self {
         Self { runtime, images, endpoints: Arc::new(endpoints), sources, connections, facts }
+    }
+
+    /// The images that are on the box.
+    pub(super) fn images(&self) -> BTreeMap<String, ImageDigest> {
+        self.images.names()
     }
 
     /// Starts to prepare those of `actions` that can be.

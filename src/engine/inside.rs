@@ -1,6 +1,6 @@
 //! Looking into running containers. It changes nothing that is planned, so it goes past the writer.
 
-use super::Handle;
+use super::{Handle, NoBox};
 use crate::model::{ContainerName, ContainerStatus, TaskId};
 use crate::plan::World;
 use crate::plan::action::ContainerRun;
@@ -22,13 +22,25 @@ pub fn running(world: &World, task: &TaskId, container: &ContainerName) -> Optio
     })
 }
 
+impl From<NoBox> for RuntimeError {
+    fn from(why: NoBox) -> Self {
+        Self::Elsewhere(why.to_string())
+    }
+}
+
+impl From<NoBox> for SessionError {
+    fn from(why: NoBox) -> Self {
+        Self::Runtime(why.into())
+    }
+}
+
 impl Handle {
     /// What a container uses now; zeroes when it does not run.
     ///
     /// # Errors
     /// When the program is shutting down.
     pub async fn usage(&self, run: &ContainerRun) -> Result<Usage, RuntimeError> {
-        self.runtime.usage(run).await
+        self.runtime()?.usage(run).await
     }
 
     /// The processes of a container; none when it does not run.
@@ -36,7 +48,7 @@ impl Handle {
     /// # Errors
     /// When the program is shutting down.
     pub async fn processes(&self, run: &ContainerRun) -> Result<Vec<Process>, RuntimeError> {
-        self.runtime.processes(run).await
+        self.runtime()?.processes(run).await
     }
 
     /// Starts a command in a running container.
@@ -48,7 +60,7 @@ impl Handle {
         run: &ContainerRun,
         command: ExecCommand,
     ) -> Result<Session, SessionError> {
-        self.runtime.exec(run, command).await
+        self.runtime()?.exec(run, command).await
     }
 
     /// Attaches to a running container that is interactive or on a terminal.
@@ -56,6 +68,6 @@ impl Handle {
     /// # Errors
     /// When it does not run, or is neither.
     pub async fn attach(&self, run: &ContainerRun) -> Result<Session, SessionError> {
-        self.runtime.attach(run).await
+        self.runtime()?.attach(run).await
     }
 }

@@ -17,6 +17,9 @@
 //!
 //! At start nothing remembered is trusted: [`runtime`] looks for running shims, what it finds comes in
 //! as observations, and only then `Scanned` lets the planner act.
+//!
+//! Without a box ([`Ground::Simulated`]) there are no hands: [`crate::plan::simulate`] answers for the boxes it makes up, so
+//! a round ends with its commit.
 
 mod boot;
 mod connections;
@@ -28,43 +31,66 @@ mod handle;
 mod hands;
 mod inside;
 mod names;
+mod rehearsal;
 mod secrets;
 mod writer;
 
 pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
 pub use gateway::Gateway;
-pub use handle::{Handle, SubmitError};
+pub use handle::{Handle, NoBox, SubmitError};
 pub use inside::running;
 pub use secrets::Sources;
 
+use crate::auth::Secrets;
 use crate::image::ImageStore;
 use crate::net::Network;
 use crate::net::dns::Upstream;
+use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{Settings, World};
 use crate::runtime::{self, Runtime};
 use crate::store::{Store, StoreError};
 use connections::Connections;
 use gateway::Gateways;
+use handle::Held;
 use hands::Hands;
 use names::NameSettings;
 use std::net::SocketAddr;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
+use writer::{Under, Writer};
 
 /// What the engine joins.
 #[derive(Debug)]
 pub struct Parts {
     /// The durable state.
     pub store: Store,
+    /// For the planners.
+    pub settings: Settings,
+    /// Secrets that definitions name.
+    pub secrets: Secrets,
+    /// Where tasks run.
+    pub ground: Ground,
+}
+
+/// Where tasks run.
+#[derive(Debug)]
+pub enum Ground {
+    /// On the box that this program runs on.
+    ThisBox(Box<ThisBox>),
+    /// Nowhere: the planner makes up what becomes of them, along these faults.
+    Simulated(FaultPlan),
+}
+
+/// The box that this program runs on.
+#[derive(Debug)]
+pub struct ThisBox {
     /// The containers.
     pub runtime: Runtime,
     /// What the runtime reports by itself.
     pub events: mpsc::UnboundedReceiver<runtime::Event>,
     /// The images.
     pub images: ImageStore,
-    /// For the planners.
-    pub settings: Settings,
     /// Tells a reboot from a restart.
     pub boot: BootMark,
     /// The network of the containers.
@@ -97,51 +123,62 @@ pub enum Names {
 ///
 /// The scan for running shims goes on in the background; commands are accepted meanwhile.
 pub fn start(parts: Parts) -> Result<Handle, StoreError> {
-    let Parts {
-        store,
-        runtime,
-        events,
-        images,
-        settings,
-        boot,
-        network,
-        gateways,
-        names,
-        endpoints,
-        sources,
-    } = parts;
+    let Parts { store, settings, secrets, ground } = parts;
     let mut world = store.load()?;
     world.settings = settings.clone();
-    world.observed.images = images.names();
 
-    let published = Arc::new(RwLock::new(world.clone()));
     let (requests_in, requests) = mpsc::channel(256);
     let (facts_in, facts) = mpsc::unbounded_channel();
     let (commits, watch) = watch::channel(0);
 
+    // Nobody has the handle yet, so nobody sees it empty.
+    let published = Arc::new(RwLock::new(World::default()));
+    let mut held = None;
+    let under = match ground {
+        Ground::Simulated(faults) => {
+            simulate::begin(&mut world, faults.clone());
+            Under::Simulated { faults, _facts: facts_in }
+        }
+        Ground::ThisBox(this) => {
+            let ThisBox {
+                runtime,
+                events,
+                images,
+                boot,
+                network,
+                gateways,
+                names,
+                endpoints,
+                sources,
+            } = *this;
+            world.observed.images = images.names();
+            held = Some(Held { images: images.clone(), runtime: runtime.clone() });
+            let names = match names {
+                Names::OfTheBox => None,
+                Names::Served { domain, servers } => {
+                    let world = Arc::clone(&published);
+                    Some(NameSettings::new(world, domain, Upstream::new(&servers)))
+                }
+            };
+            let gateways = Gateways::new(gateways, names);
+            let connections = Connections::new(network, runtime.clone(), gateways);
+            let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
+            hands.forward(events);
+            hands.scan(boot, world.tasks.keys().cloned().collect());
+            Under::ThisBox(Box::new(hands))
+        }
+    };
+    published.write().unwrap_or_else(PoisonError::into_inner).clone_from(&world);
     let handle = Handle::new(
         requests_in,
         Arc::clone(&published),
         watch,
         settings,
-        images.clone(),
-        runtime.clone(),
+        held,
         store.clone(),
-        sources.secrets.clone(),
+        secrets,
     );
-    let names = match names {
-        Names::OfTheBox => None,
-        Names::Served { domain, servers } => {
-            Some(NameSettings::new(Arc::clone(&published), domain, Upstream::new(&servers)))
-        }
-    };
-    let gateways = Gateways::new(gateways, names);
-    let connections = Connections::new(network, runtime.clone(), gateways);
-    let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
-    hands.forward(events);
-    hands.scan(boot, world.tasks.keys().cloned().collect());
-    let writer =
-        writer::Writer::new(world, published, store, images, hands, requests, facts, commits);
+    let writer = Writer::new(world, published, store, under, requests, facts, commits);
     tokio::spawn(writer.run());
     Ok(handle)
 }

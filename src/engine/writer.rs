@@ -1,14 +1,15 @@
 //! The single writer: the only task that changes the world and the store.
 
 use super::boot::BootMark;
-use super::handle::{Request, SubmitError};
+use super::handle::{Order, Request, SubmitError};
 use super::hands::{Fact, Hands};
-use crate::image::ImageStore;
 use crate::model::Timestamp;
+use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{
-    self, Action, Change, Command, Ids, Observation, Plan, Reply, World, command, instance,
+    self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, cluster,
+    command, instance,
 };
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::sys;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,6 +21,10 @@ const ROUND: usize = 256;
 const PLANS: usize = 32;
 /// How long to wait after a failed commit before it is tried again with the facts kept.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Records of a world whose invariants are looked at after each round.
+#[cfg(debug_assertions)]
+const CHECKED_EACH_ROUND: usize = 200;
 
 /// A deadline is looked at again after this long, in case the wall clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
@@ -35,8 +40,7 @@ pub(super) struct Writer {
     /// What is committed.
     published: Arc<RwLock<World>>,
     store: Store,
-    images: ImageStore,
-    hands: Hands,
+    under: Under,
     requests: mpsc::Receiver<Request>,
     facts: mpsc::UnboundedReceiver<Fact>,
     commits: watch::Sender<u64>,
@@ -45,6 +49,20 @@ pub(super) struct Writer {
     /// Not written yet, though what it marks is committed.
     mark: Option<BootMark>,
     clock: Clock,
+    /// Rounds until the invariants are looked at again.
+    #[cfg(debug_assertions)]
+    unchecked: usize,
+}
+
+/// What carries out what is decided.
+pub(super) enum Under {
+    ThisBox(Box<Hands>),
+    Simulated {
+        /// What a simulation begins with.
+        faults: FaultPlan,
+        /// Never used: there are no facts but those that the planner makes up.
+        _facts: mpsc::UnboundedSender<Fact>,
+    },
 }
 
 /// The wall clock beside the time since boot, to notice when it is set.
@@ -75,13 +93,11 @@ struct Round {
 }
 
 impl Writer {
-    #[expect(clippy::too_many_arguments, reason = "called once, from engine::start")]
     pub(super) fn new(
         world: World,
         published: Arc<RwLock<World>>,
         store: Store,
-        images: ImageStore,
-        hands: Hands,
+        under: Under,
         requests: mpsc::Receiver<Request>,
         facts: mpsc::UnboundedReceiver<Fact>,
         commits: watch::Sender<u64>,
@@ -90,14 +106,15 @@ impl Writer {
             world,
             published,
             store,
-            images,
-            hands,
+            under,
             requests,
             facts,
             commits,
             kept: Vec::new(),
             mark: None,
             clock: Clock::read(),
+            #[cfg(debug_assertions)]
+            unchecked: 0,
         }
     }
 
@@ -151,9 +168,23 @@ impl Writer {
                 Err(error) => tracing::error!(%error, "an observation was refused"),
             }
         }
-        for Request { command, answer } in round.requests {
-            if matches!(command, Command::RunTask(_)) {
-                self.world.observed.images = self.images.names();
+        let mut emptied = false;
+        for Request { order, answer } in round.requests {
+            let command = match order {
+                Order::Command(command) => command,
+                Order::Reset(first) => match self.empty() {
+                    Ok(()) => {
+                        (emptied, changes) = (true, Vec::new());
+                        first
+                    }
+                    Err(error) => {
+                        answers.push((answer, Err(error.into())));
+                        continue;
+                    }
+                },
+            };
+            if let (Command::RunTask(_), Under::ThisBox(hands)) = (&command, &self.under) {
+                self.world.observed.images = hands.images();
             }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
@@ -168,21 +199,29 @@ impl Writer {
         changes.extend(plan.changes);
         reasons.extend(plan.reasons);
 
-        let mut prepared = self.hands.prepare(&plan.actions);
+        let hands = match &self.under {
+            Under::ThisBox(hands) => Some(hands.as_ref().clone()),
+            Under::Simulated { .. } => None,
+        };
+        let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();
         // What follows from facts alone follows from them again after a crash or a failed commit: no need to wait.
         let (early, actions): (Vec<_>, Vec<_>) = plan
             .actions
             .iter()
             .cloned()
             .partition(|action| matches!(action, Action::Release { .. }) && answers.is_empty());
-        for action in early {
-            self.hands.act(action, None);
+        if let Some(hands) = &hands {
+            for action in early {
+                hands.act(action, None);
+            }
         }
-        if let Err(error) = self.commit(&changes).await {
+        if let Err(error) = self.commit(&changes, emptied).await {
             tracing::error!(%error, "cannot write the state; nothing was changed, trying again");
             self.take_back(&plan.actions, round.facts);
             let world = &self.world;
-            self.hands.abandon(prepared, |task| world.tasks.contains_key(task)).await;
+            if let Some(hands) = &hands {
+                hands.abandon(prepared, |task| world.tasks.contains_key(task)).await;
+            }
             for (answer, result) in answers {
                 let unavailable =
                     SubmitError::Unavailable(format!("cannot write the state: {error}"));
@@ -191,18 +230,25 @@ impl Writer {
             return Some(now.plus(RETRY));
         }
         for reason in &reasons {
-            tracing::info!("{reason}");
+            if hands.is_some() {
+                tracing::info!("{reason}");
+            } else {
+                // Of thousands of boxes nobody reads along.
+                tracing::debug!("{reason}");
+            }
         }
         for (answer, result) in answers {
             let _ = answer.send(result);
         }
-        for action in actions {
+        for (action, hands) in
+            actions.into_iter().filter_map(|action| Some((action, hands.as_ref()?)))
+        {
             let at = match &action {
                 Action::Start(start) => prepared.iter().position(|p| p.run == start.run),
                 _ => None,
             };
             let prepared = at.map(|at| prepared.swap_remove(at));
-            self.hands.act(action, prepared);
+            hands.act(action, prepared);
         }
         self.mark =
             round.facts.into_iter().find_map(|fact| fact.once_committed).or(self.mark.take());
@@ -228,21 +274,60 @@ impl Writer {
     fn plan(&mut self, now: Timestamp, ids: &mut Ids) -> Plan {
         let mut whole = Plan::default();
         for _ in 0..PLANS {
-            let plan = instance::plan(&self.world, now, ids);
-            whole.wake_at = plan.wake_at;
-            if plan.is_quiet() {
+            let services = cluster::plan(&self.world, now, ids);
+            self.world.apply_plan(&services);
+            let tasks = match &self.under {
+                Under::ThisBox(_) => {
+                    let tasks = instance::plan(&self.world, now, ids);
+                    self.world.apply_plan(&tasks);
+                    tasks
+                }
+                // It applies what it decides as it goes.
+                Under::Simulated { .. } => simulate::plan(&mut self.world, now, ids),
+            };
+            let quiet = services.is_quiet() && tasks.is_quiet();
+            whole.wake_at = tasks.wake_at;
+            for plan in [services, tasks] {
+                whole.changes.extend(plan.changes);
+                whole.actions.extend(plan.actions);
+                whole.reasons.extend(plan.reasons);
+            }
+            if quiet {
                 break;
             }
-            self.world.apply_plan(&plan);
-            whole.changes.extend(plan.changes);
-            whole.actions.extend(plan.actions);
-            whole.reasons.extend(plan.reasons);
+        }
+        if let Some(at) = self.world.agenda.next() {
+            whole.wake(at);
         }
         #[cfg(debug_assertions)]
+        self.check();
+        whole
+    }
+
+    /// Looks at the invariants: after every round of a small world, after the fewer rounds the larger the world is.
+    #[cfg(debug_assertions)]
+    fn check(&mut self) {
+        if self.unchecked > 0 {
+            self.unchecked -= 1;
+            return;
+        }
+        let World { tasks, assignments, container_instances, .. } = &self.world;
+        self.unchecked =
+            (tasks.len() + assignments.len() + container_instances.len()) / CHECKED_EACH_ROUND;
         for broken in plan::check::check(&self.world) {
             tracing::error!("an invariant does not hold: {broken}");
         }
-        whole
+    }
+
+    /// Forgets everything, if it is only a simulation; what is stored goes with the next commit.
+    fn empty(&mut self) -> Result<(), CommandError> {
+        let Under::Simulated { faults, .. } = &self.under else {
+            let message = "Only a simulation can be reset: this is a box with tasks of its own.";
+            return Err(CommandError::Client(message.to_owned()));
+        };
+        self.world = World { settings: self.world.settings.clone(), ..World::default() };
+        simulate::begin(&mut self.world, faults.clone());
+        Ok(())
     }
 
     /// Writes the boot mark if it has to be written; false when that must be tried again.
@@ -259,15 +344,20 @@ impl Writer {
         false
     }
 
-    /// Makes `changes` durable, then shows them to readers.
-    async fn commit(&mut self, changes: &[Change]) -> Result<(), crate::store::StoreError> {
-        if changes.is_empty() {
+    /// Makes `changes` durable, on nothing when all else was `emptied`, then shows them to readers.
+    async fn commit(&mut self, changes: &[Change], emptied: bool) -> Result<(), StoreError> {
+        if changes.is_empty() && !emptied {
             return Ok(());
         }
         let store = self.store.clone();
         let batch = changes.to_vec();
-        let sequence = blocking(move || store.commit(&batch)).await?;
+        let write = move || if emptied { store.replace(&batch) } else { store.commit(&batch) };
+        let sequence = blocking(write).await?;
         let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        if emptied {
+            let settings = published.settings.clone();
+            *published = World { settings, ..World::default() };
+        }
         for change in changes {
             published.apply(change);
         }
@@ -285,6 +375,9 @@ impl Writer {
             self.world.observed.in_flight.remove(&action.key());
         }
         self.kept = facts;
+        if matches!(self.under, Under::Simulated { .. }) {
+            simulate::resume(&mut self.world);
+        }
     }
 }
 

@@ -38,6 +38,9 @@ pub enum RuntimeError {
         /// What it said, or what became of it.
         reason: String,
     },
+    /// The container is on no box that is reached from here.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The runtime of the program is going down.
     #[error("the program is shutting down")]
     ShuttingDown,

@@ -177,6 +177,23 @@ impl Environment {
         Ok(sequence)
     }
 
+    /// Writes `rows` in the place of all records.
+    pub(super) fn replace(&self, rows: &[Row]) -> Result<u64> {
+        let mut txn = self.env.write_txn().map_err(|e| self.failed(e))?;
+        for &table in Table::RECORDS {
+            self.table(table).clear(&mut txn).map_err(|e| self.failed(e))?;
+        }
+        for row in rows {
+            if let Some(value) = &row.value {
+                let table = self.table(row.table);
+                table.put(&mut txn, &row.key, value).map_err(|e| self.failed(e))?;
+            }
+        }
+        let sequence = self.leap(&mut txn)?;
+        txn.commit().map_err(|e| self.failed(e))?;
+        Ok(sequence)
+    }
+
     pub(super) fn get_meta(&self, key: &str) -> Result<Option<Value>> {
         let txn = self.read_txn()?;
         let key = table::key(key);

@@ -137,6 +137,14 @@ impl Store {
         self.write(limit, |environment| environment.commit(&rows, capacity))
     }
 
+    /// As [`Store::commit`], on a store that has no records any more: what there was is gone in the same transaction.
+    /// Secrets and `meta` stay. Readers of the feed see a gap.
+    pub fn replace(&self, changes: &[Change]) -> Result<u64> {
+        let rows = changes.iter().map(record::encode).collect::<Result<Vec<_>>>()?;
+        let limit = self.shared.options.map_limit.saturating_add(MIB);
+        self.write(limit, |environment| environment.replace(&rows))
+    }
+
     /// The rows that changed after `sequence`, oldest first, at most `limit` of them.
     pub fn changes_since(&self, sequence: u64, limit: usize) -> Result<Feed> {
         self.read(|environment| environment.changes_since(sequence, limit))

@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The images of the box.
 pub(super) async fn list(api: &Api) -> Answer {
-    let store = api.engine.images().clone();
+    let store = api.engine.images()?.clone();
     let broken = |why: String| LocalError::new(StatusCode::INTERNAL_SERVER_ERROR, why);
     let images = tokio::task::spawn_blocking(move || store.list())
         .await
@@ -37,7 +37,7 @@ pub(super) async fn load(api: &Api, content: &Value) -> Answer {
         return Err(LocalError::bad(format!("the path {} is not absolute", path.display())));
     }
     let loaded =
-        api.engine.images().load(path).await.map_err(|e| LocalError::bad(e.to_string()))?;
+        api.engine.images()?.load(path).await.map_err(|e| LocalError::bad(e.to_string()))?;
     let names: Vec<&str> = loaded.iter().map(|(name, _)| name.as_str()).collect();
     Ok(whole(&json!({ "images": names })))
 }
@@ -45,7 +45,7 @@ pub(super) async fn load(api: &Api, content: &Value) -> Answer {
 /// Pulls an image; what fails is told by the last line. It goes on when the client leaves: the next one waits less.
 pub(super) fn pull(api: &Api, content: &Value) -> Answer {
     let image = text(content, "image")?.to_owned();
-    let store = api.engine.images().clone();
+    let store = api.engine.images()?.clone();
     let stopping = told_to_stop(api.stopping.clone());
     let (sender, response) = lines::answer();
     let progress = sender.clone();

@@ -150,7 +150,7 @@ async fn blocking<T: Send + 'static>(
     api: &Api,
     work: impl FnOnce(Volumes) -> Result<T, VolumeError> + Send + 'static,
 ) -> Result<T, LocalError> {
-    let volumes = api.engine.volumes();
+    let volumes = api.engine.volumes()?;
     tokio::task::spawn_blocking(move || work(volumes))
         .await
         .map_err(|e| LocalError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?

@@ -1,6 +1,7 @@
 use super::*;
 use crate::engine::connections::Connections;
 use crate::engine::gateway::Gateways;
+use crate::image::ImageStore;
 use crate::model::ClusterName;
 use crate::net::{Network, NetworkConfig};
 use crate::plan::command::CreateCluster;
@@ -78,11 +79,12 @@ impl Disk {
         let network = Network::open(network).unwrap();
         let gateways = Gateways::new(mpsc::channel(1).0, None);
         let connections = Connections::new(network, runtime.clone(), gateways);
-        let hands = Hands::new(runtime, images.clone(), endpoints, sources, connections, facts_in);
+        let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
+        let under = Under::ThisBox(Box::new(hands));
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);
-        let writer = Writer::new(world, published, store, images, hands, requests, facts, commits);
+        let writer = Writer::new(world, published, store, under, requests, facts, commits);
         (writer, requests_in)
     }
 }
@@ -105,7 +107,7 @@ fn create(name: &str) -> (Request, oneshot::Receiver<Result<Reply, SubmitError>>
         default_capacity_provider_strategy: Vec::new(),
         service_connect_defaults: None,
     }));
-    (Request { command, answer }, answered)
+    (Request { order: Order::Command(command), answer }, answered)
 }
 
 #[tokio::test]

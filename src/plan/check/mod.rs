@@ -2,9 +2,9 @@
 //!
 //! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
 
-use super::command::placement::{HostPort, Needs};
 use super::index::Index;
 use super::instance;
+use super::placement::{HostPort, Needs};
 use super::world::World;
 use crate::model::{
     Assignment, Container, ContainerInstanceId, ContainerStatus, DesiredStatus, Generation,
@@ -41,9 +41,10 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Whether the box planned here is the one that `instance` names.
+    /// Whether `instance` is the box planned here, or one that is made up here.
     fn is_here(&self, instance: &ContainerInstanceId) -> bool {
-        self.world.settings.this_instance.as_ref() == Some(instance)
+        let settings = &self.world.settings;
+        settings.simulated || settings.this_instance.as_ref() == Some(instance)
     }
 
     fn index(&mut self) {

@@ -18,6 +18,10 @@ pub(super) fn register(
     now: Timestamp,
 ) -> Result<Outcome, CommandError> {
     super::tag::check_tags(&tags)?;
+    if world.settings.simulated {
+        crate::plan::simulate::check_labels(&content)
+            .map_err(|error| CommandError::Client(error.to_string()))?;
+    }
     let registration = registration::register(content, &tags)?;
     let last = world.revisions.get(&registration.family).map_or(0, |revision| revision.0);
     let revision = Revision(last.checked_add(1).ok_or_else(|| {

@@ -28,9 +28,12 @@ mod start;
 mod stop;
 
 use super::action::ContainerRun;
-use super::command::placement::{Needs, Room};
+use super::placement::{Needs, Room};
 use super::{ActionKey, Ids, Plan, Reason, World};
-use crate::model::{Container, Task, TaskDefinition, TaskId, TaskStatus, Timestamp, Wanted};
+use crate::model::{
+    Assignment, AssignmentId, Container, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
+    Wanted,
+};
 use std::collections::BTreeSet;
 
 /// One round of planning.
@@ -45,6 +48,20 @@ struct Round<'a> {
     waits: Vec<Reason>,
     /// Begun in this round.
     begun: Vec<Needs>,
+}
+
+impl<'a> Round<'a> {
+    fn new(world: &'a World, now: Timestamp, ids: &'a mut Ids) -> Self {
+        Self {
+            world,
+            now,
+            ids,
+            plan: Plan::default(),
+            pulls: BTreeSet::new(),
+            waits: Vec::new(),
+            begun: Vec::new(),
+        }
+    }
 }
 
 impl Round<'_> {
@@ -67,15 +84,15 @@ impl Round<'_> {
             let definition = world.task_definitions.get(&other.task_definition);
             let assignment = world.assignments.get(&other.assignment());
             if let (Some(definition), Some(assignment)) = (definition, assignment) {
-                room.take(&Needs::of_assignment(definition, assignment));
+                room.take(&Needs::of_assignment(definition, assignment), 1);
             }
         }
-        self.begun.iter().for_each(|needs| room.take(needs));
+        self.begun.iter().for_each(|needs| room.take(needs, 1));
         let lack = room.lacks(&needs);
         if lack.is_none() {
             self.begun.push(needs);
         }
-        lack.map(|(what, detail)| format!("{what}: {detail}"))
+        lack.map(|missing| format!("{}: {missing}", missing.reason()))
     }
 }
 
@@ -88,31 +105,10 @@ pub(crate) fn has_begun(task: &Task) -> bool {
 /// What to do next for the tasks of `world.settings.this_instance`.
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
-    let mut round = Round {
-        world,
-        now,
-        ids,
-        plan: Plan::default(),
-        pulls: BTreeSet::new(),
-        waits: Vec::new(),
-        begun: Vec::new(),
-    };
+    let mut round = Round::new(world, now, ids);
     if let Some(this) = &world.settings.this_instance {
         for assignment in world.assignments_on(this) {
-            // `check` reports an assignment without its definition; nothing can be done for it here.
-            let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
-                continue;
-            };
-            match &assignment.wanted {
-                Wanted::Task(wanted) => {
-                    let Ok(id) = TaskId::new(assignment.id.as_str()) else { continue };
-                    let stop = wanted.stop.as_ref();
-                    life_cycle::advance_standalone(&mut round, assignment, &id, stop, definition);
-                }
-                Wanted::Service(wanted) => {
-                    service::advance(&mut round, assignment, wanted, definition);
-                }
-            }
+            carry_out(&mut round, assignment);
         }
         if world.observed.scanned {
             retention::stopped_tasks(&mut round);
@@ -122,6 +118,48 @@ pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     retention::task_definitions(&mut round);
     retention::client_tokens(&mut round);
     round.plan
+}
+
+/// What to do next for the tasks of one assignment, whichever box it is on.
+#[must_use]
+pub(crate) fn plan_assignment(
+    world: &World,
+    id: &AssignmentId,
+    now: Timestamp,
+    ids: &mut Ids,
+) -> Plan {
+    let mut round = Round::new(world, now, ids);
+    if let Some(assignment) = world.assignments.get(id) {
+        carry_out(&mut round, assignment);
+    }
+    round.plan
+}
+
+/// What to forget, of whichever box.
+#[must_use]
+pub(crate) fn tidy(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
+    let mut round = Round::new(world, now, ids);
+    retention::stopped_tasks(&mut round);
+    retention::task_definitions(&mut round);
+    retention::client_tokens(&mut round);
+    round.plan
+}
+
+fn carry_out(round: &mut Round, assignment: &Assignment) {
+    // `check` reports an assignment without its definition; nothing can be done for it here.
+    let Some(definition) = round.world.task_definitions.get(&assignment.task_definition) else {
+        return;
+    };
+    match &assignment.wanted {
+        Wanted::Task(wanted) => {
+            let Ok(id) = TaskId::new(assignment.id.as_str()) else { return };
+            let stop = wanted.stop.as_ref();
+            life_cycle::advance_standalone(round, assignment, &id, stop, definition);
+        }
+        Wanted::Service(wanted) => {
+            service::advance(round, assignment, wanted, definition);
+        }
+    }
 }
 
 /// The run that a container is in, when it is in one.

@@ -6,7 +6,7 @@ use crate::model::task_definition::ContainerDefinition;
 use crate::model::{ContainerStatus, StopCode, Task, TaskDefinition};
 use crate::plan::action::ContainerRun;
 use crate::plan::world::PullBehavior;
-use crate::plan::{Action, ActionKey, Reason, StartContainer, connection, effective};
+use crate::plan::{Action, ActionKey, Reason, StartContainer, connection, effective, simulate};
 
 /// Gives up what can never be started: such a container ends, and the task with it.
 pub(super) fn fail_unstartable(round: &mut Round, task: &mut Task, definition: &TaskDefinition) {
@@ -83,6 +83,11 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
 /// Pins the image of a container to a digest if it is there, else asks for it; false when it must be waited for.
 fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition) -> bool {
     let image = task.containers[at].image.clone();
+    if round.world.settings.simulated
+        && let Some(digest) = simulate::digest(&image)
+    {
+        return pin(round, task, at, &digest);
+    }
     let local = round.world.observed.images.get(&image);
     let pulled = round.world.observed.pulled.contains(&image);
     let fall_back_to_cached = match (round.world.settings.pull_behavior, local) {

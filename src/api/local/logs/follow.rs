@@ -68,7 +68,7 @@ async fn begin(
     beginning: Beginning,
     sender: &Sender,
 ) -> Option<Vec<(Source, LogFollower)>> {
-    let logs = engine.logs().clone();
+    let logs = engine.logs().ok()?;
     let (over, live): (Vec<Source>, Vec<Source>) = sources.into_iter().partition(|s| s.over);
     let mut followers = Vec::new();
     for source in live {

@@ -38,6 +38,7 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
         since: moment(query, "since")?,
         until: moment(query, "until")?,
     };
+    let logs = api.engine.logs()?;
     let sources = api.engine.read(|world| wanted.sources(world));
     if let (Tasks::One(task), Some(container)) = (&wanted.tasks, &wanted.container)
         && sources.is_empty()
@@ -56,7 +57,6 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
             }
         });
     } else {
-        let logs = api.engine.logs().clone();
         tokio::task::spawn_blocking(move || {
             // A client that went away needs no more lines.
             let _ = kept::send(&logs, &wanted, sources, &sender);

@@ -1,0 +1,218 @@
+//! The settings of a hub: flags, then the configuration file, then defaults. `configs/hub.toml` is the commented file
+//! that equals the defaults. There are no variables: those of `CORACLE_*` are an agent's, and both may be on one machine.
+
+use super::value::{Given, account_id, at_least, log, region_name};
+use super::{ConfigError, parse, socket};
+use crate::model::Scope;
+use crate::plan::Settings;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+/// The settings, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubConfig {
+    /// Where everything is kept that must survive a reboot.
+    pub state_dir: PathBuf,
+    /// Where the socket is.
+    pub run_dir: PathBuf,
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Region and account of ARNs.
+    pub scope: Scope,
+    /// How long stopped tasks stay describable; at least an hour.
+    pub stopped_task_retention: Duration,
+    /// How many stopped tasks are kept at most.
+    pub stopped_tasks_kept: usize,
+    /// The file of the faults that simulated tasks meet.
+    pub faults: Option<PathBuf>,
+    /// What is logged.
+    pub log: Targets,
+}
+
+impl Default for HubConfig {
+    fn default() -> Self {
+        Self {
+            state_dir: "/var/lib/coracle-hub".into(),
+            run_dir: "/run/coracle-hub".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 51678)),
+            scope: Scope::default(),
+            stopped_task_retention: Duration::from_hours(3),
+            stopped_tasks_kept: 10_000,
+            faults: None,
+            log: Targets::new().with_default(LevelFilter::INFO),
+        }
+    }
+}
+
+/// What the command line sets; each wins over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HubOverrides {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--state-dir`.
+    pub state_dir: Option<PathBuf>,
+    /// `--run-dir`.
+    pub run_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+    /// `--region`.
+    pub region: Option<String>,
+    /// `--account`.
+    pub account: Option<String>,
+    /// `--faults`.
+    pub faults: Option<PathBuf>,
+    /// `--log`.
+    pub log: Option<String>,
+}
+
+/// The file that is read when none is named, if it is there.
+const DEFAULT_FILE: &str = "/etc/coracle/hub.toml";
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    state_dir: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    listen: Option<String>,
+    region: Option<String>,
+    account: Option<String>,
+    stopped_task_retention: Option<String>,
+    stopped_tasks_kept: Option<usize>,
+    faults: Option<PathBuf>,
+    log: Option<String>,
+}
+
+impl HubConfig {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(overrides: &HubOverrides) -> Result<Self, ConfigError> {
+        let path = overrides.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let written = match parse::read_file::<Written>(&path) {
+            Err(ConfigError::Unreadable { source, .. })
+                if overrides.config.is_none() && source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Written::default()
+            }
+            read => read?,
+        };
+        merge(overrides, written, &path)
+    }
+
+    /// What the planners need of it, in a simulation.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            scope: self.scope.clone(),
+            simulated: true,
+            stopped_task_retention: self.stopped_task_retention,
+            stopped_tasks_kept: self.stopped_tasks_kept,
+            ..Settings::default()
+        }
+    }
+
+    /// The API's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        socket(&self.run_dir)
+    }
+
+    /// The store's directory.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.state_dir.join("store")
+    }
+}
+
+fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConfig, ConfigError> {
+    let default = HubConfig::default();
+    let origin = |key: &str| format!("`{key}` in {}", path.display());
+    let given = |key: &str, flag: &Option<String>, file: Option<String>| match (flag, file) {
+        (Some(value), _) => Some(Given { value: value.clone(), origin: format!("--{key}") }),
+        (None, Some(value)) => Some(Given { value, origin: origin(key) }),
+        (None, None) => None,
+    };
+    let dir = |key: &str, flag: &Option<PathBuf>, file: Option<PathBuf>| {
+        let Some(given) = flag.clone().or(file) else { return Ok(None) };
+        std::path::absolute(&given).map(Some).map_err(|_| ConfigError::Invalid {
+            origin: origin(key),
+            value: given.display().to_string(),
+            rule: "it must be a path".to_owned(),
+        })
+    };
+    let listen = match (overrides.listen, given("listen", &None, file.listen)) {
+        (Some(listen), _) => listen,
+        (None, Some(given)) => given
+            .value
+            .parse()
+            .map_err(|_| given.invalid("it must be ADDRESS:PORT, for example 127.0.0.1:51678"))?,
+        (None, None) => default.listen,
+    };
+    let region = given("region", &overrides.region, file.region).as_ref().map(region_name);
+    let account = given("account", &overrides.account, file.account).as_ref().map(account_id);
+    let retention = given("stopped_task_retention", &None, file.stopped_task_retention)
+        .as_ref()
+        .map(|given| at_least(given, Duration::from_hours(1), "1h"));
+    let levels = given("log", &overrides.log, file.log).as_ref().map(log);
+    Ok(HubConfig {
+        state_dir: dir("state_dir", &overrides.state_dir, file.state_dir)?
+            .unwrap_or(default.state_dir),
+        run_dir: dir("run_dir", &overrides.run_dir, file.run_dir)?.unwrap_or(default.run_dir),
+        listen,
+        scope: Scope {
+            region: region.transpose()?.unwrap_or(default.scope.region),
+            account: account.transpose()?.unwrap_or(default.scope.account),
+        },
+        stopped_task_retention: retention.transpose()?.unwrap_or(default.stopped_task_retention),
+        stopped_tasks_kept: file.stopped_tasks_kept.unwrap_or(default.stopped_tasks_kept),
+        faults: dir("faults", &overrides.faults, file.faults)?,
+        log: levels.transpose()?.unwrap_or(default.log),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    fn load(text: &str, mut overrides: HubOverrides) -> Result<HubConfig, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        overrides.config = Some(file.path().to_owned());
+        HubConfig::load(&overrides)
+    }
+
+    #[test]
+    fn the_file_that_is_shipped_equals_the_defaults() {
+        let text = include_str!("../../configs/hub.toml");
+        assert_eq!(load(text, HubOverrides::default()).unwrap(), HubConfig::default());
+        assert_eq!(load("", HubOverrides::default()).unwrap(), HubConfig::default());
+    }
+
+    #[test]
+    fn flags_win_and_what_is_wrong_is_named() {
+        let flags = HubOverrides {
+            listen: Some("127.0.0.1:1".parse().unwrap()),
+            region: Some("eu-west-1".to_owned()),
+            ..HubOverrides::default()
+        };
+        let config = load("region = 'file'\naccount = '123456789012'", flags).unwrap();
+        assert_eq!((config.listen.port(), config.scope.region.as_str()), (1, "eu-west-1"));
+        assert_eq!(config.scope.account, "123456789012");
+        for (text, named) in [
+            ("account = '1'", "twelve digits"),
+            ("stopped_task_retention = '1m'", "at least 1h"),
+            ("listen = 'here'", "ADDRESS:PORT"),
+            ("cluster = 'x'", "cluster"),
+            ("log = 'loud'", "loud"),
+        ] {
+            let error = load(text, HubOverrides::default()).unwrap_err().to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The control plane without a box. What there is of it is the simulation: the ECS API over boxes that are made up.
+//!
+//! It needs no privilege: it opens a store, two sockets, and nothing else.
+
+use super::{asked_to_stop, daily, introduce, private_dir, worker_threads};
+use crate::api::{self, Listeners};
+use crate::auth::{Keys, Secrets};
+use crate::config::{HubConfig, HubOverrides, read_faults};
+use crate::engine::{self, Ground, Handle, Parts};
+use crate::model::ClusterName;
+use crate::plan::Command;
+use crate::plan::command::CreateCluster;
+use crate::plan::simulate::FaultPlan;
+use crate::store::{self, Store};
+use crate::telemetry;
+use anyhow::{Context, bail};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// The key under which a simulation's store is marked, so that no agent takes it for its own.
+pub(super) const SIMULATION: &str = "simulation";
+
+/// Serves a simulation until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the configuration or the state does not allow it to start, and without `simulate`.
+pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
+    if !simulate {
+        bail!(
+            "a hub of real boxes is not there yet in this version: use `coracle hub --simulate` to try a fleet out, or `coracle agent` on each box"
+        );
+    }
+    let config = HubConfig::load(flags)?;
+    telemetry::init(config.log.clone()).context("cannot start logging")?;
+    worker_threads()?.block_on(async {
+        let (handle, listeners, keys) = start(&config).await?;
+        let listen = listeners.address().unwrap_or(config.listen);
+        // A service manager is optional; without one there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(%listen, state = %config.state_dir.display(), "the simulation answers; signatures are not checked");
+        api::serve(handle.clone(), listeners, keys, None, asked_to_stop()).await?;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        daily::keep_one(&handle).await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Keys>)> {
+    let faults = match &config.faults {
+        Some(path) => read_faults(path)?,
+        None => FaultPlan::default(),
+    };
+    for dir in [&config.state_dir, &config.run_dir] {
+        private_dir(dir)?;
+    }
+    let store = Store::open(&config.store_dir(), store::Options::default())?;
+    mark(&store, config)?;
+    let listeners = Listeners::bind(config.listen, &config.socket()).await?;
+    let keys = Arc::new(Keys::open(&config.state_dir)?);
+    let handle = engine::start(Parts {
+        secrets: Secrets::new(&config.state_dir, store.clone()),
+        store,
+        settings: config.settings(),
+        ground: Ground::Simulated(faults),
+    })?;
+    let first = CreateCluster::named(ClusterName::default_cluster());
+    introduce(&handle, Command::CreateCluster(Box::new(first))).await?;
+    Ok((handle, listeners, keys))
+}
+
+/// Makes the store a simulation's; one that an agent has used stays the agent's.
+fn mark(store: &Store, config: &HubConfig) -> anyhow::Result<()> {
+    if store.get_meta(super::INSTANCE_ID)?.is_some() {
+        bail!(
+            "the state in {} is that of an agent; a simulation needs another --state-dir",
+            config.state_dir.display()
+        );
+    }
+    if store.get_meta(SIMULATION)?.is_none() {
+        store.put_meta(SIMULATION, &serde_json::json!({ "since": crate::sys::now() }))?;
+    }
+    Ok(())
+}
