@@ -391,7 +391,7 @@ fn the_command_line_shows_a_simulation_and_says_what_it_has_not() {
     hub.define("web", json!({}));
     let task = hub.run("web", 1).remove(0);
     let verb = |arguments: &[&str]| {
-        coracle().args(arguments).arg("--run-dir").arg(place.path().join("run")).output().unwrap()
+        coracle().args(arguments).env("CORACLE_RUN_DIR", place.path().join("run")).output().unwrap()
     };
     let shown = verb(&["ps"]);
     assert!(shown.status.success());
