@@ -159,6 +159,7 @@ async fn start(
         boot,
         network,
         gateways: gateways_in,
+        names: host::names(config),
         endpoints,
         sources,
     };
