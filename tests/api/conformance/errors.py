@@ -63,7 +63,7 @@ PROVOKED = {
         "PlatformUnknownException": lambda w: {"taskDefinition": w.definition, "launchType": "MANAGED_INSTANCES"},
         "UnsupportedFeatureException": lambda w: {
             "taskDefinition": w.definition,
-            "capacityProviderStrategy": [{"capacityProvider": "nothing"}],
+            "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
     "StartTask": {
