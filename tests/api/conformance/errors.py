@@ -7,6 +7,12 @@ that is nowhere) is not listed: test_errors.py makes it.
 
 NOTHING = "0" * 32
 
+
+def on(instance, name="a", **more):
+    """An attribute of a container instance."""
+    return {"name": name, "targetType": "container-instance", "targetId": instance, **more}
+
+
 # Bodies that are right but for what is provoked, where the smallest input of the model is not.
 RIGHT = {
     "RunTask": lambda w: {"taskDefinition": w.definition},
@@ -16,6 +22,19 @@ RIGHT = {
     "GetTaskProtection": {"tasks": [NOTHING]},
     "UpdateTaskProtection": {"tasks": [NOTHING], "protectionEnabled": True},
     "DescribeContainerInstances": {"containerInstances": [NOTHING]},
+    "UpdateClusterSettings": {
+        "cluster": "default", "settings": [{"name": "containerInsights", "value": "disabled"}],
+    },
+    "UpdateContainerInstancesState": {"containerInstances": [NOTHING], "status": "ACTIVE"},
+    "DeregisterContainerInstance": {"containerInstance": NOTHING},
+    "UpdateContainerAgent": {"containerInstance": NOTHING},
+    "PutAttributes": {"attributes": [on(NOTHING)]},
+    "DeleteAttributes": {"attributes": [on(NOTHING)]},
+    "SubmitTaskStateChange": {"task": NOTHING},
+    "SubmitContainerStateChange": {"task": NOTHING, "containerName": "main"},
+    "SubmitAttachmentStateChanges": {
+        "attachments": [{"attachmentArn": "arn:aws:ecs:local:000000000000:attachment/x", "status": "ATTACHED"}],
+    },
     "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
@@ -48,6 +67,14 @@ def many_tags(w):
     return {"resourceArn": arn, "tags": [{"key": f"b{i}", "value": ""} for i in range(21)]}
 
 
+def too_many_attributes(w):
+    box = w.box()
+    ten = {"cluster": w.box_cluster, "attributes": [on(box, f"conform{i}") for i in range(10)]}
+    w.ok("PutAttributes", ten)
+    w.undo.append(("DeleteAttributes", ten))
+    return {"cluster": w.box_cluster, "attributes": [on(box, "conform10")]}
+
+
 PROVOKED = {
     "DeleteCluster": {
         "ClusterContainsContainerInstancesException": box_without_tasks,
@@ -72,6 +99,16 @@ PROVOKED = {
             "taskDefinition": w.definition, "containerInstances": [NOTHING],
             "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
+    },
+    "PutAttributes": {
+        "TargetNotFoundException": {"attributes": [on(NOTHING)]},
+        "AttributeLimitExceededException": too_many_attributes,
+    },
+    "DeleteAttributes": {"TargetNotFoundException": {"attributes": [on(NOTHING)]}},
+    "RegisterContainerInstance": {"ClientException": {}},
+    "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
+    "UpdateContainerAgent": {
+        "NoUpdateAvailableException": lambda w: {"cluster": w.box_cluster, "containerInstance": w.box()},
     },
     "ListTasks": {"ServiceNotFoundException": {"serviceName": "nothing"}},
     "TagResource": {
@@ -104,6 +141,13 @@ UNREACHABLE = {
     ("DeleteCluster", "ClusterContainsServicesException"): "no service can be made yet",
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
+    ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("UpdateClusterSettings", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("PutClusterCapacityProviders", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("PutClusterCapacityProviders", "ResourceInUseException"): "no task is placed by a strategy yet",
+    ("DescribeCapacityProviders", "UnsupportedFeatureException"): "capacity providers are there",
+    ("UpdateContainerAgent", "MissingVersionException"): "every agent tells its version",
+    ("UpdateContainerAgent", "UpdateInProgressException"): "an agent is updated on its box",
     ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("RunTask", "BlockedException"): "no account is ever blocked",
     ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
