@@ -15,6 +15,7 @@
 //!   list of all, and `unavailable` refuses the rest. `render` writes records as ECS shows them.
 //! * `simulate` is `/_simulate/…`, of a simulation only.
 //! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
+//! * `manifest` makes the world what files declare, by the operations.
 //!
 //! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
 //! committed world to answer.
@@ -34,6 +35,7 @@ mod identifiers;
 mod input;
 mod listen;
 mod local;
+mod manifest;
 mod operations;
 mod pagination;
 mod render;
@@ -48,6 +50,7 @@ mod unavailable;
 
 pub use error::{ApiError, Exception};
 pub use listen::{ListenError, Listeners};
+pub use manifest::apply_directory;
 pub use server::{ServeError, serve};
 
 use crate::auth::Keys;

@@ -81,6 +81,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Whether `restartPolicy` also brings back containers that end before `restartAttemptPeriod`, backed off.
     pub restart_early_exits: bool,
+    /// How long a task without a health check must run until it counts as serving.
+    pub steady_after: Duration,
     /// How long stopped tasks stay describable; at least an hour.
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
@@ -98,6 +100,7 @@ impl Default for Settings {
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
             restart_early_exits: true,
+            steady_after: Duration::from_secs(5),
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
             capacity_providers: BTreeSet::new(),
@@ -192,6 +195,7 @@ impl World {
             }
             Change::PutContainerInstance(instance) => {
                 let (id, cluster) = (instance.id.clone(), instance.cluster.clone());
+                self.index.rooms.put_instance(self.container_instances.get(&id), &instance);
                 let old = self.container_instances.insert(id.clone(), *instance);
                 for cluster in old.map(|old| old.cluster).filter(|c| *c != cluster).iter() {
                     self.touch_instance(&id, cluster);
@@ -200,6 +204,7 @@ impl World {
             }
             Change::DeleteContainerInstance(id) => {
                 if let Some(old) = self.container_instances.remove(&id) {
+                    self.index.rooms.delete_instance(&old);
                     self.touch_instance(&id, &old.cluster);
                 }
             }
@@ -207,6 +212,7 @@ impl World {
             Change::DeleteAssignment(id) => {
                 if let Some(old) = self.assignments.remove(&id) {
                     self.index.assignment(&old, false);
+                    self.index.rooms.delete_assignment(&old);
                     self.touch_assignment(&old);
                     self.agenda.settle_assignment(&id);
                     self.agenda.touch_waiting(&old.cluster);
@@ -216,6 +222,7 @@ impl World {
             Change::DeleteTask(id) => {
                 if let Some(old) = self.tasks.remove(&id) {
                     self.index.task(&old, false);
+                    self.index.rooms.task(Some(&old), None, &self.task_definitions);
                     self.touch_task(&old);
                 }
             }
@@ -284,7 +291,11 @@ impl World {
     /// Takes note of what a planner decided: its changes, its actions, what it has looked at.
     pub fn apply_plan(&mut self, plan: &Plan) {
         for settled in &plan.settled {
-            self.agenda.settle(settled);
+            if self.services.contains_key(&settled.service) {
+                self.agenda.settle(settled);
+            } else {
+                self.agenda.forget(&settled.service);
+            }
         }
         for id in &plan.settled_assignments {
             self.agenda.settle_assignment(id);
@@ -295,6 +306,8 @@ impl World {
 
     fn put_assignment(&mut self, assignment: Assignment) {
         self.index.assignment(&assignment, true);
+        let definition = self.task_definitions.get(&assignment.task_definition);
+        self.index.rooms.put_assignment(&assignment, definition);
         self.touch_assignment(&assignment);
         let (cluster, count) = (assignment.cluster.clone(), assignment.count());
         let old = self.assignments.insert(assignment.id.clone(), assignment);
@@ -314,6 +327,8 @@ impl World {
             }
         }
         self.index.task(&task, true);
+        let old = self.tasks.get(&task.id);
+        self.index.rooms.task(old, Some(&task), &self.task_definitions);
         self.tasks.insert(task.id.clone(), task);
     }
 

@@ -6,11 +6,9 @@
 mod attribute;
 pub mod capacity_provider;
 mod cluster;
-mod constraint;
-mod expression;
 mod instance;
 mod observe;
-pub(crate) mod placement;
+mod place_tasks;
 mod protection;
 mod registration;
 pub(crate) mod run_task;
@@ -31,6 +29,7 @@ use super::reason::Reason;
 use super::world::World;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::network::AwsvpcConfiguration;
+use crate::model::placement::PlacementStrategy;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
@@ -192,6 +191,9 @@ pub struct RunTask {
     pub container_instances: Option<Vec<String>>,
     pub overrides: TaskOverride,
     pub placement_constraints: Vec<PlacementConstraint>,
+    pub placement_strategy: Vec<PlacementStrategy>,
+    /// Instead of a launch type.
+    pub capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     pub group: Option<String>,
     pub started_by: Option<String>,
     pub launch_type: Option<String>,
