@@ -75,6 +75,21 @@ def too_many_attributes(w):
     return {"cluster": w.box_cluster, "attributes": [on(box, "conform10")]}
 
 
+def pool_in_use(w):
+    """A pool that a task was placed in stays with its cluster."""
+    pool = on(w.box(), "coracle.capacity-provider", value="conform")
+    attribute = {"cluster": w.box_cluster, "attributes": [pool]}
+    put = {"cluster": w.box_cluster, "capacityProviders": ["conform"], "defaultCapacityProviderStrategy": []}
+    strategy = [{"capacityProvider": "conform", "weight": 1}]
+    w.ok("PutAttributes", attribute)
+    w.undo.append(("DeleteAttributes", attribute))
+    w.ok("PutClusterCapacityProviders", put)
+    w.undo.append(("PutClusterCapacityProviders", {**put, "capacityProviders": []}))
+    run = {"cluster": w.box_cluster, "taskDefinition": w.sleeper, "capacityProviderStrategy": strategy}
+    assert w.ok("RunTask", run)["failures"] == []
+    return {**put, "capacityProviders": []}
+
+
 PROVOKED = {
     "DeleteCluster": {
         "ClusterContainsContainerInstancesException": box_without_tasks,
@@ -105,6 +120,7 @@ PROVOKED = {
         "AttributeLimitExceededException": too_many_attributes,
     },
     "DeleteAttributes": {"TargetNotFoundException": {"attributes": [on(NOTHING)]}},
+    "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
     "RegisterContainerInstance": {"ClientException": {}},
     "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
     "UpdateContainerAgent": {
@@ -144,7 +160,6 @@ UNREACHABLE = {
     ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("UpdateClusterSettings", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("PutClusterCapacityProviders", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
-    ("PutClusterCapacityProviders", "ResourceInUseException"): "no task is placed by a strategy yet",
     ("DescribeCapacityProviders", "UnsupportedFeatureException"): "capacity providers are there",
     ("UpdateContainerAgent", "MissingVersionException"): "every agent tells its version",
     ("UpdateContainerAgent", "UpdateInProgressException"): "an agent is updated on its box",

@@ -64,9 +64,9 @@ class World:
 def world(agent, busybox):
     world = World(agent, busybox)
     yield world
-    for operation, body in world.undo:
-        world.ok(operation, body)
     world.quiet()
+    for operation, body in reversed(world.undo):
+        world.ok(operation, body)
 
 
 def right(operation, world):
