@@ -36,7 +36,7 @@ def test_attachments(ecs, refused):
     assert ecs.submit_attachment_state_changes(attachments=[attachment])["acknowledgment"]
     bad = {**attachment, "status": "LOST"}
     assert refused("submit_attachment_state_changes", attachments=[bad])[0] == INVALID
-    bad = {**attachment, "attachmentArn": "x"}
+    bad = {**attachment, "attachmentArn": ""}
     assert refused("submit_attachment_state_changes", attachments=[bad])[0] == INVALID
     assert refused("submit_attachment_state_changes", cluster="nowhere", attachments=[attachment])[0] == "ClusterNotFoundException"
 

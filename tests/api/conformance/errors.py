@@ -81,6 +81,8 @@ def pool_in_use(w):
     attribute = {"cluster": w.box_cluster, "attributes": [pool]}
     put = {"cluster": w.box_cluster, "capacityProviders": ["conform"], "defaultCapacityProviderStrategy": []}
     strategy = [{"capacityProvider": "conform", "weight": 1}]
+    # Those of `too_many_attributes` are as many as there may be.
+    w.ok("DeleteAttributes", {"cluster": w.box_cluster, "attributes": [on(w.box(), "conform0")]})
     w.ok("PutAttributes", attribute)
     w.undo.append(("DeleteAttributes", attribute))
     w.ok("PutClusterCapacityProviders", put)
@@ -105,7 +107,7 @@ PROVOKED = {
         "PlatformUnknownException": lambda w: {"taskDefinition": w.definition, "launchType": "MANAGED_INSTANCES"},
         "UnsupportedFeatureException": lambda w: {
             "taskDefinition": w.definition,
-            "capacityProviderStrategy": [{"capacityProvider": "nothing"}],
+            "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
     "StartTask": {
