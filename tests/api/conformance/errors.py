@@ -61,6 +61,13 @@ def box_with_tasks(w):
     return {"cluster": w.box_cluster}
 
 
+def cluster_with_service(w):
+    name = w.name()
+    w.ok("CreateCluster", {"clusterName": name})
+    w.ok("CreateService", {"cluster": name, "serviceName": name, "taskDefinition": w.definition, "desiredCount": 0})
+    return {"cluster": name}
+
+
 def many_tags(w):
     arn = w.ok("CreateCluster", {"clusterName": w.name()})["cluster"]["clusterArn"]
     w.ok("TagResource", {"resourceArn": arn, "tags": [{"key": f"a{i}", "value": ""} for i in range(30)]})
@@ -96,6 +103,7 @@ PROVOKED = {
     "DeleteCluster": {
         "ClusterContainsContainerInstancesException": box_without_tasks,
         "ClusterContainsTasksException": box_with_tasks,
+        "ClusterContainsServicesException": cluster_with_service,
         "ClusterNotFoundException": {"cluster": "nowhere"},
     },
     "RegisterTaskDefinition": {"ClientException": {"family": "a b", "containerDefinitions": []}},
@@ -156,7 +164,6 @@ UNREACHABLE = {
     "ServerException": "comes when the disk does not take a change; tests/store_faults.rs has that",
     "ClientException": IN_THE_INPUT,
     ("RegisterTaskDefinition", "LimitExceededException"): "after 2^31 revisions of one family",
-    ("DeleteCluster", "ClusterContainsServicesException"): "no service can be made yet",
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
     ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
