@@ -87,11 +87,12 @@ def test_what_is_refused(ecs):
 
 
 def test_instances_with_tasks_leave_by_force_alone(ecs):
-    arn = register(ecs)["containerInstanceArn"]
+    arn = register(ecs, attributes=[{"name": "ecs.availability-zone", "value": "east"}])["containerInstanceArn"]
     container = {"name": "main", "image": "any", "memory": 64}
     ecs.register_task_definition(family="web", containerDefinitions=[container])
     (task,) = ecs.start_task(taskDefinition="web", containerInstances=[arn])["tasks"]
-    wait(ecs, "running", [task["taskArn"]])
+    (task,) = wait(ecs, "running", [task["taskArn"]])
+    assert task["availabilityZone"] == "east"
     (busy,) = ecs.describe_container_instances(containerInstances=[arn])["containerInstances"]
     assert busy["runningTasksCount"] == 1
     with pytest.raises(ecs.exceptions.InvalidParameterException, match="Found running tasks on the instance."):
@@ -100,7 +101,7 @@ def test_instances_with_tasks_leave_by_force_alone(ecs):
     assert (gone["status"], gone["agentConnected"]) == ("INACTIVE", False)
     (task,) = wait(ecs, "stopped", [task["taskArn"]])
     assert task["stopCode"] == "TerminationNotice"
-    assert ecs.list_container_instances()["containerInstanceArns"] == []
+    assert arn not in ecs.list_container_instances()["containerInstanceArns"]
     answer = ecs.update_container_instances_state(containerInstances=[arn], status="DRAINING")
     assert [f["reason"] for f in answer["failures"]] == ["INACTIVE"]
     with pytest.raises(ecs.exceptions.NoUpdateAvailableException):

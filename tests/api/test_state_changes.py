@@ -1,9 +1,11 @@
 """What an agent reports, and where it is told to connect."""
 
+import pytest
+
 INVALID = "InvalidParameterException"
-ACKNOWLEDGED = {"acknowledgment": "ACK"}
 
 
+@pytest.mark.box
 def test_a_box_knows_better_what_its_tasks_do(ecs, agent, sleeper, wait_for):
     (task,) = ecs.run_task(taskDefinition=sleeper["taskDefinitionArn"])["tasks"]
     (task,) = wait_for("running", [task["taskArn"]])

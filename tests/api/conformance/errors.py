@@ -131,7 +131,7 @@ PROVOKED = {
     },
     "DeleteAttributes": {"TargetNotFoundException": {"attributes": [on(NOTHING)]}},
     "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
-    "RegisterContainerInstance": {"ClientException": {}},
+    "RegisterContainerInstance": {"ClientException": {"instanceIdentityDocument": "{"}},
     "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
     "UpdateContainerAgent": {
         "NoUpdateAvailableException": lambda w: {"cluster": w.box_cluster, "containerInstance": w.box()},
