@@ -102,6 +102,7 @@ def test_a_box_drains_and_comes_back(ecs, define, refused):
         assert ecs.list_container_instances(status=status)["containerInstanceArns"] == []
 
 
+@pytest.mark.box
 def test_a_box_is_registered_by_its_own_agent_alone(refused):
     code, message, status = refused("register_container_instance")
     assert (code, status) == ("ClientException", 400) and "RegisterContainerInstance" in message
@@ -113,6 +114,7 @@ def test_there_is_no_update_of_an_agent(ecs, refused):
     assert refused("update_container_agent", containerInstance="0" * 32)[0] == "InvalidParameterException"
 
 
+@pytest.mark.box
 def test_a_box_that_is_deregistered_stays_away_until_its_agent_restarts(tmp_path):
     with own_agent(tmp_path) as agent:
         ecs = agent.client()
