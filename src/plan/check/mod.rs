@@ -2,6 +2,8 @@
 //!
 //! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
 
+mod services;
+
 use super::index::Index;
 use super::instance;
 use super::placement::{HostPort, Needs};
@@ -18,12 +20,14 @@ pub fn check(world: &World) -> Vec<String> {
     let mut check = Check { world, broken: Vec::new() };
     check.index();
     check.definitions();
+    check.instances();
     check.assignments();
     let mut runs = BTreeMap::new();
     for (id, task) in &world.tasks {
         check.task(id, task);
         check.containers(task, &mut runs);
     }
+    check.services();
     check.host_ports();
     check.observed(&runs);
     check.broken
@@ -67,6 +71,32 @@ impl<'a> Check<'a> {
             let cluster = self.world.clusters.get(&instance.cluster);
             self.require(cluster.is_some_and(|cluster| cluster.active), || {
                 format!("container instance {} is in no active cluster", instance.id)
+            });
+        }
+    }
+
+    fn instances(&mut self) {
+        for (id, instance) in &self.world.container_instances {
+            self.require(&instance.id == id, || format!("instance {id} is stored as another one"));
+            self.require(self.world.clusters.contains_key(&instance.cluster), || {
+                format!("instance {id} is in an unknown cluster")
+            });
+            self.require(instance.is_registered() || instance.draining, || {
+                format!("instance {id} was deregistered and takes tasks")
+            });
+            let names: BTreeSet<&str> =
+                instance.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
+            self.require(names.len() == instance.attributes.len(), || {
+                format!("instance {id} has an attribute twice")
+            });
+            let mut put = instance.put_attributes.iter();
+            self.require(put.all(|name| names.contains(name.as_str())), || {
+                format!("instance {id} does not have an attribute that was put on it")
+            });
+            let wanted =
+                |id: &ContainerInstanceId| self.world.assignments_on(id).any(|a| a.count() > 0);
+            self.require(instance.is_registered() || !wanted(id), || {
+                format!("instance {id} was deregistered and is to run tasks")
             });
         }
     }

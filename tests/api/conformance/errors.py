@@ -6,8 +6,13 @@ that is nowhere) is not listed: test_errors.py makes it.
 """
 
 NOTHING = "0" * 32
-ATTACHMENT = "arn:aws:ecs:local:000000000000:attachment/00000000-0000-4000-8000-000000000000"
 SERVICE_DEPLOYMENT = "arn:aws:ecs:local:000000000000:service-deployment/default/nothing/abcdefghijklmnopqrstu"
+
+
+def on(instance, name="a", **more):
+    """An attribute of a container instance."""
+    return {"name": name, "targetType": "container-instance", "targetId": instance, **more}
+
 
 # Bodies that are right but for what is provoked, where the smallest input of the model is not.
 RIGHT = {
@@ -18,16 +23,20 @@ RIGHT = {
     "GetTaskProtection": {"tasks": [NOTHING]},
     "UpdateTaskProtection": {"tasks": [NOTHING], "protectionEnabled": True},
     "DescribeContainerInstances": {"containerInstances": [NOTHING]},
-    "UpdateClusterSettings": {"cluster": "default", "settings": [{"name": "containerInsights", "value": "disabled"}]},
-    "PutAttributes": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
-    "DeleteAttributes": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+    "UpdateClusterSettings": {
+        "cluster": "default", "settings": [{"name": "containerInsights", "value": "disabled"}],
+    },
     "UpdateContainerInstancesState": {"containerInstances": [NOTHING], "status": "ACTIVE"},
-    "UpdateContainerAgent": {"containerInstance": NOTHING},
     "DeregisterContainerInstance": {"containerInstance": NOTHING},
-    "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
+    "UpdateContainerAgent": {"containerInstance": NOTHING},
+    "PutAttributes": {"attributes": [on(NOTHING)]},
+    "DeleteAttributes": {"attributes": [on(NOTHING)]},
     "SubmitTaskStateChange": {"task": NOTHING},
     "SubmitContainerStateChange": {"task": NOTHING, "containerName": "main"},
-    "SubmitAttachmentStateChanges": {"attachments": [{"attachmentArn": ATTACHMENT, "status": "ATTACHED"}]},
+    "SubmitAttachmentStateChanges": {
+        "attachments": [{"attachmentArn": "arn:aws:ecs:local:000000000000:attachment/x", "status": "ATTACHED"}],
+    },
+    "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
 }
@@ -53,29 +62,11 @@ def box_with_tasks(w):
     return {"cluster": w.box_cluster}
 
 
-def many_attributes(w):
-    attributes = [{"name": f"a{i}", "targetType": "container-instance", "targetId": w.box} for i in range(11)]
-    w.ok("PutAttributes", {"attributes": attributes[:10]})
-    w.afterwards("DeleteAttributes", {"attributes": attributes[:10]})
-    return {"attributes": attributes[10:]}
-
-
-def pool_in_use(w):
-    """Only a simulated instance can be told that it is in a pool."""
-    if w.target == "agent":
-        return None
-    pool = {"name": "coracle.capacity-provider", "value": "pool"}
-    cluster = w.name()
-    w.ok("CreateCluster", {"clusterName": cluster})
-    w.ok("RegisterContainerInstance", {"cluster": cluster, "attributes": [pool]})
-    w.ok("PutClusterCapacityProviders", {"cluster": cluster, "capacityProviders": ["pool"], "defaultCapacityProviderStrategy": []})
-    w.ok("RunTask", {"cluster": cluster, "taskDefinition": w.sleeper, "capacityProviderStrategy": [{"capacityProvider": "pool"}]})
-    return {"cluster": cluster, "capacityProviders": [], "defaultCapacityProviderStrategy": []}
-
-
-def with_a_service(w):
-    w.service()
-    return {"cluster": w.box_cluster}
+def cluster_with_service(w):
+    name = w.name()
+    w.ok("CreateCluster", {"clusterName": name})
+    w.ok("CreateService", {"cluster": name, "serviceName": name, "taskDefinition": w.definition, "desiredCount": 0})
+    return {"cluster": name}
 
 
 def inactive_service(w):
@@ -93,8 +84,12 @@ def deployment_that_is_done(w):
     return {"serviceDeploymentArn": deployment["serviceDeploymentArn"]}
 
 
-def of_the_agent(w):
-    return {} if w.target == "agent" else None
+def fargate_service(w):
+    name = w.service(
+        taskDefinition=w.fargate, launchType="FARGATE",
+        networkConfiguration={"awsvpcConfiguration": {"subnets": ["subnet-1"]}},
+    )
+    return {"service": name, "platformVersion": "9.9.9"}
 
 
 def many_tags(w):
@@ -103,11 +98,36 @@ def many_tags(w):
     return {"resourceArn": arn, "tags": [{"key": f"b{i}", "value": ""} for i in range(21)]}
 
 
+def too_many_attributes(w):
+    box = w.box()
+    ten = {"cluster": w.box_cluster, "attributes": [on(box, f"conform{i}") for i in range(10)]}
+    w.ok("PutAttributes", ten)
+    w.undo.append(("DeleteAttributes", ten))
+    return {"cluster": w.box_cluster, "attributes": [on(box, "conform10")]}
+
+
+def pool_in_use(w):
+    """A pool that a task was placed in stays with its cluster."""
+    pool = on(w.box(), "coracle.capacity-provider", value="conform")
+    attribute = {"cluster": w.box_cluster, "attributes": [pool]}
+    put = {"cluster": w.box_cluster, "capacityProviders": ["conform"], "defaultCapacityProviderStrategy": []}
+    strategy = [{"capacityProvider": "conform", "weight": 1}]
+    # Those of `too_many_attributes` are as many as there may be.
+    w.ok("DeleteAttributes", {"cluster": w.box_cluster, "attributes": [on(w.box(), "conform0")]})
+    w.ok("PutAttributes", attribute)
+    w.undo.append(("DeleteAttributes", attribute))
+    w.ok("PutClusterCapacityProviders", put)
+    w.undo.append(("PutClusterCapacityProviders", {**put, "capacityProviders": []}))
+    run = {"cluster": w.box_cluster, "taskDefinition": w.sleeper, "capacityProviderStrategy": strategy}
+    assert w.ok("RunTask", run)["failures"] == []
+    return {**put, "capacityProviders": []}
+
+
 PROVOKED = {
     "DeleteCluster": {
-        "ClusterContainsServicesException": with_a_service,
         "ClusterContainsContainerInstancesException": box_without_tasks,
         "ClusterContainsTasksException": box_with_tasks,
+        "ClusterContainsServicesException": cluster_with_service,
         "ClusterNotFoundException": {"cluster": "nowhere"},
     },
     "RegisterTaskDefinition": {"ClientException": {"family": "a b", "containerDefinitions": []}},
@@ -129,20 +149,17 @@ PROVOKED = {
             "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
-    "RegisterContainerInstance": {
-        "ClientException": of_the_agent,
-        "ClusterNotFoundException": lambda w: None if w.target == "agent" else {"cluster": "nowhere"},
-    },
-    "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
     "PutAttributes": {
-        "AttributeLimitExceededException": many_attributes,
-        "TargetNotFoundException": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
+        "TargetNotFoundException": {"attributes": [on(NOTHING)]},
+        "AttributeLimitExceededException": too_many_attributes,
     },
-    "DeleteAttributes": {
-        "TargetNotFoundException": {"attributes": [{"name": "a", "targetType": "container-instance", "targetId": NOTHING}]},
-    },
+    "DeleteAttributes": {"TargetNotFoundException": {"attributes": [on(NOTHING)]}},
     "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
-    "UpdateContainerAgent": {"NoUpdateAvailableException": lambda w: {"containerInstance": w.box}},
+    "RegisterContainerInstance": {"ClientException": {"instanceIdentityDocument": "{"}},
+    "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
+    "UpdateContainerAgent": {
+        "NoUpdateAvailableException": lambda w: {"cluster": w.box_cluster, "containerInstance": w.box()},
+    },
     "CreateService": {
         "ClientException": {"serviceName": "s", "taskDefinition": "nothing", "desiredCount": 1},
         "PlatformUnknownException": lambda w: {
@@ -150,16 +167,16 @@ PROVOKED = {
         },
         "UnsupportedFeatureException": lambda w: {
             "serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 1,
-            "loadBalancers": [{"targetGroupArn": "t", "containerName": "main", "containerPort": 80}],
+            "deploymentController": {"type": "CODE_DEPLOY"},
         },
     },
     "UpdateService": {
         "ClientException": lambda w: {"service": w.service(), "taskDefinition": "nothing"},
-        "PlatformUnknownException": lambda w: {"service": w.service(), "platformVersion": "9.9.9"},
+        "PlatformUnknownException": fargate_service,
         "ServiceNotActiveException": inactive_service,
         "ServiceNotFoundException": {"service": "nothing", "desiredCount": 1},
         "UnsupportedFeatureException": lambda w: {
-            "service": w.service(), "loadBalancers": [{"targetGroupArn": "t", "containerName": "main", "containerPort": 80}],
+            "service": w.service(), "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
     "DeleteService": {"ServiceNotFoundException": {"service": "nothing"}},
@@ -199,16 +216,13 @@ UNREACHABLE = {
     ("RegisterTaskDefinition", "LimitExceededException"): "after 2^31 revisions of one family",
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
-    ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
-    ("DescribeCapacityProviders", "UnsupportedFeatureException"): "pools of boxes are there",
     ("UpdateClusterSettings", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("PutClusterCapacityProviders", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
-    ("PutClusterCapacityProviders", "ResourceInUseException"): "the box of an agent is in a pool by its configuration alone",
-    ("UpdateContainerAgent", "UpdateInProgressException"): "agents are not updated from here",
-    ("UpdateContainerAgent", "MissingVersionException"): "agents are not updated from here",
-    ("RegisterContainerInstance", "ClientException"): "a simulated instance is what the request says",
-    ("RegisterContainerInstance", "ClusterNotFoundException"): "an agent registers its box itself, and refuses any other",
+    ("DescribeCapacityProviders", "UnsupportedFeatureException"): "capacity providers are there",
+    ("UpdateContainerAgent", "MissingVersionException"): "every agent tells its version",
+    ("UpdateContainerAgent", "UpdateInProgressException"): "an agent is updated on its box",
+    ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("CreateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("UpdateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("CreateService", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
