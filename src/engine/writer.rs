@@ -168,6 +168,10 @@ impl Writer {
                 Err(error) => tracing::error!(%error, "an observation was refused"),
             }
         }
+        // Images come by other ways as well; a service may want one at any time.
+        if let Under::ThisBox(hands) = &self.under {
+            self.world.observed.images = hands.images();
+        }
         let mut emptied = false;
         for Request { order, answer } in round.requests {
             let command = match order {
@@ -183,9 +187,6 @@ impl Writer {
                     }
                 },
             };
-            if let (Command::RunTask(_), Under::ThisBox(hands)) = (&command, &self.under) {
-                self.world.observed.images = hands.images();
-            }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
                     changes.extend(outcome.changes);

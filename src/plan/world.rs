@@ -147,6 +147,8 @@ pub struct Observed {
     pub clock_set_at: Option<Timestamp>,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
+    /// Set when the program is about to end and stops all tasks: services get no new ones.
+    pub ending: bool,
     /// What is made up of boxes that are none.
     pub simulation: super::simulate::Simulation,
 }

@@ -48,7 +48,8 @@ pub(super) fn advance(
             failures.push(failures_in_a_row(&after));
         }
     }
-    for _ in kept..wanted.count {
+    let count = if world.observed.ending { 0 } else { wanted.count };
+    for _ in kept..count {
         mint(round, assignment, wanted, definition, failures.pop().unwrap_or(0));
     }
 }
