@@ -88,4 +88,18 @@ impl Client {
         }
         self.get(&path).await
     }
+
+    /// Why the task or service that `name` means is as it is.
+    pub(in crate::cli) async fn why(
+        &self,
+        cluster: Option<&str>,
+        name: &str,
+    ) -> Result<Value, Error> {
+        let mut path = format!("/coracle/v1/why?of={}", escaped(name));
+        if let Some(cluster) = cluster {
+            path.push_str("&cluster=");
+            path.push_str(&escaped(cluster));
+        }
+        self.get(&path).await
+    }
 }
