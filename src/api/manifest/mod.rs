@@ -29,7 +29,7 @@ mod task_definition;
 mod unknown;
 mod yaml;
 
-pub(super) use call::call;
+pub(super) use call::{call, first};
 pub use directory::apply_directory;
 pub(super) use export::{Format, export};
 pub(super) use object::Source;

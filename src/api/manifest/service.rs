@@ -4,7 +4,7 @@
 //! names of families, defaults, the order of things are then just those of CreateService. The two descriptions are
 //! compared, and UpdateService gets the members that differ. `desiredCount` is left alone when the file has none.
 
-use super::call::call;
+use super::call::{call, first};
 use super::difference::{self, Difference};
 use super::object::{ManifestError, Object};
 use super::step::{Action, Step};
@@ -177,7 +177,7 @@ pub(super) async fn describe(
         Err(error) if error.exception == Exception::ClusterNotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let service = answer["services"][0].take();
+    let service = first(&mut answer, "services");
     Ok((service["status"] == "ACTIVE").then_some(service))
 }
 

@@ -45,12 +45,12 @@ impl Client {
     pub(in crate::cli) async fn service(&self, cluster: &str, name: &str) -> Result<Value, Error> {
         let input = json!({ "cluster": cluster, "services": [name], "include": ["TAGS"] });
         let mut answer = self.ecs("DescribeServices", &input).await?;
-        let service = answer["services"][0].take();
-        if service.is_null() {
+        let service = answer.get_mut("services").and_then(|list| list.get_mut(0)).map(Value::take);
+        let Some(service) = service else {
             return Err(Error::Refused(format!(
                 "there is no service {name} in the cluster {cluster}: `coracle service ls` lists them"
             )));
-        }
+        };
         Ok(service)
     }
 

@@ -89,7 +89,8 @@ fn primary(world: &World, now: Timestamp, service: &Service, deployment: &Deploy
         deployment.wire_id(),
         definition(world, deployment)
     );
-    if deployment.rollout_state != RolloutState::Completed {
+    let told = deployment.rollout_state_reason.ends_with("in progress.");
+    if deployment.rollout_state != RolloutState::Completed && !told {
         let _ = write!(text, ", {}", deployment.rollout_state_reason);
     }
     Finding::because(text, reasons)
@@ -97,7 +98,10 @@ fn primary(world: &World, now: Timestamp, service: &Service, deployment: &Deploy
 
 /// Why some tasks have no box.
 fn unplaced(world: &World, service: &Service, deployment: &Deployment, missing: u32) -> Finding {
-    let text = format!("{} of it on no box", number_is(missing));
+    let text = match missing {
+        1 => "1 task has no box yet".to_owned(),
+        n => format!("{n} tasks have no box yet"),
+    };
     let Some(revision) = world.service_revisions.get(&deployment.service_revision) else {
         return Finding::because(text, vec![Finding::new("its service revision is not there")]);
     };
@@ -115,10 +119,6 @@ fn unplaced(world: &World, service: &Service, deployment: &Deployment, missing: 
         Boxes::Fit(name) => vec![Finding::new(format!("{name} has room: it is placed next"))],
     };
     Finding::because(text, reasons)
-}
-
-fn number_is(count: u32) -> String {
-    if count == 1 { "1 task is".to_owned() } else { format!("{count} tasks are") }
 }
 
 /// A deployment that is being replaced.
@@ -195,8 +195,7 @@ fn last_failure(world: &World, now: Timestamp, deployment: &Deployment) -> Optio
     let ended = |task: &&Task| task.stopping_at.or(task.stopped_at);
     let last = failed.iter().filter_map(|id| world.tasks.get(id)).max_by_key(ended)?;
     let told = task::of_service(world, now, last);
-    let at = ago(now, last.stopping_at.or(last.stopped_at));
-    Some(Finding { text: format!("the last that failed,{at}: {}", told.text), ..told })
+    Some(Finding { text: format!("the last that failed: {}", told.text), ..told })
 }
 
 /// What one box is to run of a deployment.

@@ -144,7 +144,10 @@ fn container(
                 (None, Some(_)) => "ended, nobody saw how".to_owned(),
                 (None, None) => "was not started".to_owned(),
             };
-            let reason = container.reason.as_ref().map(|r| Finding::new(r.clone()));
+            // What ended the task was told with it.
+            let told = task.stopped_reason.as_deref().unwrap_or_default();
+            let reason = container.reason.as_ref().filter(|reason| !told.contains(reason.as_str()));
+            let reason = reason.map(|reason| Finding::new(reason.clone()));
             let text = format!("container {name}{kind} {how}{}", ago(now, container.finished_at));
             Finding::because(text, reason.into_iter().collect())
         }
