@@ -127,7 +127,7 @@ fn outgoing(world: &World, now: Timestamp, service: &Service, deployment: &Deplo
     let count: u32 = assigned.iter().map(|assignment| assignment.count()).sum();
     let live: Vec<&Task> = assigned.iter().flat_map(|a| world.live(&a.id)).collect();
     let text = format!(
-        "deployment {} of {} is being replaced: {} are to go on for now, {} still there",
+        "deployment {} of {} is being replaced: {} kept for now, {} still there",
         deployment.wire_id(),
         definition(world, deployment),
         tasks(count),
