@@ -66,14 +66,22 @@ impl Declared<'_> {
         input
     }
 
-    /// Makes it, on a rehearsal where it is not there.
+    /// Makes it on `fresh`, where it is not there; `engine` is where it may be.
     pub(super) async fn rehearse(
         &self,
+        engine: &Handle,
         fresh: &Handle,
         object: &Object,
     ) -> Result<(), ManifestError> {
-        let created = call(fresh, "CreateService", self.creation()).await;
-        created.map(drop).map_err(|error| ManifestError::refused(object, error.message))
+        let refused = |error: ApiError| ManifestError::refused(object, error.message);
+        let mut input = self.creation();
+        if !self.has("desiredCount") && input["schedulingStrategy"] != "DAEMON" {
+            let current = describe(engine, self.cluster, self.name).await.map_err(refused)?;
+            if let Some(current) = current {
+                input["desiredCount"] = current["desiredCount"].clone();
+            }
+        }
+        call(fresh, "CreateService", input).await.map(drop).map_err(refused)
     }
 
     /// Makes it as declared; `fresh` is where it was made anew.
