@@ -388,7 +388,8 @@ fn services_are_kept_on_boxes_that_are_made_up() {
     hub.ok("StopTask", json!({ "task": tasks[0] }));
     hub.stopped(tasks[0].as_str().unwrap());
     assert_eq!(counts(&hub), (json!(6), json!(0)), "it is replaced on its box");
-    hub.define("shop", json!({ "image": "nowhere.invalid/app:2" }));
+    let checked = json!({ "command": ["CMD", "true"] });
+    hub.define("shop", json!({ "image": "nowhere.invalid/app:2", "healthCheck": checked }));
     hub.ok("UpdateService", json!({ "service": "shop", "taskDefinition": "shop:2" }));
     assert_eq!(counts(&hub).0, json!(6));
     for task in hub.ok("ListTasks", json!({}))["taskArns"].as_array().unwrap() {
