@@ -56,7 +56,7 @@ pub(super) struct Writer {
 
 /// What carries out what is decided.
 pub(super) enum Under {
-    ThisBox(Box<Hands>),
+    ThisBox(Arc<Hands>),
     Simulated {
         /// What a simulation begins with.
         faults: FaultPlan,
@@ -205,7 +205,7 @@ impl Writer {
         reasons.extend(plan.reasons);
 
         let hands = match &self.under {
-            Under::ThisBox(hands) => Some(hands.as_ref().clone()),
+            Under::ThisBox(hands) => Some(Arc::clone(hands)),
             Under::Simulated { .. } => None,
         };
         let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();

@@ -66,6 +66,7 @@ impl Play {
         let text = match reply {
             Ok(Reply::Done) => "  = done".to_owned(),
             Ok(Reply::Cluster(name)) => format!("  = cluster {name}"),
+            Ok(Reply::Service(key)) => format!("  = service {key}"),
             Ok(Reply::TaskDefinition(reference)) => format!("  = task definition {reference}"),
             Ok(Reply::TaskDefinitions { deleted, failures }) => {
                 let deleted = deleted
