@@ -56,7 +56,7 @@ pub(super) struct Writer {
 
 /// What carries out what is decided.
 pub(super) enum Under {
-    ThisBox(Box<Hands>),
+    ThisBox(Arc<Hands>),
     Simulated {
         /// What a simulation begins with.
         faults: FaultPlan,
@@ -83,6 +83,11 @@ impl Clock {
         let by = self.wall.millis() - before.wall.plus(passed).millis();
         (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
     }
+}
+
+/// Whether tasks may come of a command: images brought here since by others are looked for first.
+const fn starts_tasks(command: &Command) -> bool {
+    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
 }
 
 /// What one round gathered.
@@ -168,10 +173,6 @@ impl Writer {
                 Err(error) => tracing::error!(%error, "an observation was refused"),
             }
         }
-        // Images come by other ways as well; a service may want one at any time.
-        if let Under::ThisBox(hands) = &self.under {
-            self.world.observed.images = hands.images();
-        }
         let mut emptied = false;
         for Request { order, answer } in round.requests {
             let command = match order {
@@ -187,6 +188,9 @@ impl Writer {
                     }
                 },
             };
+            if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
+                self.world.observed.images = hands.images();
+            }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
                     changes.extend(outcome.changes);
@@ -201,7 +205,7 @@ impl Writer {
         reasons.extend(plan.reasons);
 
         let hands = match &self.under {
-            Under::ThisBox(hands) => Some(hands.as_ref().clone()),
+            Under::ThisBox(hands) => Some(Arc::clone(hands)),
             Under::Simulated { .. } => None,
         };
         let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();

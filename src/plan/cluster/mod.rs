@@ -20,7 +20,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;
 mod placing;
-mod retention;
+pub(crate) mod retention;
 mod rollout;
 mod service;
 mod tally;
