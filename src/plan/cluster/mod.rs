@@ -25,6 +25,8 @@ mod rollout;
 mod service;
 mod tally;
 
+pub(crate) use retention::forget;
+
 use super::{Ids, Plan, Settled, World};
 use crate::model::Timestamp;
 
