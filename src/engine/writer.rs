@@ -3,7 +3,7 @@
 use super::boot::BootMark;
 use super::handle::{Order, Request, SubmitError};
 use super::hands::{Fact, Hands};
-use crate::model::Timestamp;
+use crate::model::{Task, Timestamp};
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{
     self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, cluster,
@@ -183,8 +183,8 @@ impl Writer {
                     }
                 },
             };
-            if let (Command::RunTask(_), Under::ThisBox(hands)) = (&command, &self.under) {
-                self.world.observed.images = hands.images();
+            if starts_tasks(&command) {
+                self.look_at_images();
             }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
@@ -194,6 +194,9 @@ impl Writer {
                 }
                 Err(error) => answers.push((answer, Err(error.into()))),
             }
+        }
+        if waited_for(&self.world, now) {
+            self.look_at_images();
         }
         let plan = self.plan(now, &mut ids);
         changes.extend(plan.changes);
@@ -268,6 +271,13 @@ impl Writer {
         let outcome = command::apply(&mut self.world, command, now, ids)?;
         outcome.changes.iter().for_each(|change| self.world.apply(change));
         Ok(outcome)
+    }
+
+    /// Images come and go without a command: they are looked at before tasks begin.
+    fn look_at_images(&mut self) {
+        if let Under::ThisBox(hands) = &self.under {
+            self.world.observed.images = hands.images();
+        }
     }
 
     /// Plans until there is nothing left to decide.
@@ -379,6 +389,20 @@ impl Writer {
             simulate::resume(&mut self.world);
         }
     }
+}
+
+/// Whether tasks begin with this command.
+const fn starts_tasks(command: &Command) -> bool {
+    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
+}
+
+/// Whether a task of a service begins now that waited because those before it had failed, perhaps for an image.
+fn waited_for(world: &World, now: Timestamp) -> bool {
+    let begins = |task: &Task| {
+        task.pull_started_at.is_none()
+            && task.service.as_ref().and_then(|s| s.not_before).is_some_and(|until| until <= now)
+    };
+    !world.settings.simulated && !world.services.is_empty() && world.live_tasks().any(begins)
 }
 
 /// Runs what blocks outside of the asynchronous threads.

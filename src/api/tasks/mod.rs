@@ -128,9 +128,7 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         let scope = ("ListTasks", &cluster, filters);
         let page = input.page.scan(&scope, PAGE, |after| {
             let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-            candidates(world, service.as_ref(), instance.as_ref(), after)
-                .filter(fits)
-                .cloned()
+            candidates(world, service.as_ref(), instance.as_ref(), after).filter(fits).cloned()
         })?;
         let arns = page.keys.iter().map(|id| world.settings.scope.task(&cluster, id));
         Ok(render::page("taskArns", arns, page.next_token))
