@@ -11,12 +11,15 @@ ARN = "arn:aws:ecs:local:000000000000:"
 
 
 @pytest.fixture
-def stable(ecs):
-    """Waits until a service is stable; then the service."""
+def stable(ecs, until):
+    """Waits until a service is stable and its roll-out is over; then the service."""
 
-    def stable(service, **more):
-        ecs.get_waiter("services_stable").wait(services=[service], WaiterConfig=QUICK, **more)
-        return ecs.describe_services(services=[service], include=["TAGS"], **more)["services"][0]
+    def over(service):
+        return service["deployments"][0]["rolloutState"] == "COMPLETED"
+
+    def stable(service):
+        ecs.get_waiter("services_stable").wait(services=[service], WaiterConfig=QUICK)
+        return until(service, over)
 
     return stable
 

@@ -27,6 +27,7 @@ mod tally;
 
 pub(crate) use retention::forget;
 
+use super::placement::Claims;
 use super::{Ids, Plan, Settled, World};
 use crate::model::Timestamp;
 
@@ -34,12 +35,17 @@ use crate::model::Timestamp;
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
+    if world.observed.stopping {
+        return plan;
+    }
+    // Of the room that there is each service leaves the rest to those after it.
+    let mut claims = Claims::default();
     for key in world.agenda.due(now) {
         let Some(service) = world.services.get(key) else {
             plan.settled.push(Settled::quiet(key.clone()));
             continue;
         };
-        let settled = service::step(world, service, now, ids, &mut plan);
+        let settled = service::step(world, service, now, ids, &mut claims, &mut plan);
         plan.settled.push(settled);
     }
     plan
