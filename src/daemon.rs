@@ -8,9 +8,11 @@ mod foreground;
 mod host;
 mod hub;
 mod manifests;
+mod why;
 
 pub use foreground::Foreground;
 pub use hub::hub;
+pub use why::why;
 
 use crate::api::{self, Listeners};
 use crate::auth::{EndpointIds, Keys, Secrets};

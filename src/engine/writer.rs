@@ -3,7 +3,7 @@
 use super::boot::BootMark;
 use super::handle::{Order, Request, SubmitError};
 use super::hands::{Fact, Hands};
-use crate::model::{Task, Timestamp};
+use crate::model::Timestamp;
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{
     self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, cluster,
@@ -56,7 +56,7 @@ pub(super) struct Writer {
 
 /// What carries out what is decided.
 pub(super) enum Under {
-    ThisBox(Box<Hands>),
+    ThisBox(Arc<Hands>),
     Simulated {
         /// What a simulation begins with.
         faults: FaultPlan,
@@ -83,6 +83,11 @@ impl Clock {
         let by = self.wall.millis() - before.wall.plus(passed).millis();
         (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
     }
+}
+
+/// Whether tasks may come of a command: images brought here since by others are looked for first.
+const fn starts_tasks(command: &Command) -> bool {
+    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
 }
 
 /// What one round gathered.
@@ -183,8 +188,8 @@ impl Writer {
                     }
                 },
             };
-            if starts_tasks(&command) {
-                self.look_at_images();
+            if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
+                self.world.observed.images = hands.images();
             }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
@@ -195,15 +200,12 @@ impl Writer {
                 Err(error) => answers.push((answer, Err(error.into()))),
             }
         }
-        if waited_for(&self.world, now) {
-            self.look_at_images();
-        }
         let plan = self.plan(now, &mut ids);
         changes.extend(plan.changes);
         reasons.extend(plan.reasons);
 
         let hands = match &self.under {
-            Under::ThisBox(hands) => Some(hands.as_ref().clone()),
+            Under::ThisBox(hands) => Some(Arc::clone(hands)),
             Under::Simulated { .. } => None,
         };
         let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();
@@ -271,13 +273,6 @@ impl Writer {
         let outcome = command::apply(&mut self.world, command, now, ids)?;
         outcome.changes.iter().for_each(|change| self.world.apply(change));
         Ok(outcome)
-    }
-
-    /// Images come and go without a command: they are looked at before tasks begin.
-    fn look_at_images(&mut self) {
-        if let Under::ThisBox(hands) = &self.under {
-            self.world.observed.images = hands.images();
-        }
     }
 
     /// Plans until there is nothing left to decide.
@@ -389,20 +384,6 @@ impl Writer {
             simulate::resume(&mut self.world);
         }
     }
-}
-
-/// Whether tasks begin with this command.
-const fn starts_tasks(command: &Command) -> bool {
-    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
-}
-
-/// Whether a task of a service begins now that waited because those before it had failed, perhaps for an image.
-fn waited_for(world: &World, now: Timestamp) -> bool {
-    let begins = |task: &Task| {
-        task.pull_started_at.is_none()
-            && task.service.as_ref().and_then(|s| s.not_before).is_some_and(|until| until <= now)
-    };
-    !world.settings.simulated && !world.services.is_empty() && world.live_tasks().any(begins)
 }
 
 /// Runs what blocks outside of the asynchronous threads.

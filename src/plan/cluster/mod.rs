@@ -20,12 +20,10 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;
 mod placing;
-mod retention;
+pub(crate) mod retention;
 mod rollout;
 mod service;
 mod tally;
-
-pub(crate) use retention::forget;
 
 use super::placement::Claims;
 use super::{Ids, Plan, Settled, World};

@@ -4,7 +4,7 @@ use super::super::{Outcome, Reply, cluster, run_task, tag, target};
 use super::{CreateService, check, invalid};
 use crate::model::service::{SchedulingStrategy, ServiceStatus};
 use crate::model::{Service, ServiceKey, ServiceRevision, Timestamp};
-use crate::plan::cluster::{deployment, forget};
+use crate::plan::cluster::{deployment, retention};
 use crate::plan::command::CommandError;
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
@@ -54,7 +54,7 @@ pub(in super::super) fn create(
         };
     }
     // What is left of a deleted service of this name goes.
-    let mut changes = world.services.get(&key).map(|old| forget(world, old)).unwrap_or_default();
+    let mut changes = retention::forget(world, &key);
     deployment::begin(world, &mut service, revision, now, ids, &mut changes);
     changes.push(Change::PutService(Box::new(service)));
     if let Some(token) = token {
