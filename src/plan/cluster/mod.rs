@@ -20,11 +20,12 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;
 mod placing;
-mod retention;
+pub(crate) mod retention;
 mod rollout;
 mod service;
 mod tally;
 
+use super::placement::Claims;
 use super::{Ids, Plan, Settled, World};
 use crate::model::Timestamp;
 
@@ -32,12 +33,17 @@ use crate::model::Timestamp;
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
+    if world.observed.stopping {
+        return plan;
+    }
+    // Of the room that there is each service leaves the rest to those after it.
+    let mut claims = Claims::default();
     for key in world.agenda.due(now) {
         let Some(service) = world.services.get(key) else {
             plan.settled.push(Settled::quiet(key.clone()));
             continue;
         };
-        let settled = service::step(world, service, now, ids, &mut plan);
+        let settled = service::step(world, service, now, ids, &mut claims, &mut plan);
         plan.settled.push(settled);
     }
     plan

@@ -82,9 +82,9 @@ impl<'a> Placing<'a> {
         n: u32,
         now: Timestamp,
         ids: &mut Ids,
+        claims: &mut Claims,
         changes: &mut Vec<Change>,
     ) -> (u32, Option<Unplaced>) {
-        let mut claims = Claims::default();
         let mut pools = self.pools(tally);
         let mut fresh: BTreeMap<ContainerInstanceId, u32> = BTreeMap::new();
         let (mut placed, mut unplaced) = (0, None);
@@ -99,7 +99,7 @@ impl<'a> Placing<'a> {
                     Some(pool)
                 }
             };
-            let mut search = Search::new(self.world, &mut claims, self.wish(pool));
+            let mut search = Search::new(self.world, claims, self.wish(pool));
             if search.is_empty() {
                 unplaced = Some(Unplaced::NoInstances);
                 break;
@@ -143,15 +143,17 @@ impl<'a> Placing<'a> {
     }
 
     /// The boxes that a DAEMON service is to be on, each with what keeps a task from it for now.
-    pub(super) fn daemons(&self) -> Vec<(&'a ContainerInstance, Option<Lack>)> {
-        let mut claims = Claims::default();
+    pub(super) fn daemons(
+        &self,
+        claims: &mut Claims,
+    ) -> Vec<(&'a ContainerInstance, Option<Lack>)> {
         let strategy = &self.revision.capacity_provider_strategy;
         let in_pool = |instance: &ContainerInstance| {
             let pool = instance.capacity_provider();
             strategy.is_empty()
                 || strategy.iter().any(|item| Some(item.capacity_provider.as_str()) == pool)
         };
-        let search = Search::new(self.world, &mut claims, self.wish(None));
+        let search = Search::new(self.world, claims, self.wish(None));
         let boxes = self.world.container_instances.values();
         boxes
             .filter(|instance| instance.cluster == self.service.key.cluster && in_pool(instance))
@@ -161,6 +163,11 @@ impl<'a> Placing<'a> {
                 Err(_) => None,
             })
             .collect()
+    }
+
+    /// One task of a DAEMON service goes to this box.
+    pub(super) fn claim(&self, instance: &ContainerInstanceId, claims: &mut Claims) {
+        claims.take(instance, &self.group, &self.needs);
     }
 
     /// The assignment of `count` tasks to a box.

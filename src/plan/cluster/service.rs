@@ -10,7 +10,7 @@ use crate::model::service::{
 use crate::model::{
     ContainerInstance, Service, ServiceDeployment, ServiceEvent, StopCode, TaskId, Timestamp,
 };
-use crate::plan::placement::{Lack, closest};
+use crate::plan::placement::{Claims, Lack, closest};
 use crate::plan::{Change, Ids, Plan, Reason, Settled, World};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +23,8 @@ struct Step<'a> {
     world: &'a World,
     now: Timestamp,
     ids: &'a mut Ids,
+    /// What the plan has given away of boxes.
+    claims: &'a mut Claims,
     stored: &'a Service,
     /// As it will be.
     service: Service,
@@ -39,6 +41,7 @@ pub(super) fn step(
     stored: &Service,
     now: Timestamp,
     ids: &mut Ids,
+    claims: &mut Claims,
     plan: &mut Plan,
 ) -> Settled {
     let record = stored
@@ -49,6 +52,7 @@ pub(super) fn step(
         world,
         now,
         ids,
+        claims,
         stored,
         service: stored.clone(),
         record,
@@ -75,8 +79,8 @@ impl Step<'_> {
         }
         let service = self.service.clone();
         let Some(placing) = Placing::of(self.world, &service) else { return };
-        let daemons =
-            (service.scheduling_strategy == SchedulingStrategy::Daemon).then(|| placing.daemons());
+        let daemons = (service.scheduling_strategy == SchedulingStrategy::Daemon)
+            .then(|| placing.daemons(self.claims));
         let stays = |instance: &ContainerInstance| match &daemons {
             None => placing.stays(instance),
             Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
@@ -91,7 +95,8 @@ impl Step<'_> {
         let (placed, unplaced) = match &daemons {
             None => {
                 let n = figures.may_start();
-                placing.replicas(&mut tally, n, self.now, self.ids, &mut self.changes)
+                let (now, ids) = (self.now, &mut *self.ids);
+                placing.replicas(&mut tally, n, now, ids, self.claims, &mut self.changes)
             }
             Some(boxes) => self.place_daemons(&placing, &mut tally, boxes),
         };
@@ -173,6 +178,7 @@ impl Step<'_> {
                 continue;
             }
             placed += 1;
+            placing.claim(&instance.id, self.claims);
             if !tally.add(&instance.id) {
                 self.changes.push(placing.assign(&instance.id, 1, self.now));
             }

@@ -34,7 +34,7 @@ impl Claims {
     }
 
     /// One task of `group` goes there.
-    pub(super) fn take(&mut self, id: &ContainerInstanceId, group: &str, needs: &Needs) {
+    pub(crate) fn take(&mut self, id: &ContainerInstanceId, group: &str, needs: &Needs) {
         let claim = self.boxes.entry(id.clone()).or_default();
         claim.cpu = claim.cpu.saturating_add(needs.cpu);
         claim.memory = claim.memory.saturating_add(needs.memory);
