@@ -145,10 +145,10 @@ pub struct Observed {
     pub orphans: BTreeMap<TaskId, Orphan>,
     /// When the wall clock was last set: what happened before looks older or younger than it is.
     pub clock_set_at: Option<Timestamp>,
+    /// The agent ends and its tasks with it.
+    pub stopping: bool,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
-    /// Set when the program is about to end and stops all tasks: services get no new ones.
-    pub ending: bool,
     /// What is made up of boxes that are none.
     pub simulation: super::simulate::Simulation,
 }

@@ -40,9 +40,9 @@ pub(super) fn observe(world: &mut World, observation: Observation, now: Timestam
         Observation::Released { task, generation } => released(world, &task, generation, now),
         Observation::Forgotten { task } => forgotten(world, task),
         Observation::ClockStepped { by } => clock_stepped(world, by, now),
-        Observation::Ending => {
-            world.observed.ending = true;
-            Vec::new()
+        Observation::Stopping => {
+            world.observed.stopping = true;
+            return Outcome::nothing();
         }
         Observation::Scanned { rebooted } => return scan::scanned(world, rebooted, now),
     };

@@ -6,7 +6,7 @@ import pytest
 
 import errors
 import inputs
-from conftest import PATIENCE, wait
+from conftest import wait
 from test_unavailable import EMPTY, NOT_FOUND, THERE
 
 _numbers = itertools.count(1)
@@ -44,8 +44,9 @@ class World:
         return self._define("plain", networkMode="none")
 
     @property
-    def fargate(self):
-        return self._define("fargate", networkMode="awsvpc", cpu="256", memory="512", requiresCompatibilities=["FARGATE"])
+    def serverless(self):
+        fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+        return self._define("serverless", **fargate)
 
     @property
     def sleeper(self):
@@ -54,18 +55,6 @@ class World:
 
     def box(self):
         return self.ok("ListContainerInstances", {"cluster": self.box_cluster})["containerInstanceArns"][0]
-
-    def service(self, **members):
-        """A service without tasks, which goes at the end."""
-        name = self.name()
-        self.ok("CreateService", {"serviceName": name, "taskDefinition": self.definition, "desiredCount": 0, **members})
-        self.undo.append(("DeleteService", {"service": name, "force": True}))
-        return name
-
-    def until_inactive(self, name):
-        self.undo.remove(("DeleteService", {"service": name, "force": True}))
-        waiter = self.agent.client().get_waiter("services_inactive")
-        waiter.wait(services=[name], WaiterConfig={"Delay": 0.05, "MaxAttempts": PATIENCE * 20})
 
     def quiet(self):
         """Waits until no task is left in the cluster of the box."""
