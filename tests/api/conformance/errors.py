@@ -85,6 +85,11 @@ def a_service(w, **more):
     return w.ok("CreateService", service)["service"]
 
 
+def on_fargate(w):
+    network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+    return a_service(w, taskDefinition=w.serverless, launchType="FARGATE", networkConfiguration=network)
+
+
 def named(service, **more):
     return {"service": service["serviceName"], "cluster": service["clusterArn"], **more}
 
@@ -143,7 +148,7 @@ PROVOKED = {
     "UpdateService": {
         "ClientException": lambda w: named(a_service(w), taskDefinition="nothing"),
         "InvalidParameterException": lambda w: named(a_service(w), desiredCount=-1),
-        "PlatformUnknownException": lambda w: named(a_service(w, launchType="FARGATE"), platformVersion="0.1"),
+        "PlatformUnknownException": lambda w: named(on_fargate(w), platformVersion="0.1"),
         "ServiceNotActiveException": service_that_is_gone,
         "ServiceNotFoundException": {"service": "nothing"},
         "UnsupportedFeatureException": lambda w: named(a_service(w), deploymentController={"type": "EXTERNAL"}),
