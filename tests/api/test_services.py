@@ -7,7 +7,6 @@ import pytest
 from conftest import PATIENCE
 
 QUICK = {"Delay": 0.1, "MaxAttempts": PATIENCE * 10}
-ARN = "arn:aws:ecs:local:000000000000:"
 
 
 @pytest.fixture
@@ -22,6 +21,11 @@ def stable(ecs, until):
         return until(service, over)
 
     return stable
+
+
+@pytest.fixture
+def scope(agent):
+    return f"arn:aws:ecs:{agent.region}:{agent.account}:"
 
 
 @pytest.fixture
@@ -66,11 +70,11 @@ def tasks_of(ecs, name, **more):
 
 
 @pytest.mark.box
-def test_the_whole_life_of_a_service(ecs, service, stable, name, sleeper, refused):
+def test_the_whole_life_of_a_service(ecs, service, stable, name, sleeper, refused, scope):
     before = time.time()
     tags = [{"key": "k", "value": "v"}]
     made = service(desiredCount=2, tags=tags, propagateTags="SERVICE", enableECSManagedTags=True)
-    assert made["serviceArn"] == f"{ARN}service/default/{name}" and made["clusterArn"] == f"{ARN}cluster/default"
+    assert made["serviceArn"] == f"{scope}service/default/{name}" and made["clusterArn"] == f"{scope}cluster/default"
     assert (made["status"], made["desiredCount"], made["launchType"]) == ("ACTIVE", 2, "EC2")
     assert (made["schedulingStrategy"], made["propagateTags"]) == ("REPLICA", "SERVICE")
     assert made["deploymentConfiguration"]["maximumPercent"] == 200
@@ -234,7 +238,7 @@ def test_what_is_not_supported_is_refused_by_name(refused, sleeper, name, servic
     service(desiredCount=0, deploymentConfiguration=off, loadBalancers=[])
 
 
-def test_lists_and_failures(ecs, service, name, cluster, refused):
+def test_lists_and_failures(ecs, service, name, cluster, refused, scope):
     arns = sorted(service(serviceName=f"{name}-{n}", cluster=cluster, desiredCount=0)["serviceArn"] for n in range(12))
     service(serviceName=f"{name}-daemon", cluster=cluster, desiredCount=None, schedulingStrategy="DAEMON")
     listed = ecs.list_services(cluster=cluster, schedulingStrategy="REPLICA")
@@ -247,7 +251,7 @@ def test_lists_and_failures(ecs, service, name, cluster, refused):
 
     answer = ecs.describe_services(cluster=cluster, services=[arns[0], f"{name}-1", "nothing"])
     assert len(answer["services"]) == 2
-    missing = f"{ARN}service/{cluster}/nothing"
+    missing = f"{scope}service/{cluster}/nothing"
     assert answer["failures"] == [{"arn": missing, "reason": "MISSING"}]
     code, message, _ = refused("describe_services", services=[arns[0]])
     assert (code, message) == ("InvalidParameterException", f"Identifier is for {cluster}. Your cluster is default")
