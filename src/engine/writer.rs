@@ -88,6 +88,11 @@ impl Clock {
     }
 }
 
+/// Whether tasks may come of a command: images brought here since by others are looked for first.
+const fn starts_tasks(command: &Command) -> bool {
+    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
+}
+
 /// What one round gathered.
 #[derive(Default)]
 struct Round {
@@ -186,7 +191,7 @@ impl Writer {
                     }
                 },
             };
-            if let (Command::RunTask(_), Under::ThisBox(hands)) = (&command, &self.under) {
+            if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
                 self.world.observed.images = hands.images();
             }
             match self.apply(command, now, &mut ids) {

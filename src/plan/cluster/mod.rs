@@ -20,7 +20,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;
 mod placing;
-mod retention;
+pub(crate) mod retention;
 mod rollout;
 mod service;
 mod tally;
@@ -33,6 +33,9 @@ use crate::model::Timestamp;
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
+    if world.observed.stopping {
+        return plan;
+    }
     // Of the room that there is each service leaves the rest to those after it.
     let mut claims = Claims::default();
     for key in world.agenda.due(now) {
