@@ -54,7 +54,9 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
     for dir in [&config.state_dir, &config.run_dir] {
         private_dir(dir)?;
     }
-    let store = Store::open(&config.store_dir(), store::Options::default())?;
+    // Nobody depends on a simulation after a power cut, and many wait for it.
+    let options = store::Options { flushes: false, ..store::Options::default() };
+    let store = Store::open(&config.store_dir(), options)?;
     mark(&store, config)?;
     let listeners = Listeners::bind(config.listen, &config.socket()).await?;
     let keys = Arc::new(Keys::open(&config.state_dir)?);
