@@ -52,8 +52,8 @@ impl<'a> Spread<'a> {
                 *spread.boxes_with.entry(spread.count(id)).or_default() += 1;
             }
         } else if let Some(group) = on_boxes {
-            let with = group.with.iter().map(|(count, boxes)| (*count, boxes.len()));
-            spread.boxes_with.extend(with);
+            let counted = group.with.iter().map(|(count, boxes)| (*count, boxes.len()));
+            spread.boxes_with.extend(counted);
             spread.boxes_with.insert(0, fleet.len().saturating_sub(group.counts.len()));
         } else {
             spread.boxes_with.insert(0, fleet.len());
