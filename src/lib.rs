@@ -12,11 +12,11 @@
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
-//! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf`, the name server |
+//! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
 //! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
-//! | L1 | [`plan`] | the pure core: world, commands, placement, the cluster and instance planners, `check`, `why` |
+//! | L1 | [`plan`] | the pure core: world, commands, placement, the planners of the cluster and of a box, boxes that are made up, `check`, `why` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
 //! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random and signals |
 //!
