@@ -2,14 +2,11 @@
 //!
 //! It needs no privilege: it opens a store, two sockets, and nothing else.
 
-use super::{asked_to_stop, daily, introduce, private_dir, worker_threads};
+use super::{asked_to_stop, daily, private_dir, worker_threads};
 use crate::api::{self, Listeners};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, read_faults};
 use crate::engine::{self, Ground, Handle, Parts};
-use crate::model::ClusterName;
-use crate::plan::Command;
-use crate::plan::command::CreateCluster;
 use crate::plan::simulate::FaultPlan;
 use crate::store::{self, Store};
 use crate::telemetry;
@@ -66,8 +63,6 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
         settings: config.settings(),
         ground: Ground::Simulated(faults),
     })?;
-    let first = CreateCluster::named(ClusterName::default_cluster());
-    introduce(&handle, Command::CreateCluster(Box::new(first))).await?;
     Ok((handle, listeners, keys))
 }
 
