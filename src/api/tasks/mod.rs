@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::pagination::{PAGE, PageRequest};
 use super::{identifiers, input, render, services};
 use crate::engine::Handle;
-use crate::model::{ContainerInstanceId, DesiredStatus, Failure, ServiceKey, Task, TaskId};
+use crate::model::{ContainerInstanceId, Failure, ServiceKey, Task, TaskId};
 use crate::plan::{Command, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -157,9 +157,5 @@ fn candidates<'w>(
         };
         return Box::new(ids.into_iter().filter(follows));
     }
-    let running = desired == DesiredStatus::Running.as_str();
-    let may_fit = move |(_, task): &(&TaskId, &Task)| {
-        (task.desired_status == DesiredStatus::Running) == running
-    };
-    Box::new(world.tasks.range(range).filter(may_fit).map(|(id, _)| id))
+    Box::new(world.tasks.range(range).map(|(id, _)| id))
 }
