@@ -86,6 +86,8 @@ pub struct Config {
     pub allow_instance_metadata: bool,
     /// The directory that stands for S3: `arn:aws:s3:::BUCKET/KEY` of `environmentFiles` is `BUCKET/KEY` in it.
     pub environment_files: Option<PathBuf>,
+    /// The directory of manifests that are applied when the agent starts and at SIGHUP; it need not be there.
+    pub manifests: PathBuf,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -163,6 +165,7 @@ impl Default for Config {
             network: NetworkSettings::default(),
             allow_instance_metadata: false,
             environment_files: None,
+            manifests: "/etc/coracle/manifests.d".into(),
             unknown_variables: Vec::new(),
         }
     }

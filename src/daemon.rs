@@ -7,6 +7,7 @@ mod daily;
 mod foreground;
 mod host;
 mod hub;
+mod manifests;
 
 pub use foreground::Foreground;
 pub use hub::hub;
@@ -58,8 +59,10 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
+        let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
         api::serve(handle.clone(), listeners, keys, Some(metadata), asked_to_stop()).await?;
         daily.abort();
+        manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
             stop_all_tasks(&handle).await?;

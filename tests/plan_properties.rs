@@ -196,6 +196,8 @@ fn run(family: usize, count: u32, token: Option<u8>) -> Command {
         container_instances: None,
         overrides: TaskOverride::default(),
         placement_constraints: Vec::new(),
+        placement_strategy: Vec::new(),
+        capacity_provider_strategy: Vec::new(),
         group: None,
         started_by: None,
         launch_type: None,

@@ -46,12 +46,17 @@ impl Body for Pieces {
 
 /// Reads all of a request's body.
 pub(super) async fn read(body: Incoming) -> Result<Vec<u8>, ApiError> {
-    tokio::time::timeout(BODY_TIMEOUT, read_all(body)).await.map_err(|_| {
+    read_up_to(body, BODY_LIMIT).await
+}
+
+/// Reads all of a body of at most `limit` bytes.
+pub(super) async fn read_up_to(body: Incoming, limit: usize) -> Result<Vec<u8>, ApiError> {
+    tokio::time::timeout(BODY_TIMEOUT, read_all(body, limit)).await.map_err(|_| {
         ApiError::new(Exception::RequestTimeout, "The body of the request did not arrive in time.")
     })?
 }
 
-async fn read_all(mut body: Incoming) -> Result<Vec<u8>, ApiError> {
+async fn read_all(mut body: Incoming, limit: usize) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -63,16 +68,16 @@ async fn read_all(mut body: Incoming) -> Result<Vec<u8>, ApiError> {
         })?;
         let Ok(data) = frame.into_data() else { continue };
         size = size.saturating_add(data.len());
-        if size <= BODY_LIMIT {
+        if size <= limit {
             bytes.extend_from_slice(&data);
         } else if size > DRAIN_LIMIT {
             break;
         }
     }
-    if size > BODY_LIMIT {
+    if size > limit {
         return Err(ApiError::new(
             Exception::RequestEntityTooLarge,
-            format!("The body of the request is larger than {BODY_LIMIT} bytes."),
+            format!("The body of the request is larger than {limit} bytes."),
         ));
     }
     Ok(bytes)

@@ -9,6 +9,7 @@ use super::pagination::{Order, PAGE, PageRequest};
 use super::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::{ClusterName, ContainerInstanceId, Failure, InstanceStatus};
+use crate::plan::placement::Filter;
 use crate::plan::{Command, Reply, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -60,11 +61,8 @@ struct ListContainerInstances {
 /// `ListContainerInstances`.
 pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: ListContainerInstances = input::read(input)?;
-    if input.filter.as_deref().is_some_and(|f| !f.is_empty()) {
-        return Err(ApiError::client(
-            "Filtering container instances by an expression of the cluster query language is not there yet.",
-        ));
-    }
+    let filter = input.filter.as_deref().filter(|filter| !filter.is_empty());
+    let filter = filter.map(Filter::read).transpose().map_err(ApiError::invalid)?;
     // Nothing registers or deregisters slowly, so the other states have no instances.
     let shown = |status: InstanceStatus| match input.status.as_deref() {
         None => status != InstanceStatus::Inactive,
@@ -75,9 +73,10 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         let instances = world.container_instances.values();
         let ids: Vec<ContainerInstanceId> = instances
             .filter(|i| i.cluster == cluster && shown(i.status()))
+            .filter(|i| filter.as_ref().is_none_or(|filter| filter.holds(world, i)))
             .map(|i| i.id.clone())
             .collect();
-        let scope = ("ListContainerInstances", &cluster, &input.status);
+        let scope = ("ListContainerInstances", &cluster, &input.status, &input.filter);
         let page = input.page.page(&scope, ids, Order::Ascending, PAGE)?;
         let arns = page.keys.iter().map(|id| world.settings.scope.container_instance(&cluster, id));
         Ok(render::page("containerInstanceArns", arns, page.next_token))

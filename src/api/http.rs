@@ -129,7 +129,7 @@ async fn ecs(api: &Api, peer: Peer, request: Request<Incoming>) -> Result<Value,
         })?
     };
     shapes::check(operation, &mut input)?;
-    operations::call(api, operation, input).await
+    operations::call(&api.engine, api.address, operation, input).await
 }
 
 fn unknown_operation(target: Option<&str>) -> ApiError {

@@ -10,16 +10,17 @@
 //! * [`server`](self::serve) accepts connections and ends them in order; [`Listeners`] binds the two sockets.
 //! * `http` reads one request, finds out who asks, and writes the answer or the exception.
 //! * `shapes` holds the model's inputs and validates along them.
-//! * One file per family of operations: `clusters`, `task_definitions`, `tasks`, `container_instances`, `tags`,
-//!   `account_settings`; `operations` is the list of all. `render` writes records as ECS shows them.
+//! * One file per family of operations: `clusters`, `capacity_providers`, `task_definitions`, `tasks`,
+//!   `container_instances`, `attributes`, `state_changes`, `discover`, `tags`, `account_settings`; `operations` is the
+//!   list of all, and `unavailable` refuses the rest. `render` writes records as ECS shows them.
 //! * `simulate` is `/_simulate/…`, of a simulation only.
 //! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
+//! * `manifest` makes the world what files declare, by the operations.
 //!
 //! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
 //! committed world to answer.
 //!
-//! Current limitations: services, task sets, capacity providers, daemons, gateways and ECS Exec answer that they are
-//! not there yet. `enableECSManagedTags` adds no tags.
+//! Current limitations: `docs/api.md` has what becomes of every operation.
 
 mod account_settings;
 mod attributes;
@@ -34,12 +35,14 @@ mod identifiers;
 mod input;
 mod listen;
 mod local;
+mod manifest;
 mod operations;
 mod pagination;
 mod render;
 mod server;
 mod shapes;
 mod simulate;
+mod state_changes;
 mod tags;
 mod task_definitions;
 mod tasks;
@@ -47,6 +50,7 @@ mod unavailable;
 
 pub use error::{ApiError, Exception};
 pub use listen::{ListenError, Listeners};
+pub use manifest::apply_directory;
 pub use server::{ServeError, serve};
 
 use crate::auth::Keys;

@@ -3,18 +3,22 @@
 use super::error::{ApiError, Exception};
 use super::shapes::Operation;
 use super::{
-    Api, account_settings, attributes, capacity_providers, clusters, container_instances, discover,
-    tags, task_definitions, tasks, unavailable,
+    account_settings, attributes, capacity_providers, clusters, container_instances, discover,
+    state_changes, tags, task_definitions, tasks, unavailable,
 };
+use crate::engine::Handle;
 use serde_json::Value;
+use std::net::SocketAddr;
 
-/// Carries out `operation` with a validated `input`. What it is refused with is in the model of the operation.
+/// Carries out `operation` with a validated `input`; `address` is where TCP is served. What it is refused with is in
+/// the model of the operation.
 pub(super) async fn call(
-    api: &Api,
+    engine: &Handle,
+    address: Option<SocketAddr>,
     operation: &Operation,
     input: Value,
 ) -> Result<Value, ApiError> {
-    dispatch(api, operation, input).await.map_err(|mut error| {
+    dispatch(engine, address, operation, input).await.map_err(|mut error| {
         if !operation.may_answer(error.exception.name()) {
             error.exception = Exception::Client;
         }
@@ -22,8 +26,12 @@ pub(super) async fn call(
     })
 }
 
-async fn dispatch(api: &Api, operation: &Operation, input: Value) -> Result<Value, ApiError> {
-    let engine = &api.engine;
+async fn dispatch(
+    engine: &Handle,
+    address: Option<SocketAddr>,
+    operation: &Operation,
+    input: Value,
+) -> Result<Value, ApiError> {
     match operation.name {
         "CreateCluster" => clusters::create(engine, input).await,
         "DescribeClusters" => clusters::describe(engine, input),
@@ -54,7 +62,11 @@ async fn dispatch(api: &Api, operation: &Operation, input: Value) -> Result<Valu
         "DeregisterContainerInstance" => container_instances::deregister(engine, input).await,
         "UpdateContainerInstancesState" => container_instances::update_state(engine, input).await,
         "UpdateContainerAgent" => container_instances::update_agent(engine, input),
-        "DiscoverPollEndpoint" => discover::poll_endpoint(engine, api.address, &input),
+        "DiscoverPollEndpoint" => discover::poll_endpoint(engine, address, &input),
+
+        "SubmitTaskStateChange" => state_changes::task(engine, input).await,
+        "SubmitContainerStateChange" => state_changes::container_of_task(engine, input).await,
+        "SubmitAttachmentStateChanges" => state_changes::attachments(engine, input),
 
         "PutAttributes" => attributes::put(engine, input).await,
         "DeleteAttributes" => attributes::delete(engine, input).await,
@@ -75,3 +87,6 @@ async fn dispatch(api: &Api, operation: &Operation, input: Value) -> Result<Valu
         _ => unavailable::answer(engine, operation, &input),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! Where nothing of a kind can exist, an empty list or a `MISSING` is the truth and is answered instead.
 
 use super::error::{ApiError, Exception};
+use super::identifiers;
 use super::shapes::Operation;
-use super::{clusters, identifiers};
 use crate::engine::Handle;
 use crate::model::Failure;
 use serde_json::{Value, json};
@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 pub(super) enum Answer {
     /// An empty list under this member.
     Empty(&'static str),
-    /// There can be no gateway.
-    NoGateway,
+    /// There is none to do it with.
+    NotFound(Exception, &'static str),
+    /// The services that are named are missing.
+    MissingServices,
     /// Refused, and why.
     Refused(&'static str),
 }
@@ -32,7 +34,7 @@ const TASK_SET: &str = "Task sets need a deployment controller of type EXTERNAL;
 
 /// What becomes of the operation called `name`.
 pub(super) fn of(name: &str) -> Answer {
-    use Answer::{Empty, NoGateway, Refused};
+    use Answer::{Empty, MissingServices, NotFound, Refused};
     match name {
         "ListServices" => Empty("serviceArns"),
         "ListGateways" => Empty("gateways"),
@@ -41,12 +43,18 @@ pub(super) fn of(name: &str) -> Answer {
         "ListDaemons" => Empty("daemonSummariesList"),
         "ListDaemonTaskDefinitions" => Empty("daemonTaskDefinitions"),
 
+        "DescribeServices" => MissingServices,
+        "UpdateService" | "DeleteService" => {
+            NotFound(Exception::ServiceNotFound, "Service not found.")
+        }
+        "ListServicesByNamespace" => NotFound(Exception::NamespaceNotFound, "Namespace not found."),
+
         "AssociateGatewayWithCluster"
         | "DisassociateGatewayFromCluster"
         | "DescribeGateway"
         | "DescribeGatewayResources"
         | "DeleteGateway"
-        | "UpdateGateway" => NoGateway,
+        | "UpdateGateway" => NotFound(Exception::GatewayNotFound, "Gateway not found."),
         "CreateGateway" | "DescribeGatewayRoute" => Refused(GATEWAY),
 
         "CreateCapacityProvider" | "DeleteCapacityProvider" | "UpdateCapacityProvider" => {
@@ -70,31 +78,20 @@ pub(super) fn answer(
     input: &Value,
 ) -> Result<Value, ApiError> {
     let cluster = input["cluster"].as_str();
-    match operation.name {
-        "DescribeServices" => return missing_services(engine, cluster, input),
-        "UpdateService" | "DeleteService" => {
-            engine.read(|w| identifiers::active_cluster(w, cluster))?;
-            return Err(clusters::service_not_found());
-        }
-        "ListServicesByNamespace" => {
-            return Err(ApiError::new(Exception::NamespaceNotFound, "Namespace not found."));
-        }
-        _ => {}
+    if let Some(cluster) = cluster {
+        engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
     }
     match of(operation.name) {
         Answer::Empty(list) => {
-            if let Some(cluster) = cluster {
-                engine.read(|w| identifiers::active_cluster(w, Some(cluster)))?;
-            }
             if input["nextToken"].as_str().is_some_and(|t| !t.is_empty()) {
                 return Err(ApiError::invalid("Invalid token"));
             }
             Ok(json!({ list: [] }))
         }
-        Answer::NoGateway => Err(ApiError::new(
-            Exception::GatewayNotFound,
-            format!("{}: Gateway not found. {GATEWAY}", operation.name),
-        )),
+        Answer::NotFound(exception, text) => {
+            Err(ApiError::new(exception, format!("{text} ({} finds none.)", operation.name)))
+        }
+        Answer::MissingServices => missing_services(engine, cluster, input),
         Answer::Refused(why) => Err(ApiError::new(
             refusal(operation),
             format!("{} is not supported by Coracle. {why}", operation.name),

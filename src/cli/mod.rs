@@ -9,8 +9,8 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
-//! | 1 | it did not work; one line on stderr says why and what to do |
-//! | 2 | the command line is wrong |
+//! | 1 | it did not work; one line on stderr says why and what to do; `diff`: something differs |
+//! | 2 | the command line is wrong; `diff`: it did not work |
 //! | 125 | `run`: the task did not come to run; `exec`: the command did not, or its end is not known |
 //! | 126, 127 | `exec`: the command cannot be executed, there is no such command |
 //! | 128 + N | `run`: given up after a second signal N; `exec`: the command ended by signal N |
@@ -19,17 +19,22 @@
 //! What it does not do: decide. No verb holds state or looks into the agent's directories.
 
 mod agent;
+mod apply;
 mod client;
 mod completions;
+mod diff;
 mod env;
 mod exec;
+mod export;
 mod hub;
 mod image;
 mod logs;
+mod manifest;
 mod output;
 mod ps;
 mod run;
 mod secret;
+mod service;
 mod session;
 mod stats;
 mod stop;
@@ -75,6 +80,11 @@ enum Verb {
     Stop(stop::Arguments),
     #[command(subcommand, visible_alias = "td")]
     TaskDef(task_def::Verb),
+    #[command(subcommand, visible_alias = "svc")]
+    Service(service::Verb),
+    Apply(apply::Arguments),
+    Diff(diff::Arguments),
+    Export(export::Arguments),
     #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
@@ -125,6 +135,10 @@ impl Cli {
             Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Service(verb) => block_on_code(verb.run()),
+            Verb::Apply(arguments) => block_on_code(arguments.run()),
+            Verb::Diff(arguments) => block_on_code(arguments.run()),
+            Verb::Export(arguments) => block_on(arguments.run()),
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),

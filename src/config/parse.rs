@@ -45,6 +45,7 @@ pub(super) struct Written {
     pub(super) container_log_max_total: Option<String>,
     pub(super) docker_config: Option<PathBuf>,
     pub(super) environment_files: Option<PathBuf>,
+    pub(super) manifests: Option<PathBuf>,
     pub(super) instance_attributes: Option<BTreeMap<String, String>>,
     pub(super) capacity_provider: Option<String>,
     pub(super) capacity_providers: Option<BTreeSet<String>>,
@@ -83,6 +84,7 @@ const VARIABLES: &[&str] = &[
     "CORACLE_CONTAINER_LOG_MAX_TOTAL",
     "CORACLE_DOCKER_CONFIG",
     "CORACLE_ENVIRONMENT_FILES",
+    "CORACLE_MANIFESTS",
     "CORACLE_INSTANCE_ATTRIBUTES",
     "CORACLE_CAPACITY_PROVIDER",
     "CORACLE_CAPACITY_PROVIDERS",
@@ -353,6 +355,7 @@ pub(super) fn merge(
             .typed("allow_instance_metadata", file.allow_instance_metadata, boolean)?
             .unwrap_or(default.allow_instance_metadata),
         environment_files: from.optional_path("environment_files", None, file.environment_files)?,
+        manifests: from.path("manifests", None, file.manifests, default.manifests)?,
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))

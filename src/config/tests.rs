@@ -100,6 +100,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_TOTAL", "0"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_ENVIRONMENT_FILES", "/objects"),
+            ("CORACLE_MANIFESTS", "/manifests"),
             ("CORACLE_BRIDGE", "br-x"),
             ("CORACLE_SUBNET", "10.9.0.0/24"),
             ("CORACLE_SUBNET6", "fd09::/64"),
@@ -148,6 +149,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         registries: BTreeMap::new(),
         docker_config: "/d.json".into(),
         environment_files: Some("/objects".into()),
+        manifests: "/manifests".into(),
         roles: BTreeMap::new(),
         network: NetworkSettings {
             bridge: Some("br-x".to_owned()),

@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 use crate::image;
+use crate::model::capacity_provider;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
-use crate::model::{ClusterName, capacity_provider};
 use crate::net::NetworkConfig;
 use crate::plan::Settings;
 use crate::plan::command::RegisterThisInstance;

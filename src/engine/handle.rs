@@ -74,6 +74,16 @@ impl Handle {
         Self { requests, world, commits, settings, held, store, secrets }
     }
 
+    /// The same engine with another writer and another world.
+    pub(super) fn on(
+        &self,
+        requests: mpsc::Sender<Request>,
+        world: Arc<RwLock<World>>,
+        commits: watch::Receiver<u64>,
+    ) -> Self {
+        Self { requests, world, commits, ..self.clone() }
+    }
+
     /// Carries out `command`. When this returns `Ok` its effect on the store is durable and [`Handle::read`] shows it.
     ///
     /// # Errors

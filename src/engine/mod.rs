@@ -30,6 +30,7 @@ mod gateway;
 mod handle;
 mod hands;
 mod inside;
+mod rehearsal;
 mod secrets;
 mod writer;
 

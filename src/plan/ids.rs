@@ -56,6 +56,11 @@ impl Ids {
         RuntimeId::new(format!("{task}-{:010}", self.next() % 10_000_000_000)).unwrap()
     }
 
+    /// A number, for what may be chosen at random.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.next()
+    }
+
     /// The id of a deployment: nineteen digits.
     #[expect(clippy::missing_panics_doc, reason = "digits are a valid name")]
     #[expect(clippy::unwrap_used, reason = "digits are a valid name")]

@@ -1,6 +1,7 @@
 //! What is found faster by an index than by looking at every record. [`World::apply`] keeps it in step;
 //! [`check`](super::check) compares it with what the records say.
 
+use super::placement::Rooms;
 use super::world::{ClientToken, World};
 use crate::model::task_definition::TaskDefinitionStatus;
 use crate::model::{
@@ -33,6 +34,8 @@ pub struct Index {
     pub deleting: BTreeSet<TaskDefinitionRef>,
     /// Client tokens, the oldest in front.
     pub client_tokens: BTreeSet<(Timestamp, String)>,
+    /// What is taken of each box, and boxes in order of what is free.
+    pub(crate) rooms: Rooms,
 }
 
 /// Adds `id` to the set at `key`, or takes it out; no set is left empty.
@@ -52,11 +55,17 @@ impl Index {
     #[must_use]
     pub fn of(world: &World) -> Self {
         let mut index = Self::default();
-        for task in world.tasks.values() {
-            index.task(task, true);
+        for instance in world.container_instances.values() {
+            index.rooms.put_instance(None, instance);
         }
         for assignment in world.assignments.values() {
             index.assignment(assignment, true);
+            let definition = world.task_definitions.get(&assignment.task_definition);
+            index.rooms.put_assignment(assignment, definition);
+        }
+        for task in world.tasks.values() {
+            index.task(task, true);
+            index.rooms.task(None, Some(task), &world.task_definitions);
         }
         for revision in world.service_revisions.values() {
             index.revision(revision, true);

@@ -192,6 +192,7 @@ impl World {
             }
             Change::PutContainerInstance(instance) => {
                 let (id, cluster) = (instance.id.clone(), instance.cluster.clone());
+                self.index.rooms.put_instance(self.container_instances.get(&id), &instance);
                 let old = self.container_instances.insert(id.clone(), *instance);
                 for cluster in old.map(|old| old.cluster).filter(|c| *c != cluster).iter() {
                     self.touch_instance(&id, cluster);
@@ -200,6 +201,7 @@ impl World {
             }
             Change::DeleteContainerInstance(id) => {
                 if let Some(old) = self.container_instances.remove(&id) {
+                    self.index.rooms.delete_instance(&old);
                     self.touch_instance(&id, &old.cluster);
                 }
             }
@@ -207,6 +209,7 @@ impl World {
             Change::DeleteAssignment(id) => {
                 if let Some(old) = self.assignments.remove(&id) {
                     self.index.assignment(&old, false);
+                    self.index.rooms.delete_assignment(&old);
                     self.touch_assignment(&old);
                     self.agenda.settle_assignment(&id);
                     self.agenda.touch_waiting(&old.cluster);
@@ -216,6 +219,7 @@ impl World {
             Change::DeleteTask(id) => {
                 if let Some(old) = self.tasks.remove(&id) {
                     self.index.task(&old, false);
+                    self.index.rooms.task(Some(&old), None, &self.task_definitions);
                     self.touch_task(&old);
                 }
             }
@@ -295,6 +299,8 @@ impl World {
 
     fn put_assignment(&mut self, assignment: Assignment) {
         self.index.assignment(&assignment, true);
+        let definition = self.task_definitions.get(&assignment.task_definition);
+        self.index.rooms.put_assignment(&assignment, definition);
         self.touch_assignment(&assignment);
         let (cluster, count) = (assignment.cluster.clone(), assignment.count());
         let old = self.assignments.insert(assignment.id.clone(), assignment);
@@ -314,6 +320,8 @@ impl World {
             }
         }
         self.index.task(&task, true);
+        let old = self.tasks.get(&task.id);
+        self.index.rooms.task(old, Some(&task), &self.task_definitions);
         self.tasks.insert(task.id.clone(), task);
     }
 

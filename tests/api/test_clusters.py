@@ -74,3 +74,42 @@ def test_the_cluster_of_this_box_cannot_be_deleted(refused):
 def test_what_cannot_be_created(refused, arguments):
     code, _, status = refused("create_cluster", **arguments)
     assert (code, status) == ("InvalidParameterException", 400)
+
+
+def test_updates_change_what_is_given(ecs, cluster, refused):
+    enhanced = [{"name": "containerInsights", "value": "enhanced"}]
+    settings = ecs.update_cluster_settings(cluster=cluster, settings=enhanced)["cluster"]["settings"]
+    assert settings == enhanced
+    configuration = {"executeCommandConfiguration": {"logging": "DEFAULT"}}
+    updated = ecs.update_cluster(
+        cluster=cluster, configuration=configuration, serviceConnectDefaults={"namespace": "harbour"}
+    )["cluster"]
+    assert (updated["settings"], updated["configuration"]) == (enhanced, configuration)
+    assert updated["serviceConnectDefaults"]["namespace"] == "harbour"
+    (shown,) = ecs.describe_clusters(clusters=[cluster], include=["SETTINGS", "ATTACHMENTS"])["clusters"]
+    assert (shown["settings"], shown["attachments"]) == (enhanced, [])
+    assert refused("update_cluster", cluster="nowhere")[0] == "ClusterNotFoundException"
+    perhaps = [{"name": "containerInsights", "value": "perhaps"}]
+    assert refused("update_cluster_settings", cluster=cluster, settings=perhaps)[0] == "InvalidParameterException"
+
+
+def test_creating_again_with_other_arguments_is_refused(ecs, name, refused):
+    settings = lambda value: [{"name": "containerInsights", "value": value}]
+    ecs.create_cluster(clusterName=name, settings=settings("enabled"))
+    told = refused("create_cluster", clusterName=name, settings=settings("disabled"))
+    inconsistent = "Arguments on this idempotent request are inconsistent with arguments used in previous request(s)."
+    assert told == ("InvalidParameterException", inconsistent, 400)
+
+
+def test_counters_are_live(ecs, sleeper, wait_for):
+    count = lambda: ecs.describe_clusters(include=["STATISTICS"])["clusters"][0]
+    before = count()["runningTasksCount"]
+    (task,) = ecs.run_task(taskDefinition=sleeper["taskDefinitionArn"])["tasks"]
+    wait_for("running", [task["taskArn"]])
+    during = count()
+    assert during["runningTasksCount"] == before + 1
+    statistics = {s["name"]: s["value"] for s in during["statistics"]}
+    assert statistics["runningEC2TasksCount"] == str(before + 1)
+    ecs.stop_task(task=task["taskArn"])
+    wait_for("stopped", [task["taskArn"]])
+    assert count()["runningTasksCount"] == before

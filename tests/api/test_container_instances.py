@@ -1,5 +1,28 @@
 """The box as a container instance."""
 
+import contextlib
+import os
+
+import pytest
+
+from conftest import ROOT, Agent, wait
+
+
+@contextlib.contextmanager
+def own_agent(directory):
+    """An agent that a test may take out of its cluster."""
+    binary = os.environ.get("CORACLE_BIN")
+    if not binary or os.geteuid() != 0:
+        pytest.skip("CORACLE_BIN names no binary, or this is not root")
+    (directory / "notify").unlink(missing_ok=True)
+    agent = Agent(binary, directory)
+    try:
+        yield agent
+    finally:
+        if agent.process.poll() is None:
+            agent.process.kill()
+            agent.process.wait()
+
 
 def test_this_box(ecs):
     (arn,) = ecs.list_container_instances()["containerInstanceArns"]
@@ -35,3 +58,72 @@ def test_what_is_missing(ecs, cluster, refused):
     assert refused("list_container_instances", cluster="nowhere")[0] == "ClusterNotFoundException"
     code, message, _ = refused("list_container_instances", filter="attribute:x == y")
     assert code == "ClientException" and "cluster query language" in message
+
+
+def test_a_box_drains_and_comes_back(ecs, define, refused):
+    (arn,) = ecs.list_container_instances()["containerInstanceArns"]
+    nobody = "0" * 32
+    update = lambda status: ecs.update_container_instances_state(containerInstances=[arn, nobody], status=status)
+    try:
+        answer = update("DRAINING")
+        assert [(i["containerInstanceArn"], i["status"]) for i in answer["containerInstances"]] == [(arn, "DRAINING")]
+        assert [f["reason"] for f in answer["failures"]] == ["MISSING"]
+        assert ecs.list_container_instances(status="DRAINING")["containerInstanceArns"] == [arn]
+        assert ecs.list_container_instances(status="ACTIVE")["containerInstanceArns"] == []
+        code, message, _ = refused("run_task", taskDefinition=define()["taskDefinitionArn"])
+        assert (code, message) == ("InvalidParameterException", "No Container Instances were found in your cluster.")
+    finally:
+        update("ACTIVE")
+    assert ecs.list_container_instances(status="DRAINING")["containerInstanceArns"] == []
+    told = refused("update_container_instances_state", containerInstances=[arn], status="REGISTERING")
+    assert told[0] == "InvalidParameterException"
+    many = [f"{i:032}" for i in range(11)]
+    told = refused("update_container_instances_state", containerInstances=many, status="ACTIVE")
+    assert told[0] == "InvalidParameterException"
+    for status in ("REGISTERING", "DEREGISTERING", "REGISTRATION_FAILED"):
+        assert ecs.list_container_instances(status=status)["containerInstanceArns"] == []
+
+
+def test_a_box_is_registered_by_its_own_agent_alone(refused):
+    code, message, status = refused("register_container_instance")
+    assert (code, status) == ("ClientException", 400) and "RegisterContainerInstance" in message
+
+
+def test_there_is_no_update_of_an_agent(ecs, refused):
+    (arn,) = ecs.list_container_instances()["containerInstanceArns"]
+    assert refused("update_container_agent", containerInstance=arn)[0] == "NoUpdateAvailableException"
+    assert refused("update_container_agent", containerInstance="0" * 32)[0] == "InvalidParameterException"
+
+
+def test_a_box_that_is_deregistered_stays_away_until_its_agent_restarts(tmp_path):
+    with own_agent(tmp_path) as agent:
+        ecs = agent.client()
+        agent.cli("image", "build", str(ROOT / "images" / "busybox"))
+        container = {"name": "main", "image": "coracle/busybox", "memory": 16, "command": ["sleep", "600"], "stopTimeout": 2}
+        ecs.register_task_definition(family="sleeper", networkMode="none", containerDefinitions=[container])
+        (task,) = ecs.run_task(taskDefinition="sleeper")["tasks"]
+        (arn,) = ecs.list_container_instances()["containerInstanceArns"]
+        with pytest.raises(ecs.exceptions.InvalidParameterException, match="Found running tasks on the instance."):
+            ecs.deregister_container_instance(containerInstance=arn)
+        with pytest.raises(ecs.exceptions.ClusterContainsTasksException):
+            ecs.delete_cluster(cluster="default")
+        gone = ecs.deregister_container_instance(containerInstance=arn, force=True)["containerInstance"]
+        assert (gone["status"], gone["agentConnected"]) == ("INACTIVE", False)
+        (task,) = wait(ecs, "stopped", [task["taskArn"]])
+        assert task["stopCode"] == "TerminationNotice"
+        assert ecs.list_container_instances()["containerInstanceArns"] == []
+        (shown,) = ecs.describe_container_instances(containerInstances=[arn])["containerInstances"]
+        assert shown["status"] == "INACTIVE"
+        assert ecs.describe_clusters()["clusters"][0]["registeredContainerInstancesCount"] == 0
+        with pytest.raises(ecs.exceptions.InvalidParameterException, match="No Container Instances"):
+            ecs.run_task(taskDefinition="sleeper")
+        agent.stop()
+    with own_agent(tmp_path) as agent:
+        ecs = agent.client()
+        assert ecs.list_container_instances(status="ACTIVE")["containerInstanceArns"] == [arn]
+        ecs.put_attributes(attributes=[{"name": "kept", "value": "yes", "targetId": arn}])
+        agent.stop()
+    with own_agent(tmp_path) as agent:
+        (shown,) = agent.client().describe_container_instances(containerInstances=[arn])["containerInstances"]
+        assert {"name": "kept", "value": "yes"} in shown["attributes"]
+        agent.stop()

@@ -272,6 +272,8 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
         container_instances: None,
         overrides: TaskOverride::default(),
         placement_constraints: Vec::new(),
+        placement_strategy: Vec::new(),
+        capacity_provider_strategy: Vec::new(),
         group: None,
         started_by: None,
         launch_type: None,

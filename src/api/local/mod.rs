@@ -21,6 +21,9 @@
 //! | `GET volumes[?size=true]` | `{"volumes":[{"name","driver","driverOpts","labels","createdAt","tasks","mountpoint"}]}` |
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
+//! | `POST manifests` `{"sources":[{"name","text"}],"cluster","set","prune","dryRun"}` | `{"steps":[{"object","origin","action","differences","result"}],"warnings"}` |
+//! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
+//! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
 //! A hub has no containers, logs, images and volumes: what asks for them is answered with a 404 that says so.
 //!
@@ -32,8 +35,10 @@ mod exec;
 mod images;
 mod lines;
 mod logs;
+mod manifest;
 mod query;
 mod secrets;
+mod services;
 mod session;
 mod stats;
 mod volumes;
@@ -102,9 +107,11 @@ pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Respons
 async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     let (head, incoming) = request.into_parts();
     // Read whatever is asked for: a client must not be cut off while it still sends.
-    let bytes =
-        body::read(incoming).await.map_err(|e| LocalError::new(e.exception.status(), e.message))?;
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let limit = if path == "manifests" { manifest::LIMIT } else { body::BODY_LIMIT };
+    let bytes = body::read_up_to(incoming, limit)
+        .await
+        .map_err(|e| LocalError::new(e.exception.status(), e.message))?;
     let parts: Vec<&str> = path.split('/').collect();
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     if matches!(
@@ -163,6 +170,9 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "set"]) => secrets::set(&api, bytes).await,
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
+        (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
+        (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
+        (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
         (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
         (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,

@@ -1,9 +1,9 @@
 //! Container instances, with what remains of their capacity at that moment.
 
 use super::{put, tags};
-use crate::model::{ContainerInstance, Task, TaskStatus};
+use crate::model::ContainerInstance;
 use crate::plan::World;
-use crate::plan::command::placement::Needs;
+use crate::plan::placement::{Room, is_connected};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -14,14 +14,10 @@ pub(crate) fn instance(
     with_tags: bool,
     with_health: bool,
 ) -> Value {
-    let tasks: Vec<&Task> =
-        world.tasks.values().filter(|t| t.container_instance == instance.id).collect();
-    let count = |statuses: &[TaskStatus]| {
-        tasks.iter().filter(|t| statuses.contains(&t.last_status)).count()
-    };
-    let pending = [TaskStatus::Provisioning, TaskStatus::Pending, TaskStatus::Activating];
+    let room = world.index.rooms.get(&instance.id);
+    let count = |of: fn(&Room) -> u64| room.map_or(0, of);
     let capacity = &instance.capacity;
-    let used = used(world, instance);
+    let used = used(room);
     let with = |reserved: &[u16], used: &BTreeSet<u16>| -> BTreeSet<u16> {
         reserved.iter().chain(used).copied().collect()
     };
@@ -32,8 +28,7 @@ pub(crate) fn instance(
     object.insert("containerInstanceArn".into(), json!(arn));
     put(&mut object, "ec2InstanceId", instance.ec2_instance_id.as_ref());
     put(&mut object, "capacityProviderName", instance.capacity_provider());
-    let connected = instance.is_registered()
-        && (instance.simulated || world.settings.this_instance.as_ref() == Some(&instance.id));
+    let connected = is_connected(world, instance);
     object.insert("status".into(), json!(instance.status().as_str()));
     object.insert("agentConnected".into(), json!(connected));
     object.insert("version".into(), json!(instance.version));
@@ -62,8 +57,8 @@ pub(crate) fn instance(
             &capacity.gpus,
         ),
     );
-    object.insert("runningTasksCount".into(), json!(count(&[TaskStatus::Running])));
-    object.insert("pendingTasksCount".into(), json!(count(&pending)));
+    object.insert("runningTasksCount".into(), json!(count(Room::running)));
+    object.insert("pendingTasksCount".into(), json!(count(Room::pending)));
     object.insert("attributes".into(), json!(instance.attributes));
     object.insert("attachments".into(), json!([]));
     object.insert("registeredAt".into(), json!(instance.registered_at));
@@ -85,22 +80,15 @@ struct Used {
     ports_udp: BTreeSet<u16>,
 }
 
-fn used(world: &World, instance: &ContainerInstance) -> Used {
+fn used(room: Option<&Room>) -> Used {
     let mut used = Used::default();
-    let here = world.assignments.values().filter(|a| a.container_instance == instance.id);
-    for assignment in here {
-        let Some(definition) = world.task_definitions.get(&assignment.task_definition) else {
-            continue;
-        };
-        let needs = Needs::of_assignment(definition, assignment);
-        used.cpu += needs.cpu;
-        used.memory += needs.memory;
-        for (port, udp) in needs.ports {
-            if udp {
-                used.ports_udp.insert(port);
-            } else {
-                used.ports.insert(port);
-            }
+    let Some(room) = room else { return used };
+    (used.cpu, used.memory) = (room.taken_cpu(), room.taken_memory());
+    for (port, udp) in room.ports() {
+        if udp {
+            used.ports_udp.insert(port);
+        } else {
+            used.ports.insert(port);
         }
     }
     used

@@ -13,12 +13,17 @@ use std::fmt::{self, Write};
 /// Checks `body` for `operation`, and brings it into the one form that the input types read: nulls and empty
 /// enumerations removed, whole numbers without a fraction.
 pub(crate) fn check(operation: &Operation, body: &mut Value) -> Result<(), ApiError> {
-    let walk = Walk { types_only: operation.name == "RegisterTaskDefinition" };
+    let walk = Walk {
+        types_only: operation.name == "RegisterTaskDefinition",
+        lists_may_be_empty: operation.name == "PutClusterCapacityProviders",
+    };
     walk.value(operation.input, body, Path::Root)
 }
 
 struct Walk {
     types_only: bool,
+    /// An empty list says something: that there is to be none.
+    lists_may_be_empty: bool,
 }
 
 /// Where in the body, innermost last; on the stack, as it is needed in errors only.
@@ -102,7 +107,8 @@ impl Walk {
         for name in required {
             match (path, object.get(*name)) {
                 (Path::Root, value) => {
-                    if value.is_none_or(is_empty) {
+                    let meant = |value: &Value| self.lists_may_be_empty && value.is_array();
+                    if value.is_none_or(|value| is_empty(value) && !meant(value)) {
                         return Err(ApiError::invalid(format!(
                             "{} cannot be empty.",
                             sentence(name)

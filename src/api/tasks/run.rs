@@ -5,6 +5,7 @@ use crate::api::{identifiers, input, render};
 use crate::engine::Handle;
 use crate::model::Tag;
 use crate::model::network::AwsvpcConfiguration;
+use crate::model::placement::{CapacityProviderStrategyItem, PlacementStrategy};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::PlacementConstraint;
 use crate::plan::command::RunTask as Run;
@@ -55,9 +56,11 @@ struct RunTask {
     launch_type: Option<String>,
     platform_version: Option<String>,
     #[serde(default)]
-    capacity_provider_strategy: Vec<Value>,
+    capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     #[serde(default)]
     placement_constraints: Vec<PlacementConstraint>,
+    #[serde(default)]
+    placement_strategy: Vec<PlacementStrategy>,
     client_token: Option<String>,
 }
 
@@ -69,19 +72,13 @@ struct StartTask {
     container_instances: Vec<String>,
 }
 
-/// `RunTask`. `placementStrategy` is taken and changes nothing: there is one box to choose from.
+/// `RunTask`.
 pub(crate) async fn run(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     let input: RunTask = input::read(input)?;
     let count = u32::try_from(input.count.unwrap_or(1))
         .ok()
         .filter(|count| (1..=COUNT_LIMIT).contains(count))
         .ok_or_else(|| ApiError::invalid(format!("Count must be between 1 and {COUNT_LIMIT}.")))?;
-    if !input.capacity_provider_strategy.is_empty() {
-        return Err(not_there(
-            "capacityProviderStrategy",
-            "there are no capacity providers; leave it out",
-        ));
-    }
     if input.platform_version.is_some_and(|v| !v.is_empty())
         && input.launch_type.as_deref() != Some("FARGATE")
     {
@@ -100,6 +97,8 @@ pub(crate) async fn run(engine: &Handle, input: Value) -> Result<Value, ApiError
     command.count = count;
     command.launch_type = input.launch_type;
     command.placement_constraints = input.placement_constraints;
+    command.placement_strategy = input.placement_strategy;
+    command.capacity_provider_strategy = input.capacity_provider_strategy;
     command.client_token = input.client_token.filter(|token| !token.is_empty());
     submit(engine, command).await
 }
@@ -150,6 +149,8 @@ fn command(engine: &Handle, input: Common) -> Result<Run, ApiError> {
         container_instances: None,
         overrides: input.overrides,
         placement_constraints: Vec::new(),
+        placement_strategy: Vec::new(),
+        capacity_provider_strategy: Vec::new(),
         group: input.group.filter(|g| !g.is_empty()),
         started_by: input.started_by.filter(|s| !s.is_empty()),
         launch_type: None,

@@ -9,6 +9,7 @@
 
 mod error;
 mod lines;
+mod services;
 mod tasks;
 
 pub(super) use error::Error;

@@ -2,9 +2,9 @@
 //!
 //! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
 
-use super::command::placement::{HostPort, Needs};
 use super::index::Index;
 use super::instance;
+use super::placement::{HostPort, Needs};
 use super::world::World;
 use crate::model::{
     Assignment, Container, ContainerInstanceId, ContainerStatus, DesiredStatus, Generation,

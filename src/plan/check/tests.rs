@@ -78,6 +78,8 @@ fn world() -> (World, TaskId) {
             container_instances: None,
             overrides: TaskOverride::default(),
             placement_constraints: Vec::new(),
+            placement_strategy: Vec::new(),
+            capacity_provider_strategy: Vec::new(),
             group: None,
             started_by: None,
             launch_type: None,

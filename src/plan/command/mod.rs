@@ -6,21 +6,21 @@
 mod attribute;
 pub mod capacity_provider;
 mod cluster;
-mod constraint;
-mod expression;
 mod instance;
 mod observe;
-pub(crate) mod placement;
+mod place_tasks;
 mod protection;
 mod registration;
 pub(crate) mod run_task;
 mod scan;
 mod setting;
+mod state_change;
 mod stop_task;
 mod tag;
 mod task_definition;
 
 pub(crate) use protection::protectable;
+pub use state_change::{ContainerStateChange, ReportedStatus, StateChange};
 
 use super::change::Change;
 use super::ids::Ids;
@@ -29,6 +29,7 @@ use super::reason::Reason;
 use super::world::World;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::network::AwsvpcConfiguration;
+use crate::model::placement::PlacementStrategy;
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
@@ -86,6 +87,8 @@ pub enum Command {
         task: TaskId,
         reason: Option<String>,
     },
+    /// `SubmitTaskStateChange` and `SubmitContainerStateChange`.
+    SubmitStateChange(Box<StateChange>),
     UpdateTaskProtection {
         /// All in this cluster.
         cluster: ClusterName,
@@ -188,6 +191,9 @@ pub struct RunTask {
     pub container_instances: Option<Vec<String>>,
     pub overrides: TaskOverride,
     pub placement_constraints: Vec<PlacementConstraint>,
+    pub placement_strategy: Vec<PlacementStrategy>,
+    /// Instead of a launch type.
+    pub capacity_provider_strategy: Vec<CapacityProviderStrategyItem>,
     pub group: Option<String>,
     pub started_by: Option<String>,
     pub launch_type: Option<String>,
@@ -409,6 +415,7 @@ pub fn apply(
             let wish = protection::Wish { protected, expires_in_minutes, asked_by };
             protection::update(world, &cluster, &tasks, &wish, now)
         }
+        Command::SubmitStateChange(report) => state_change::submit(world, &report, now),
         Command::TagResource { resource, tags } => tag::tag(world, &resource, tags),
         Command::UntagResource { resource, keys } => tag::untag(world, &resource, &keys),
         Command::PutAccountSetting { principal, name, value } => {

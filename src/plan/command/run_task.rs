@@ -1,17 +1,15 @@
 //! `RunTask` and `StartTask`: which boxes, and assignments for them.
 
-use super::constraint::Constraints;
-use super::placement::{self, Needs, Room};
+use super::place_tasks::{self, Placed};
 use super::{CommandError, Outcome, Reply, RunTask, registration};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionStatus};
 use crate::model::{
-    Assignment, AssignmentId, ContainerInstance, ContainerInstanceId, DesiredStatus, Failure,
-    Generation, OneTask, Revision, TaskDefinition, TaskDefinitionRef, TaskId, Timestamp, Wanted,
+    Assignment, AssignmentId, DesiredStatus, Generation, OneTask, Revision, TaskDefinition,
+    TaskDefinitionRef, TaskId, Timestamp, Wanted,
 };
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How many tasks one request may start, and how many boxes StartTask may name.
@@ -30,7 +28,7 @@ pub(super) fn run(
     super::cluster::active(world, &run.cluster)?;
     check(&run)?;
     let token = run.client_token.take();
-    let request = format!("{run:?}");
+    let request = token.as_ref().map(|_| format!("{run:?}")).unwrap_or_default();
     if let Some(used) = token.as_ref().and_then(|token| world.client_tokens.get(token))
         && !expired(used, now)
     {
@@ -42,8 +40,7 @@ pub(super) fn run(
     check_overrides(&run.overrides, &definition.content)?;
 
     check_network(&run, &definition.content)?;
-    let needs = Needs::of(&definition.content, &run.overrides, run.network.as_ref());
-    let (placed, failures) = place(world, &run, definition, &needs)?;
+    let (placed, failures) = place_tasks::place(world, &run, definition, ids)?;
     let mut changes = Vec::new();
     let mut tasks = Vec::new();
     let mut tags = if run.propagate_tags_from_task_definition {
@@ -54,7 +51,7 @@ pub(super) fn run(
     if run.enable_ecs_managed_tags {
         tags.push(super::tag::of_cluster(&run.cluster));
     }
-    for instance in placed {
+    for Placed { instance, pool } in placed {
         let task = ids.task();
         tasks.push(task.clone());
         changes.push(Change::PutAssignment(Box::new(Assignment {
@@ -69,7 +66,7 @@ pub(super) fn run(
             group: Some(run.group_or_family()),
             started_by: run.started_by.clone(),
             launch_type: run.launch_type.clone().unwrap_or_else(|| "EC2".to_owned()),
-            capacity_provider_name: None,
+            capacity_provider_name: pool,
             network: run.network.clone(),
             enable_execute_command: run.enable_execute_command,
             tags: tags.clone(),
@@ -109,6 +106,11 @@ fn check(run: &RunTask) -> Result<(), CommandError> {
     }
     if run.group.as_ref().is_some_and(|group| group.starts_with("service:")) {
         return invalid("group cannot begin with service:, which services use.");
+    }
+    if run.launch_type.is_some() && !run.capacity_provider_strategy.is_empty() {
+        return invalid(
+            "Specifying both a launch type and capacity provider strategy is not supported. Remove one and try again.",
+        );
     }
     super::tag::check_tags(&run.tags)
 }
@@ -285,110 +287,4 @@ fn check_overrides(
         ));
     }
     Ok(())
-}
-
-type Placed = (Vec<ContainerInstanceId>, Vec<Failure>);
-
-/// Chooses a box for each task.
-fn place(
-    world: &World,
-    run: &RunTask,
-    definition: &TaskDefinition,
-    needs: &Needs,
-) -> Result<Placed, CommandError> {
-    let in_cluster = |instance: &&ContainerInstance| instance.cluster == run.cluster;
-    let arn = |id: &ContainerInstanceId| world.settings.scope.container_instance(&run.cluster, id);
-    let mut search = Search {
-        definition,
-        needs,
-        constraints: Constraints::new(world, run, definition)?,
-        rooms: Room::of(world, world.container_instances.values().filter(in_cluster)),
-        placed: Vec::new(),
-    };
-    let mut failures: Vec<Failure> = Vec::new();
-    let failure = |instance: &ContainerInstance, (reason, detail): (&str, String)| Failure {
-        arn: Some(arn(&instance.id)),
-        reason: Some(reason.to_owned()),
-        detail: Some(detail),
-    };
-
-    if let Some(named) = &run.container_instances {
-        for name in named {
-            let id = ContainerInstanceId::new(name.as_str()).ok();
-            let instance =
-                id.as_ref().and_then(|id| world.container_instances.get(id)).filter(in_cluster);
-            match instance {
-                None => failures.push(Failure::missing(id.map_or(name.clone(), |id| arn(&id)))),
-                Some(instance) => match search.fits(instance) {
-                    Ok(_) => search.take(instance),
-                    Err(lack) => failures.push(failure(instance, lack)),
-                },
-            }
-        }
-        return Ok((search.placed, failures));
-    }
-
-    let candidates: Vec<&ContainerInstance> = world
-        .container_instances
-        .values()
-        .filter(in_cluster)
-        .filter(|instance| !instance.draining)
-        .collect();
-    if candidates.is_empty() {
-        return Err(CommandError::InvalidParameter(
-            "No Container Instances were found in your cluster.".to_owned(),
-        ));
-    }
-    for _ in 0..run.count {
-        let mut best: Option<((u64, u64), &ContainerInstance)> = None;
-        let mut lacking = Vec::new();
-        for instance in &candidates {
-            match search.fits(instance) {
-                Ok(free) if best.is_none_or(|(most, _)| free > most) => {
-                    best = Some((free, instance));
-                }
-                Ok(_) => {}
-                Err(lack) => lacking.push(failure(instance, lack)),
-            }
-        }
-        let Some((_, chosen)) = best else {
-            failures = lacking;
-            break;
-        };
-        search.take(chosen);
-    }
-    Ok((search.placed, failures))
-}
-
-/// The search for room, with what was placed already.
-struct Search<'a> {
-    definition: &'a TaskDefinition,
-    needs: &'a Needs,
-    constraints: Constraints<'a>,
-    rooms: BTreeMap<ContainerInstanceId, Room>,
-    placed: Vec<ContainerInstanceId>,
-}
-
-impl Search<'_> {
-    /// What would be free for others of a box that fits, or what it lacks.
-    fn fits(&self, instance: &ContainerInstance) -> Result<(u64, u64), (&'static str, String)> {
-        if instance.draining {
-            return Err(("INACTIVE", "the container instance is draining".to_owned()));
-        }
-        placement::platform_fits(instance, &self.definition.content)
-            .map_err(|why| ("ATTRIBUTE", why))?;
-        placement::policy_allows(instance, &self.definition.content)
-            .map_err(|why| ("ATTRIBUTE", why))?;
-        self.constraints.met_by(instance, &self.placed).map_err(|why| ("ATTRIBUTE", why))?;
-        let gone = || ("AGENT", "the container instance is not there".to_owned());
-        let room = self.rooms.get(&instance.id).ok_or_else(gone)?;
-        room.lacks(self.needs).map_or(Ok(room.free()), Err)
-    }
-
-    fn take(&mut self, instance: &ContainerInstance) {
-        if let Some(room) = self.rooms.get_mut(&instance.id) {
-            room.take(self.needs);
-        }
-        self.placed.push(instance.id.clone());
-    }
 }

@@ -28,7 +28,7 @@ mod start;
 mod stop;
 
 use super::action::ContainerRun;
-use super::command::placement::{Needs, Room};
+use super::placement::{Needs, Room};
 use super::{ActionKey, Ids, Plan, Reason, World};
 use crate::model::{
     Assignment, AssignmentId, Container, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
@@ -84,15 +84,15 @@ impl Round<'_> {
             let definition = world.task_definitions.get(&other.task_definition);
             let assignment = world.assignments.get(&other.assignment());
             if let (Some(definition), Some(assignment)) = (definition, assignment) {
-                room.take(&Needs::of_assignment(definition, assignment));
+                room.take(&Needs::of_assignment(definition, assignment), 1);
             }
         }
-        self.begun.iter().for_each(|needs| room.take(needs));
+        self.begun.iter().for_each(|needs| room.take(needs, 1));
         let lack = room.lacks(&needs);
         if lack.is_none() {
             self.begun.push(needs);
         }
-        lack.map(|(what, detail)| format!("{what}: {detail}"))
+        lack.map(|missing| format!("{}: {missing}", missing.reason()))
     }
 }
 

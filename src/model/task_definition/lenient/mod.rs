@@ -84,7 +84,30 @@ pub fn read(text: &str, default_family: &str) -> Result<Read, LenientError> {
         return Err(LenientError::TooLarge);
     }
     let mut fit = Fit::default();
-    let mut members = unwrap(parse(text, &mut fit)?, &mut fit)?;
+    let document = parse(text, &mut fit)?;
+    fitted(document, default_family, fit)
+}
+
+/// Reads a document that was parsed already, as [`read`] does.
+///
+/// # Errors
+/// [`LenientError`].
+pub fn read_value(document: Value, default_family: &str) -> Result<Read, LenientError> {
+    fitted(document, default_family, Fit::default())
+}
+
+/// Parses JSON of any kind as people write it; with what was ignored.
+///
+/// # Errors
+/// [`LenientError::Syntax`].
+pub fn parse_json(text: &str) -> Result<(Value, Vec<String>), LenientError> {
+    let mut fit = Fit::default();
+    let document = parse(text, &mut fit)?;
+    Ok((document, fit.into_warnings()))
+}
+
+fn fitted(document: Value, default_family: &str, mut fit: Fit) -> Result<Read, LenientError> {
+    let mut members = unwrap(document, &mut fit)?;
     for name in DESCRIBED {
         members.remove(name);
     }
