@@ -278,6 +278,7 @@ impl Config {
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,
+            steady_after: Settings::default().steady_after,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
             capacity_providers: self.capacity_providers.clone(),

@@ -6,8 +6,8 @@ use super::hands::{Fact, Hands};
 use crate::model::Timestamp;
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{
-    self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, command,
-    instance,
+    self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, cluster,
+    command, instance,
 };
 use crate::store::{Store, StoreError};
 use crate::sys;
@@ -274,21 +274,30 @@ impl Writer {
     fn plan(&mut self, now: Timestamp, ids: &mut Ids) -> Plan {
         let mut whole = Plan::default();
         for _ in 0..PLANS {
-            let plan = match &self.under {
-                Under::ThisBox(_) => instance::plan(&self.world, now, ids),
+            let services = cluster::plan(&self.world, now, ids);
+            self.world.apply_plan(&services);
+            let tasks = match &self.under {
+                Under::ThisBox(_) => {
+                    let tasks = instance::plan(&self.world, now, ids);
+                    self.world.apply_plan(&tasks);
+                    tasks
+                }
                 // It applies what it decides as it goes.
                 Under::Simulated { .. } => simulate::plan(&mut self.world, now, ids),
             };
-            whole.wake_at = plan.wake_at;
-            if plan.is_quiet() {
+            let quiet = services.is_quiet() && tasks.is_quiet();
+            whole.wake_at = tasks.wake_at;
+            for plan in [services, tasks] {
+                whole.changes.extend(plan.changes);
+                whole.actions.extend(plan.actions);
+                whole.reasons.extend(plan.reasons);
+            }
+            if quiet {
                 break;
             }
-            if matches!(self.under, Under::ThisBox(_)) {
-                self.world.apply_plan(&plan);
-            }
-            whole.changes.extend(plan.changes);
-            whole.actions.extend(plan.actions);
-            whole.reasons.extend(plan.reasons);
+        }
+        if let Some(at) = self.world.agenda.next() {
+            whole.wake(at);
         }
         #[cfg(debug_assertions)]
         self.check();

@@ -3,7 +3,7 @@
 //! [`World::apply`](super::World::apply) puts every service on it that a change may concern; the cluster planner looks at those that are due
 //! and says for each when it wants to look again. Not stored: after a start everything is due.
 
-use crate::model::{AssignmentId, ClusterName, ServiceKey, Timestamp};
+use crate::model::{AssignmentId, ClusterName, ServiceKey, TaskId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A service that was looked at.
@@ -15,6 +15,16 @@ pub struct Settled {
     pub wake_at: Option<Timestamp>,
     /// It has tasks that fit nowhere: look again when room may have come.
     pub lacks_room: bool,
+    /// Its tasks that should run.
+    pub running: BTreeSet<TaskId>,
+}
+
+impl Settled {
+    /// A service of which nothing is awaited.
+    #[must_use]
+    pub const fn quiet(service: ServiceKey) -> Self {
+        Self { service, wake_at: None, lacks_room: false, running: BTreeSet::new() }
+    }
 }
 
 /// See the module.
@@ -26,6 +36,8 @@ pub struct Agenda {
     by_time: BTreeSet<(Timestamp, ServiceKey)>,
     /// Services with tasks that fit nowhere.
     lacks_room: BTreeSet<ServiceKey>,
+    /// The tasks that a service had when it was last looked at.
+    seen: BTreeMap<ServiceKey, BTreeSet<TaskId>>,
     /// Assignments that changed, or whose tasks did, since whoever carries them out has looked.
     assignments: BTreeSet<AssignmentId>,
 }
@@ -72,9 +84,16 @@ impl Agenda {
         &self.assignments
     }
 
+    /// The tasks that a service had when it was last looked at; none when it was not since the start.
+    #[must_use]
+    pub fn seen(&self, service: &ServiceKey) -> Option<&BTreeSet<TaskId>> {
+        self.seen.get(service)
+    }
+
     /// Takes note of what was looked at.
     pub fn settle(&mut self, settled: &Settled) {
         self.set(&settled.service, settled.wake_at);
+        self.seen.insert(settled.service.clone(), settled.running.clone());
         if settled.lacks_room {
             self.lacks_room.insert(settled.service.clone());
         } else {
@@ -90,6 +109,7 @@ impl Agenda {
     /// The service is no more.
     pub fn forget(&mut self, service: &ServiceKey) {
         self.set(service, None);
+        self.seen.remove(service);
         self.lacks_room.remove(service);
     }
 

@@ -4,6 +4,7 @@
 //!
 //! * [`World`] is all that is known: what the store holds, and what was observed since the start of the program.
 //! * [`command::apply`] turns a [`Command`] (anybody's wish, or an observation) into [`Change`]s.
+//! * [`cluster::plan`] says how many tasks of which service each box is to run;
 //! * `placement` finds the box for a task, over the index of what is free.
 //! * [`instance::plan`] looks at the world and says what to do next for the tasks of this box.
 //! * [`simulate::plan`] does the same for boxes that are made up, and makes up what they observe.
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub(crate) mod effective;
+pub(crate) mod health;
 pub mod ids;
 pub mod index;
 pub mod instance;

@@ -13,6 +13,7 @@ pub enum Reason {
     ContainerWaits { task: TaskId, container: ContainerName, on: ContainerName, condition: String },
     StopTimedOut { task: TaskId, container: ContainerName },
     TaskResumes { task: TaskId },
+    ServiceEvent { message: String },
     TaskWaits { task: TaskId, why: String },
     TaskBacksOff { task: TaskId, failures: u32, wait: Duration },
     ContainerRestarts { task: TaskId, container: ContainerName, restart: Restart },
@@ -32,6 +33,7 @@ impl fmt::Display for Reason {
             Self::TaskResumes { task } => {
                 write!(f, "task {task} starts over: the box restarted while it should run")
             }
+            Self::ServiceEvent { message } => f.write_str(message),
             Self::TaskWaits { task, why } => write!(f, "task {task} waits for room: {why}"),
             Self::TaskBacksOff { task, failures, wait } => write!(
                 f,

@@ -81,6 +81,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Whether `restartPolicy` also brings back containers that end before `restartAttemptPeriod`, backed off.
     pub restart_early_exits: bool,
+    /// How long a task without a health check must run until it counts as serving.
+    pub steady_after: Duration,
     /// How long stopped tasks stay describable; at least an hour.
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
@@ -98,6 +100,7 @@ impl Default for Settings {
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
             restart_early_exits: true,
+            steady_after: Duration::from_secs(5),
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 1000,
             capacity_providers: BTreeSet::new(),
@@ -288,7 +291,11 @@ impl World {
     /// Takes note of what a planner decided: its changes, its actions, what it has looked at.
     pub fn apply_plan(&mut self, plan: &Plan) {
         for settled in &plan.settled {
-            self.agenda.settle(settled);
+            if self.services.contains_key(&settled.service) {
+                self.agenda.settle(settled);
+            } else {
+                self.agenda.forget(&settled.service);
+            }
         }
         for id in &plan.settled_assignments {
             self.agenda.settle_assignment(id);

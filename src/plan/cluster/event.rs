@@ -1,6 +1,6 @@
 //! The words of service events, as ECS words them where it has the same to say.
 
-use crate::model::{DeploymentId, ServiceKey, TaskId};
+use crate::model::{DeploymentId, ServiceKey, Task, TaskId};
 
 /// How many tasks one event names.
 const NAMED_AT_MOST: usize = 10;
@@ -26,6 +26,18 @@ fn named(tasks: &[&TaskId]) -> String {
         0 => named.join(" "),
         more => format!("{} and {more} more", named.join(" ")),
     }
+}
+
+/// A task ended by itself.
+pub(super) fn ended(service: &ServiceKey, task: &Task) -> String {
+    let why = task.stopped_reason.as_deref().unwrap_or("it ended");
+    let how = task.containers.iter().find_map(|container| {
+        let code = container.exit_code?;
+        let reason = container.reason.as_ref().map(|r| format!(", {r}")).unwrap_or_default();
+        Some(format!(" (container {} exited with {code}{reason})", container.name))
+    });
+    let how = how.unwrap_or_default();
+    format!("(service {}) (task {}) has stopped: {why}{how}.", service.name, task.id)
 }
 
 /// All is as it should be.

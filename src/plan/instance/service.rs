@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! assignment (count) ──too few──► a new task PENDING ──not before its back-off is over, and when there is room──► started
-//!                    ──too many─► the one that is missed least: not running, unhealthy, newest; never a protected one
+//!                    ──too many─► the one that is missed least: one that does not serve, newest; never a protected one
 //!  a task that ended by itself, or is UNHEALTHY ──► stops, and another takes its place in the same round
 //! ```
 //!
@@ -12,9 +12,10 @@
 use super::Round;
 use super::life_cycle::{self, Origin};
 use crate::model::{
-    Assignment, ContainerStatus, DesiredStatus, HealthStatus, ServiceMembership, ServiceTasks,
-    StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
+    Assignment, ContainerStatus, DeploymentId, DesiredStatus, HealthStatus, ServiceMembership,
+    ServiceTasks, StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
 };
+use crate::plan::health::{Serves, serves};
 use crate::plan::{Ids, Reason, World};
 use std::time::Duration;
 
@@ -95,22 +96,31 @@ pub(crate) fn stops<'a>(
     }
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     let surplus = running.len().saturating_sub(count);
-    for task in victims(&running, surplus, now) {
-        let reason =
-            format!("Scaling activity initiated by (deployment ecs-svc/{})", wanted.deployment);
-        stops.push((&task.id, StopRequest { code: StopCode::ServiceSchedulerInitiated, reason }));
+    for task in victims(world, &running, surplus, now) {
+        stops.push((&task.id, scaling(&wanted.deployment)));
     }
     stops
 }
 
+/// What a task is told that its service has no more use for.
+pub(crate) fn scaling(deployment: &DeploymentId) -> StopRequest {
+    let reason = format!("Scaling activity initiated by (deployment ecs-svc/{deployment})");
+    StopRequest { code: StopCode::ServiceSchedulerInitiated, reason }
+}
+
 /// The tasks to do without first: at most `n`, none that is protected.
-pub(crate) fn victims<'a>(tasks: &[&'a Task], n: usize, now: Timestamp) -> Vec<&'a Task> {
+pub(crate) fn victims<'a>(
+    world: &World,
+    tasks: &[&'a Task],
+    n: usize,
+    now: Timestamp,
+) -> Vec<&'a Task> {
     let mut candidates: Vec<&Task> =
         tasks.iter().copied().filter(|task| task.protection(now).is_none()).collect();
     let missed_least = |task: &&Task| {
+        let serves = serves(world, task, now) == Serves::Yes;
         let runs = task.last_status == TaskStatus::Running;
-        let healthy = task.health_status != HealthStatus::Unhealthy;
-        (runs, healthy, std::cmp::Reverse(task.created_at), task.id.clone())
+        (serves, runs, std::cmp::Reverse(task.created_at), task.id.clone())
     };
     candidates.sort_by_key(missed_least);
     candidates.truncate(n);

@@ -50,6 +50,11 @@ impl Missing {
     }
 
     #[allow(dead_code, reason = "for the events of services")]
+    /// Whether the box is one for the task all the same, once others have gone.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Cpu { .. } | Self::Memory { .. } | Self::Port(_) | Self::Agent)
+    }
+
     /// How far a box came in the checks, for finding the closest one.
     const fn distance(&self) -> u8 {
         match self {

@@ -33,12 +33,10 @@ mod strategy;
 pub(crate) use claims::Claims;
 pub(crate) use constraint::{Constraints, Filter};
 pub(crate) use fit::is_connected;
-pub(crate) use lack::Lack;
-#[allow(unused_imports, reason = "for the events of services")]
-pub(crate) use lack::closest;
+pub(crate) use lack::{Lack, closest};
 pub(crate) use needs::{HostPort, Needs};
 pub(crate) use pools::next_pool;
 pub(crate) use room::Room;
 pub(crate) use rooms::Rooms;
 pub(crate) use search::{Search, Wish};
-pub(crate) use strategy::ranks;
+pub(crate) use strategy::{Rank, ranks};
