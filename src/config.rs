@@ -80,6 +80,8 @@ pub struct Config {
     pub docker_config: PathBuf,
     /// Where the credentials of tasks come from, by the ARN of their role.
     pub roles: BTreeMap<String, RoleSource>,
+    /// How containers find names.
+    pub names: NameSettings,
     /// The network of containers, as far as it is not left to the agent.
     pub network: NetworkSettings,
     /// Whether containers may reach the metadata of the machine that this box is, at 169.254.169.254.
@@ -116,6 +118,17 @@ pub struct NetworkSettings {
     pub subnet6: Option<Subnet6>,
     /// The ports of the box for mappings that name none.
     pub dynamic_ports: Option<PortRange>,
+}
+
+/// How containers find names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameSettings {
+    /// Whether the agent serves names.
+    pub dns: bool,
+    /// What the names of clusters end with.
+    pub domain: String,
+    /// Who is asked for other names, in place of the box's own servers.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// Settings of one registry.
@@ -162,6 +175,7 @@ impl Default for Config {
             registries: BTreeMap::new(),
             docker_config: "/root/.docker/config.json".into(),
             roles: BTreeMap::new(),
+            names: NameSettings { dns: true, domain: "internal".to_owned(), servers: Vec::new() },
             network: NetworkSettings::default(),
             allow_instance_metadata: false,
             environment_files: None,

@@ -55,12 +55,13 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     worker_threads()?.block_on(async {
         let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
         let Started { handle, listeners, keys, metadata, runtime } = started;
+        let stop = asked_to_stop();
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
-        api::serve(handle.clone(), listeners, keys, Some(metadata), asked_to_stop()).await?;
+        api::serve(handle.clone(), listeners, keys, Some(metadata), stop).await?;
         daily.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -158,6 +159,7 @@ async fn start(
         boot,
         network,
         gateways: gateways_in,
+        names: host::names(config),
         endpoints,
         sources,
     };
@@ -223,17 +225,18 @@ fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
     Ok(config.settings(Some(id)))
 }
 
-/// Resolves when somebody asks this process to stop.
-async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("cannot wait for signals; only SIGKILL ends this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Resolves when somebody asks this process to stop; whoever asks from the call on is heard.
+fn asked_to_stop() -> impl Future<Output = ()> {
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            tracing::error!("cannot wait for signals; only SIGKILL ends this process");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod netbox;
 
-use coracle::net::{HostPort, Network, NetworkConfig, NetworkError, PortRange, Protocol};
+use coracle::net::{HostPort, Network, NetworkConfig, NetworkError, PortRange, Protocol, Services};
 use netbox::frames::*;
 use netbox::*;
 use std::net::{TcpListener, UdpSocket};
@@ -346,7 +346,8 @@ fn the_metadata_endpoint_is_reached_by_endpoints_alone() {
         ip(&format!("route add 169.254.170.2 via {OUTSIDE}"));
         let _impostor = Server::tcp(&ground.outside, 80);
         assert!(is_dropped(&web.namespace, "169.254.170.2", 80));
-        network.set_metadata_port(6789).await.unwrap();
+        let services = Services { metadata: Some(6789), ..Services::default() };
+        network.set_services(services).await.unwrap();
         let _endpoint = Server::tcp(&ground.here, 6789);
         assert_eq!(
             tcp_from(&web.namespace, "169.254.170.2", 80),

@@ -22,7 +22,12 @@ fn cluster(name: &str) -> Change {
 }
 
 fn token(name: &str, size: usize) -> Change {
-    let used = ClientToken { used_at: Timestamp(1), request: "x".repeat(size), tasks: Vec::new() };
+    let used = ClientToken {
+        used_at: Timestamp(1),
+        request: "x".repeat(size),
+        tasks: Vec::new(),
+        service: None,
+    };
     Change::PutClientToken(name.to_owned(), used)
 }
 

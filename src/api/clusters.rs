@@ -1,6 +1,6 @@
 //! Clusters.
 
-use super::error::{ApiError, Exception};
+use super::error::ApiError;
 use super::pagination::{Order, PAGE, PageRequest};
 use super::render::cluster::{Counters, Include};
 use super::{identifiers, input, render};
@@ -188,9 +188,4 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         let arns = page.keys.iter().map(|name| world.settings.scope.cluster(name));
         Ok(render::page("clusterArns", arns, page.next_token))
     })
-}
-
-/// The exception for operations on services of clusters, which there are none of.
-pub(super) fn service_not_found() -> ApiError {
-    ApiError::new(Exception::ServiceNotFound, "Service not found.")
 }

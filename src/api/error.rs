@@ -33,6 +33,8 @@ pub enum Exception {
     ResourceNotFound,
     Serialization,
     Server,
+    ServiceDeploymentNotFound,
+    ServiceNotActive,
     ServiceNotFound,
     TargetNotFound,
     UnknownOperation,
@@ -71,6 +73,8 @@ impl Exception {
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
             Self::Server => "ServerException",
+            Self::ServiceDeploymentNotFound => "ServiceDeploymentNotFoundException",
+            Self::ServiceNotActive => "ServiceNotActiveException",
             Self::ServiceNotFound => "ServiceNotFoundException",
             Self::TargetNotFound => "TargetNotFoundException",
             Self::UnknownOperation | Self::UnknownPath => "UnknownOperationException",
@@ -151,6 +155,9 @@ impl From<CommandError> for ApiError {
             CommandError::ClusterContainsContainerInstances => {
                 Exception::ClusterContainsContainerInstances
             }
+            CommandError::ServiceNotFound => Exception::ServiceNotFound,
+            CommandError::ServiceNotActive => Exception::ServiceNotActive,
+            CommandError::ServiceDeploymentNotFound => Exception::ServiceDeploymentNotFound,
             CommandError::TargetNotFound => Exception::TargetNotFound,
             CommandError::AttributeLimitExceeded => Exception::AttributeLimitExceeded,
             CommandError::ResourceInUse(_) => Exception::ResourceInUse,

@@ -5,7 +5,7 @@
 use super::error::ApiError;
 use crate::model::arn::parse_family_revision;
 use crate::model::{
-    Arn, ClusterName, ContainerInstanceId, Family, Revision, TaskDefinitionRef, TaskId,
+    Arn, ClusterName, ContainerInstanceId, Family, Revision, ServiceName, TaskDefinitionRef, TaskId,
 };
 use crate::plan::World;
 
@@ -56,6 +56,17 @@ pub(super) fn container_instance(
     }
     let id = id_of_length(text, "containerInstance")?;
     ContainerInstanceId::new(id).map(|id| (None, id)).map_err(|e| ApiError::invalid(e.to_string()))
+}
+
+/// A service's name, and its cluster when an ARN tells it.
+pub(super) fn service(text: &str) -> Result<(Option<ClusterName>, ServiceName), ApiError> {
+    if Arn::looks_like(text) {
+        return match Arn::parse(text) {
+            Ok(Arn::Service(cluster, name)) => Ok((cluster, name)),
+            _ => Err(invalid_arn(text)),
+        };
+    }
+    ServiceName::new(text).map(|name| (None, name)).map_err(|e| ApiError::invalid(e.to_string()))
 }
 
 /// `family`, `family:revision` or an ARN of these; none when it is nothing of the kind.

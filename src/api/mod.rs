@@ -40,6 +40,7 @@ mod operations;
 mod pagination;
 mod render;
 mod server;
+mod services;
 mod shapes;
 mod simulate;
 mod state_changes;

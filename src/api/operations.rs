@@ -4,7 +4,7 @@ use super::error::{ApiError, Exception};
 use super::shapes::Operation;
 use super::{
     account_settings, attributes, capacity_providers, clusters, container_instances, discover,
-    state_changes, tags, task_definitions, tasks, unavailable,
+    services, state_changes, tags, task_definitions, tasks, unavailable,
 };
 use crate::engine::Handle;
 use serde_json::Value;
@@ -51,6 +51,17 @@ async fn dispatch(
         "StopTask" => tasks::stop(engine, input).await,
         "DescribeTasks" => tasks::describe(engine, input),
         "ListTasks" => tasks::list(engine, input),
+
+        "CreateService" => services::create::create(engine, input).await,
+        "UpdateService" => services::update::update(engine, input).await,
+        "DeleteService" => services::delete::delete(engine, input).await,
+        "DescribeServices" => services::describe::describe(engine, input),
+        "ListServices" => services::list::list(engine, input),
+        "ListServicesByNamespace" => services::namespace::list(engine, input),
+        "ListServiceDeployments" => services::deployments::list(engine, input),
+        "DescribeServiceDeployments" => services::deployments::describe(engine, input),
+        "StopServiceDeployment" => services::deployments::stop(engine, input).await,
+        "DescribeServiceRevisions" => services::revisions::describe(engine, input),
 
         "GetTaskProtection" => tasks::protection::get(engine, input),
         "UpdateTaskProtection" => tasks::protection::update(engine, input).await,

@@ -46,18 +46,8 @@ impl PageRequest {
         order: Order,
         limit: usize,
     ) -> Result<Page<K>, ApiError> {
-        let size =
-            match self.max_results {
-                None => limit,
-                Some(n) => usize::try_from(n).ok().filter(|n| (1..=limit).contains(n)).ok_or_else(
-                    || ApiError::invalid(format!("maxResults must be between 1 and {limit}.")),
-                )?,
-            };
-        let seal = seal(scope)?;
-        let after: Option<K> = match self.next_token.as_deref().filter(|t| !t.is_empty()) {
-            None => None,
-            Some(token) => Some(open(token, &seal)?),
-        };
+        let (size, seal) = (self.size(limit)?, seal(scope)?);
+        let after: Option<K> = self.after(&seal)?;
         let follows = |key: &K| match (&after, order) {
             (None, _) => true,
             (Some(last), Order::Ascending) => key > last,
@@ -68,14 +58,46 @@ impl PageRequest {
         if order == Order::Descending {
             keys.reverse();
         }
-        let more = keys.len() > size;
-        keys.truncate(size);
-        let next_token = match keys.last() {
-            Some(last) if more => Some(token(last, &seal)?),
-            _ => None,
-        };
-        Ok(Page { keys, next_token })
+        cut(keys, size, &seal)
     }
+
+    /// The page of the keys that `from` gives in ascending order, from the one after the given on. No more of them are
+    /// looked at than the page needs.
+    pub(super) fn scan<K: Serialize + DeserializeOwned, I: Iterator<Item = K>>(
+        &self,
+        scope: &impl Serialize,
+        limit: usize,
+        from: impl FnOnce(Option<&K>) -> I,
+    ) -> Result<Page<K>, ApiError> {
+        let (size, seal) = (self.size(limit)?, seal(scope)?);
+        let after: Option<K> = self.after(&seal)?;
+        cut(from(after.as_ref()).take(size + 1).collect(), size, &seal)
+    }
+
+    fn size(&self, limit: usize) -> Result<usize, ApiError> {
+        let Some(asked) = self.max_results else { return Ok(limit) };
+        let size = usize::try_from(asked).ok().filter(|n| (1..=limit).contains(n));
+        size.ok_or_else(|| ApiError::invalid(format!("maxResults must be between 1 and {limit}.")))
+    }
+
+    /// The last key of the page before.
+    fn after<K: DeserializeOwned>(&self, seal: &str) -> Result<Option<K>, ApiError> {
+        match self.next_token.as_deref().filter(|t| !t.is_empty()) {
+            None => Ok(None),
+            Some(token) => open(token, seal).map(Some),
+        }
+    }
+}
+
+/// As many keys as a page has, and a token when there are more.
+fn cut<K: Serialize>(mut keys: Vec<K>, size: usize, seal: &str) -> Result<Page<K>, ApiError> {
+    let more = keys.len() > size;
+    keys.truncate(size);
+    let next_token = match keys.last() {
+        Some(last) if more => Some(token(last, seal)?),
+        _ => None,
+    };
+    Ok(Page { keys, next_token })
 }
 
 /// Ties a token to what it was made for.
@@ -104,6 +126,7 @@ fn open<K: DeserializeOwned>(token: &str, seal: &str) -> Result<K, ApiError> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::ops::Bound;
 
     fn all_pages(keys: &[u32], size: i64, order: Order) -> Vec<u32> {
         let (mut seen, mut next_token) = (Vec::new(), None);
@@ -129,6 +152,28 @@ mod tests {
             let shuffled = keys.clone();
             keys.reverse();
             prop_assert_eq!(all_pages(&shuffled, size, Order::Descending), keys);
+        }
+
+        #[test]
+        fn pages_of_a_scan_together_are_the_list(
+            keys in prop::collection::btree_set(any::<u32>(), 0..40), size in 1..=100_i64
+        ) {
+            let (mut seen, mut next_token) = (Vec::new(), None);
+            loop {
+                let request = PageRequest { max_results: Some(size), next_token };
+                let from = |after: Option<&u32>| {
+                    let after = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
+                    keys.range((after, Bound::Unbounded)).copied()
+                };
+                let page = request.scan(&"scope", PAGE, from).unwrap();
+                prop_assert!(page.keys.len() <= usize::try_from(size).unwrap());
+                seen.extend(page.keys);
+                match page.next_token {
+                    None => break,
+                    token => next_token = token,
+                }
+            }
+            prop_assert_eq!(seen, keys.into_iter().collect::<Vec<_>>());
         }
 
         #[test]

@@ -1,12 +1,11 @@
 //! The operations that nothing here answers: each says so by name, with an exception of the model, and tells why.
 //!
-//! Where nothing of a kind can exist, an empty list or a `MISSING` is the truth and is answered instead.
+//! Where nothing of a kind can exist, an empty list is the truth and is answered instead.
 
 use super::error::{ApiError, Exception};
 use super::identifiers;
 use super::shapes::Operation;
 use crate::engine::Handle;
-use crate::model::Failure;
 use serde_json::{Value, json};
 
 /// What becomes of an operation that no other module answers.
@@ -16,8 +15,6 @@ pub(super) enum Answer {
     Empty(&'static str),
     /// There is none to do it with.
     NotFound(Exception, &'static str),
-    /// The services that are named are missing.
-    MissingServices,
     /// Refused, and why.
     Refused(&'static str),
 }
@@ -34,20 +31,13 @@ const TASK_SET: &str = "Task sets need a deployment controller of type EXTERNAL;
 
 /// What becomes of the operation called `name`.
 pub(super) fn of(name: &str) -> Answer {
-    use Answer::{Empty, MissingServices, NotFound, Refused};
+    use Answer::{Empty, NotFound, Refused};
     match name {
-        "ListServices" => Empty("serviceArns"),
         "ListGateways" => Empty("gateways"),
         "ListGatewayRoutes" => Empty("gatewayRoutes"),
         "ListGatewayClusterAssociations" => Empty("gatewayClusterAssociations"),
         "ListDaemons" => Empty("daemonSummariesList"),
         "ListDaemonTaskDefinitions" => Empty("daemonTaskDefinitions"),
-
-        "DescribeServices" => MissingServices,
-        "UpdateService" | "DeleteService" => {
-            NotFound(Exception::ServiceNotFound, "Service not found.")
-        }
-        "ListServicesByNamespace" => NotFound(Exception::NamespaceNotFound, "Namespace not found."),
 
         "AssociateGatewayWithCluster"
         | "DisassociateGatewayFromCluster"
@@ -91,7 +81,6 @@ pub(super) fn answer(
         Answer::NotFound(exception, text) => {
             Err(ApiError::new(exception, format!("{text} ({} finds none.)", operation.name)))
         }
-        Answer::MissingServices => missing_services(engine, cluster, input),
         Answer::Refused(why) => Err(ApiError::new(
             refusal(operation),
             format!("{} is not supported by Coracle. {why}", operation.name),
@@ -106,32 +95,4 @@ pub(super) fn refusal(operation: &Operation) -> Exception {
     } else {
         Exception::Client
     }
-}
-
-/// No service exists, so every one that is asked for is missing; waiters rely on that being no exception.
-fn missing_services(
-    engine: &Handle,
-    cluster: Option<&str>,
-    input: &Value,
-) -> Result<Value, ApiError> {
-    engine.read(|world| {
-        let cluster = identifiers::active_cluster(world, cluster)?;
-        let named = input["services"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if named.len() > 10 {
-            return Err(ApiError::invalid("Services cannot have more than 10 elements."));
-        }
-        let failures: Vec<Failure> = named
-            .iter()
-            .filter_map(Value::as_str)
-            .map(|name| {
-                Failure::missing(if name.starts_with("arn:") {
-                    identifiers::shorten(name)
-                } else {
-                    let name = identifiers::shorten(name);
-                    world.settings.scope.arn(format_args!("service/{cluster}/{name}"))
-                })
-            })
-            .collect();
-        Ok(json!({ "services": [], "failures": failures }))
-    })
 }

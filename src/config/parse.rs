@@ -2,11 +2,12 @@
 
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
-    Given, account_id, at_least, attribute_list, boolean, cgroup, is_host, is_role, kept_for, list,
-    log, number, pool, ports, pull_behavior, region_name, size, total,
+    Given, account_id, at_least, attribute_list, boolean, cgroup, domain, is_host, is_role,
+    kept_for, list, log, name_server, number, pool, ports, pull_behavior, region_name, size, total,
 };
 use super::{
-    Config, ConfigError, ContainerLog, LARGEST_FILE, NetworkSettings, Overrides, Registry,
+    Config, ConfigError, ContainerLog, LARGEST_FILE, NameSettings, NetworkSettings, Overrides,
+    Registry,
 };
 use crate::model::{ClusterName, Scope, capacity_provider};
 use serde::Deserialize;
@@ -55,6 +56,9 @@ pub(super) struct Written {
     pub(super) subnet6: Option<String>,
     pub(super) dynamic_ports: Option<String>,
     pub(super) allow_instance_metadata: Option<bool>,
+    pub(super) dns: Option<bool>,
+    pub(super) dns_domain: Option<String>,
+    pub(super) dns_servers: Option<Vec<String>>,
     pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
 }
 
@@ -93,6 +97,9 @@ const VARIABLES: &[&str] = &[
     "CORACLE_SUBNET6",
     "CORACLE_DYNAMIC_PORTS",
     "CORACLE_ALLOW_INSTANCE_METADATA",
+    "CORACLE_DNS",
+    "CORACLE_DNS_DOMAIN",
+    "CORACLE_DNS_SERVERS",
 ];
 
 /// Variables of others that say where docker's client keeps its credentials.
@@ -325,7 +332,7 @@ pub(super) fn merge(
         instance_attributes,
         capacity_provider,
         capacity_providers: pools(
-            from.typed("capacity_providers", file.capacity_providers, list)?
+            from.typed("capacity_providers", file.capacity_providers, |given| Ok(list(given)))?
                 .unwrap_or(default.capacity_providers),
             &from,
         )?,
@@ -345,6 +352,15 @@ pub(super) fn merge(
             docker_config(variables),
         )?,
         roles: roles(file.roles.unwrap_or_default(), &from)?,
+        names: NameSettings {
+            dns: from.typed("dns", file.dns, boolean)?.unwrap_or(default.names.dns),
+            domain: checked(
+                from.text("dns_domain", None, file.dns_domain),
+                domain,
+                default.names.domain,
+            )?,
+            servers: name_servers(&from, file.dns_servers)?,
+        },
         network: NetworkSettings {
             bridge: from.text("bridge", None, file.bridge).map(|given| given.value),
             subnet: from.parsed("subnet", file.subnet)?,
@@ -362,6 +378,21 @@ pub(super) fn merge(
             .cloned()
             .collect(),
     })
+}
+
+/// Servers for names, each `ADDRESS` or `ADDRESS:PORT`.
+fn name_servers(
+    from: &Sources<'_>,
+    file: Option<Vec<String>>,
+) -> Result<Vec<SocketAddr>, ConfigError> {
+    let given = from.typed("dns_servers", file, |given| Ok(list(given)))?.unwrap_or_default();
+    let server = |text: String| {
+        let origin = from
+            .variable("dns_servers")
+            .map_or_else(|| from.origin("dns_servers"), |given| given.origin);
+        name_server(&Given { value: text, origin })
+    };
+    given.into_iter().map(server).collect()
 }
 
 fn invalid(origin: String, value: impl Into<String>, rule: impl Into<String>) -> ConfigError {

@@ -109,10 +109,9 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CAPACITY_PROVIDER", "dock"),
             ("CORACLE_CAPACITY_PROVIDERS", "yard, dock"),
             ("CORACLE_ALLOW_INSTANCE_METADATA", "true"),
-            ("CORACLE_BRIDGE", "br-x"),
-            ("CORACLE_SUBNET", "10.9.0.0/24"),
-            ("CORACLE_SUBNET6", "fd09::/64"),
-            ("CORACLE_DYNAMIC_PORTS", "40000-40999"),
+            ("CORACLE_DNS", "false"),
+            ("CORACLE_DNS_DOMAIN", "Boxes.example."),
+            ("CORACLE_DNS_SERVERS", "192.0.2.1, [fd00::1]:5353"),
             ("CORACLE_CORPUS", "/elsewhere"),
         ],
     )
@@ -151,6 +150,11 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         environment_files: Some("/objects".into()),
         manifests: "/manifests".into(),
         roles: BTreeMap::new(),
+        names: NameSettings {
+            dns: false,
+            domain: "boxes.example".to_owned(),
+            servers: vec!["192.0.2.1:53".parse().unwrap(), "[fd00::1]:5353".parse().unwrap()],
+        },
         network: NetworkSettings {
             bridge: Some("br-x".to_owned()),
             subnet: "10.9.0.0/24".parse().ok(),
@@ -195,6 +199,9 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("container_log_max_size", "10x"),
         ("container_log_max_size", "1"),
         ("container_log_max_age", "1m"),
+        ("dns_domain", "a..b"),
+        ("dns_domain", ""),
+        ("dns_domain", "-a.b"),
     ] {
         let refused = refusal(&format!("{key} = {value:?}"), &[]);
         assert!(refused.contains(&format!("`{key}`")), "{refused}");
@@ -209,6 +216,9 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("CORACLE_STOPPED_TASKS_KEPT", "many"),
         ("CORACLE_INSTANCE_ATTRIBUTES", "a=1,a=2"),
         ("CORACLE_INSTANCE_ATTRIBUTES", "a b=1"),
+        ("CORACLE_DNS_SERVERS", "resolver.example"),
+        ("CORACLE_DNS_SERVERS", "192.0.2.1:0"),
+        ("CORACLE_DNS_SERVERS", "0.0.0.0"),
         ("CORACLE_CAPACITY_PROVIDERS", "dock,a b"),
     ] {
         assert!(refusal("", &[(name, value)]).starts_with(name));

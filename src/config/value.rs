@@ -3,7 +3,8 @@
 use super::ConfigError;
 use crate::model::capacity_provider;
 use crate::plan::world::PullBehavior;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
@@ -46,9 +47,9 @@ pub(super) fn ports(given: &Given) -> Result<Vec<u16>, ConfigError> {
         .map_err(|_| given.invalid("it must be port numbers separated by commas"))
 }
 
-pub(super) fn list(given: &Given) -> Result<BTreeSet<String>, ConfigError> {
+pub(super) fn list<L: FromIterator<String>>(given: &Given) -> L {
     let parts = given.value.split(',').map(str::trim).filter(|part| !part.is_empty());
-    Ok(parts.map(str::to_owned).collect())
+    parts.map(str::to_owned).collect()
 }
 
 /// The name of a capacity provider.
@@ -70,6 +71,32 @@ pub(super) fn attribute_list(given: &Given) -> Result<BTreeMap<String, String>, 
         }
     }
     Ok(attributes)
+}
+
+/// The end of names: labels of letters, digits and hyphens, joined by dots.
+pub(super) fn domain(given: &Given) -> Result<String, ConfigError> {
+    let domain = given.value.trim().trim_matches('.').to_ascii_lowercase();
+    let label_ok = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if domain.len() > 100 || !domain.split('.').all(label_ok) {
+        return Err(given.invalid("it must be a domain such as internal or boxes.example"));
+    }
+    Ok(domain)
+}
+
+/// `ADDRESS`, or `ADDRESS:PORT`.
+pub(super) fn name_server(given: &Given) -> Result<SocketAddr, ConfigError> {
+    let text = given.value.trim();
+    let with_port = || text.parse::<SocketAddr>().ok().filter(|server| server.port() != 0);
+    let server = text.parse::<IpAddr>().ok().map(|address| SocketAddr::new(address, 53));
+    server
+        .or_else(with_port)
+        .filter(|server| !server.ip().is_unspecified())
+        .ok_or_else(|| given.invalid("it must be the address of a name server, or ADDRESS:PORT"))
 }
 
 /// `HOST` or `HOST:PORT`; an IPv6 address stands in brackets.

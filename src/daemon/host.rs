@@ -1,6 +1,7 @@
 //! What this box is: its capacity and attributes, as it registers them.
 
-use crate::config::Config;
+use crate::config::{Config, NameSettings};
+use crate::engine::Names;
 use crate::image;
 use crate::model::capacity_provider;
 use crate::model::container_instance::{Attribute, Capacity, PRIVILEGED};
@@ -64,6 +65,12 @@ pub(super) fn network(config: &Config) -> NetworkConfig {
         reserved_ports_udp: config.reserved_ports_udp.clone(),
         allow_instance_metadata: config.allow_instance_metadata,
     }
+}
+
+/// How containers find names.
+pub(super) fn names(config: &Config) -> Names {
+    let NameSettings { dns, domain, servers } = config.names.clone();
+    if dns { Names::Served { domain, servers } } else { Names::OfTheBox }
 }
 
 /// `MemTotal` in MiB.

@@ -34,11 +34,12 @@ pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     worker_threads()?.block_on(async {
         let (handle, listeners, keys) = start(&config).await?;
+        let stop = asked_to_stop();
         let listen = listeners.address().unwrap_or(config.listen);
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(%listen, state = %config.state_dir.display(), "the simulation answers; signatures are not checked");
-        api::serve(handle.clone(), listeners, keys, None, asked_to_stop()).await?;
+        api::serve(handle.clone(), listeners, keys, None, stop).await?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         daily::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)

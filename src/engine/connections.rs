@@ -4,12 +4,13 @@
 //! this order: after a crash the next scan finds either the whole record, which the network adopts, or none, and then
 //! the network removes what it had begun.
 
-use super::gateway::{Gateway, Gateways};
+use super::gateway::Gateways;
 use crate::model::network::private_dns_name;
 use crate::model::{NetworkBinding, NetworkInterface, TaskId};
 use crate::net::{
-    AttachRequest, Attachment, Binding, BoxResolver, DnsSettings, EndpointId, HostEntry, HostPort,
-    Network, NetworkError, PortMapping, PortRange, Protocol, hosts, resolv_conf,
+    AttachRequest, Attachment, Binding, BoxResolver, BridgeAddresses, DnsSettings, EndpointId,
+    HostEntry, HostPort, Network, NetworkError, PortMapping, PortRange, Protocol, hosts,
+    resolv_conf,
 };
 use crate::plan::action::ContainerRun;
 use crate::plan::connection::PublishedPort;
@@ -20,7 +21,6 @@ use crate::runtime::{
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::mpsc;
 
 /// What Docker calls the box itself, in the place of an address.
 const GATEWAY: &str = "host-gateway";
@@ -80,8 +80,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(network: Network, runtime: Runtime, gateways: mpsc::Sender<Gateway>) -> Self {
-        Self { network, runtime, gateways: Gateways::new(gateways), endpoints: Arc::default() }
+    pub(super) fn new(network: Network, runtime: Runtime, gateways: Gateways) -> Self {
+        Self { network, runtime, gateways, endpoints: Arc::default() }
     }
 
     /// Connects the container that is to be started; once, however often it is asked.
@@ -107,7 +107,8 @@ impl Connections {
         let attachment = self.attach(&start.run, endpoint, &scope, ports, publish).await?;
         drop(held);
         let hosts = hosts_file(start, &attachment);
-        let settings = dns_settings(start);
+        let mut settings = dns_settings(start);
+        settings.served_by = self.gateways.name_service(attachment.gateway4, &start.cluster).await;
         let of_box = tokio::task::spawn_blocking(BoxResolver::read)
             .await
             .map_err(|_| ConnectError::ShuttingDown)?;
@@ -137,7 +138,7 @@ impl Connections {
         let record = serde_json::to_value(&attachment)?;
         self.runtime.record_network(&run.task, scope, record).await?;
         // Before anything runs that may ask there.
-        self.gateways.announce(attachment.gateway4, &self.network).await?;
+        self.gateways.announce(BridgeAddresses::of(&attachment), &self.network).await?;
         Ok(attachment)
     }
 
@@ -163,14 +164,14 @@ impl Connections {
         for attachment in &attachments {
             self.remember(attachment);
         }
-        let gateway = attachments.first().map(|attachment| attachment.gateway4);
+        let bridge = attachments.first().map(BridgeAddresses::of);
         if let Err(error) = self.network.adopt(attachments).await {
             tracing::error!(%error, "the network of the containers that run could not be made whole");
         }
-        if let Some(gateway) = gateway
-            && let Err(error) = self.gateways.announce(gateway, &self.network).await
+        if let Some(bridge) = bridge
+            && let Err(error) = self.gateways.announce(bridge, &self.network).await
         {
-            tracing::error!(%error, "the containers that run do not reach their metadata");
+            tracing::error!(%error, "the containers that run reach neither their metadata nor a name server");
         }
     }
 
@@ -292,6 +293,6 @@ fn dns_settings(start: &StartContainer) -> DnsSettings {
         // Registration refuses what is no address.
         servers: servers.filter_map(|server| server.parse().ok()).collect(),
         search: start.definition.dns_search_domains.clone().unwrap_or_default(),
-        on_loopback: false,
+        ..DnsSettings::default()
     }
 }

@@ -30,6 +30,7 @@ mod gateway;
 mod handle;
 mod hands;
 mod inside;
+mod names;
 mod rehearsal;
 mod secrets;
 mod writer;
@@ -44,14 +45,18 @@ pub use secrets::Sources;
 use crate::auth::Secrets;
 use crate::image::ImageStore;
 use crate::net::Network;
+use crate::net::dns::Upstream;
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{Settings, World};
 use crate::runtime::{self, Runtime};
 use crate::store::{Store, StoreError};
 use connections::Connections;
+use gateway::Gateways;
 use handle::Held;
 use hands::Hands;
-use std::sync::{Arc, RwLock};
+use names::NameSettings;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::{mpsc, watch};
 use writer::{Under, Writer};
 
@@ -92,10 +97,26 @@ pub struct ThisBox {
     pub network: Network,
     /// Where whoever serves the endpoints of containers learns where the bridge is.
     pub gateways: mpsc::Sender<Gateway>,
+    /// How containers find names.
+    pub names: Names,
     /// What containers are told of their endpoints.
     pub endpoints: Endpoints,
     /// Where secrets and environment files come from.
     pub sources: Sources,
+}
+
+/// How containers in networks of their own find names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// With the box's name servers.
+    OfTheBox,
+    /// With a name server of the agent, which has the names of services and tasks.
+    Served {
+        /// What the zones of clusters end with.
+        domain: String,
+        /// Who is asked for other names; the box's own servers if empty.
+        servers: Vec<SocketAddr>,
+    },
 }
 
 /// Loads the world and starts the writer; the handle is usable at once.
@@ -110,6 +131,8 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
     let (facts_in, facts) = mpsc::unbounded_channel();
     let (commits, watch) = watch::channel(0);
 
+    // Nobody has the handle yet, so nobody sees it empty.
+    let published = Arc::new(RwLock::new(World::default()));
     let mut held = None;
     let under = match ground {
         Ground::Simulated(faults) => {
@@ -117,10 +140,27 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
             Under::Simulated { faults, _facts: facts_in }
         }
         Ground::ThisBox(this) => {
-            let ThisBox { runtime, events, images, boot, network, gateways, endpoints, sources } =
-                *this;
+            let ThisBox {
+                runtime,
+                events,
+                images,
+                boot,
+                network,
+                gateways,
+                names,
+                endpoints,
+                sources,
+            } = *this;
             world.observed.images = images.names();
             held = Some(Held { images: images.clone(), runtime: runtime.clone() });
+            let names = match names {
+                Names::OfTheBox => None,
+                Names::Served { domain, servers } => {
+                    let world = Arc::clone(&published);
+                    Some(NameSettings::new(world, domain, Upstream::new(&servers)))
+                }
+            };
+            let gateways = Gateways::new(gateways, names);
             let connections = Connections::new(network, runtime.clone(), gateways);
             let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
             hands.forward(events);
@@ -128,7 +168,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
             Under::ThisBox(Box::new(hands))
         }
     };
-    let published = Arc::new(RwLock::new(world.clone()));
+    published.write().unwrap_or_else(PoisonError::into_inner).clone_from(&world);
     let handle = Handle::new(
         requests_in,
         Arc::clone(&published),

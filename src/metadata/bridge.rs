@@ -7,14 +7,14 @@
 use super::Metadata;
 use super::caller::{Caller, Door};
 use crate::engine::Gateway;
+use crate::net::{Guests, Place};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -34,44 +34,9 @@ const HEAD_LIMIT: usize = 16 * 1024;
 /// How long to wait when no connection can be accepted.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Who is served, and how many connections each has.
-#[derive(Debug, Default)]
-struct Guests(Mutex<BTreeMap<IpAddr, usize>>);
-
-/// A place among the guests, given back when dropped.
-struct Place {
-    guests: Arc<Guests>,
-    address: IpAddr,
-}
-
-impl Guests {
-    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let mut guests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = guests.values().sum();
-        let own = guests.get(&address).copied().unwrap_or_default();
-        if own >= FROM_ONE || all >= CONNECTIONS {
-            return None;
-        }
-        guests.insert(address, own + 1);
-        Some(Place { guests: Arc::clone(self), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut guests = self.guests.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = guests.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                guests.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Serves containers on every gateway that comes in, the last one; ends when no more can come.
 pub async fn serve(metadata: Arc<Metadata>, mut gateways: mpsc::Receiver<Gateway>) {
-    let guests = Arc::new(Guests::default());
+    let guests = Guests::new(CONNECTIONS, FROM_ONE);
     let mut listener = None;
     loop {
         tokio::select! {
@@ -143,24 +108,4 @@ async fn connection(metadata: Arc<Metadata>, stream: TcpStream, place: Place) {
         Ok(Ok(())) => {}
     }
     drop(place);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_guest_takes_the_place_of_others() {
-        let guests = Arc::new(Guests::default());
-        let address = |n: u8| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
-        let mut of_one: Vec<_> = std::iter::from_fn(|| guests.place(address(1))).collect();
-        assert_eq!(of_one.len(), FROM_ONE);
-        let _other = guests.place(address(2)).unwrap();
-        of_one.pop();
-        of_one.push(guests.place(address(1)).unwrap());
-        let all: Vec<_> = (3..).map_while(|n| guests.place(address(n))).collect();
-        assert_eq!(of_one.len() + 1 + all.len(), CONNECTIONS);
-        drop((of_one, all));
-        assert_eq!(guests.0.lock().unwrap().len(), 1, "who has gone is forgotten");
-    }
 }

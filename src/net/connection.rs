@@ -6,7 +6,6 @@
 //! The rules are made from all endpoints at once. Whoever changed something has the rules replaced; while that
 //! happens others queue up, and the first of them brings the changes of all.
 
-use super::NetworkConfig;
 use super::allocation::{Addresses, Ports};
 use super::attachment::{
     AttachRequest, Attachment, Binding, EndpointId, HostPort, Ipv6Attachment, MacAddress,
@@ -20,6 +19,7 @@ use super::link;
 use super::nftables::{self, Committer, Member, Published, Ruleset};
 use super::port::{PortRange, Protocol};
 use super::subnet::{Subnet, Subnet6};
+use super::{NetworkConfig, Services};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,7 @@ struct State {
     bridge: Option<Up>,
     endpoints: BTreeMap<EndpointId, Endpoint>,
     ports: Ports,
-    metadata: Option<u16>,
+    services: Services,
 }
 
 /// A bridge that is up, and its addresses.
@@ -405,7 +405,7 @@ impl Connections {
             subnet6: bridge.subnet6,
             members,
             published,
-            metadata: state.metadata,
+            services: state.services,
             allow_instance_metadata: self.config.allow_instance_metadata,
         })
     }
@@ -426,9 +426,13 @@ impl Connections {
         Ok(())
     }
 
-    pub(super) fn set_metadata_port(&self, port: u16) -> Result<(), NetworkError> {
-        self.lock().metadata = Some(port);
+    pub(super) fn set_services(&self, services: Services) -> Result<(), NetworkError> {
+        self.lock().services = services;
         self.commit()
+    }
+
+    pub(super) fn has_bridge(&self) -> bool {
+        self.lock().bridge.is_some()
     }
 
     pub(super) fn adopt(&self, running: Vec<Attachment>) -> Result<(), NetworkError> {

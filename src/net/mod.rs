@@ -14,6 +14,7 @@
 //! | `conntrack` | what the kernel remembers of connections to a port that changes hands |
 //! | `forwarding` | settings of the kernel, and their way back |
 //! | `netlink` | the protocol of both |
+//! | [`dns`] | the name server of the endpoints |
 //! | [`hosts()`], [`resolv_conf`] | the texts of a container's files |
 //!
 //! What is on the box is told by the box, not remembered: the bridge says in its alias whose it is, the table in its
@@ -23,11 +24,14 @@
 mod allocation;
 mod attachment;
 mod bridge;
+mod bridge_addresses;
 mod connection;
 mod conntrack;
+pub mod dns;
 mod error;
 mod fingerprint;
 mod forwarding;
+mod guests;
 mod hold;
 mod hosts;
 mod link;
@@ -41,10 +45,12 @@ pub use attachment::{
     AttachRequest, Attachment, Binding, EndpointId, HostPort, Ipv6Attachment, MacAddress,
     PortMapping,
 };
+pub use bridge_addresses::BridgeAddresses;
 pub use error::NetworkError;
+pub use guests::{Guests, Place};
 pub use hosts::{HostEntry, hosts};
 pub use port::{PortRange, PortRangeError, Protocol};
-pub use resolv::{BoxResolver, DnsSettings, FALLBACK, resolv_conf};
+pub use resolv::{BoxResolver, DnsSettings, FALLBACK, NameService, resolv_conf};
 pub use subnet::{Subnet, Subnet6, SubnetError};
 
 use connection::Connections;
@@ -72,6 +78,15 @@ pub struct NetworkConfig {
     /// Whether endpoints reach the instance metadata of a cloud at 169.254.169.254 (setting
     /// `allow_instance_metadata`).
     pub allow_instance_metadata: bool,
+}
+
+/// What the box serves its endpoints, and at which ports of its own addresses on the bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The metadata endpoint: 169.254.170.2, TCP port 80, for whoever asks.
+    pub metadata: Option<u16>,
+    /// The name server: port 53 of the bridge's own addresses.
+    pub names: Option<dns::ServerPorts>,
 }
 
 /// The network of one agent. Copies are the same network.
@@ -143,13 +158,21 @@ impl Network {
         Ok(())
     }
 
-    /// From now on, what endpoints send to 169.254.170.2, TCP port 80, goes to this port at the bridge's own address.
-    /// What they send there before is dropped.
+    /// From now on, what endpoints send to these services goes to where they listen at the bridge's own addresses. What
+    /// they send to the metadata endpoint before is dropped.
     ///
     /// # Errors
     /// [`NetworkError::Rules`].
-    pub async fn set_metadata_port(&self, port: u16) -> Result<(), NetworkError> {
-        self.blocking(move |connections| connections.set_metadata_port(port)).await
+    pub async fn set_services(&self, services: Services) -> Result<(), NetworkError> {
+        self.blocking(move |connections| connections.set_services(services)).await
+    }
+
+    /// Whether there is a bridge: an endpoint is attached, or about to be.
+    ///
+    /// # Errors
+    /// [`NetworkError::ShuttingDown`].
+    pub async fn has_bridge(&self) -> Result<bool, NetworkError> {
+        self.blocking(|connections| Ok(connections.has_bridge())).await
     }
 
     /// Begins at once, whether or not the future is awaited.

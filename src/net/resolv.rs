@@ -3,7 +3,7 @@
 //! A container in a namespace of its own cannot reach a name server on the box's loopback, such as the stub of
 //! systemd-resolved. So loopback servers of the box's file are left out; when none other is left, the file in which
 //! systemd-resolved lists the servers that it asks itself is taken; when that has none either, the public servers in
-//! [`FALLBACK`]. A box whose only way to names is a server on its loopback sets `dnsServers` in its task definitions.
+//! [`FALLBACK`]. Where the agent serves names, its own server is the only one, and asks those of the box. A box whose only way to names is a server on its loopback sets `dnsServers` in its task definitions.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -39,10 +39,21 @@ pub struct BoxResolver {
 pub struct DnsSettings {
     /// `dnsServers`, in place of the box's.
     pub servers: Vec<IpAddr>,
+    /// The name server that serves it, in place of the box's unless the definition names others.
+    pub served_by: Option<NameService>,
     /// `dnsSearchDomains`, in place of the box's; `.` alone is none at all.
     pub search: Vec<String>,
     /// Whether the container can reach the box's loopback: it is in the box's own namespace.
     pub on_loopback: bool,
+}
+
+/// A name server for containers, which asks the box's own for what it does not know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameService {
+    /// Where containers reach it.
+    pub server: IpAddr,
+    /// Where names without a dot are looked for first.
+    pub zone: String,
 }
 
 impl BoxResolver {
@@ -54,6 +65,16 @@ impl BoxResolver {
             upstream: bounded(Path::new(UPSTREAM_FILE)).unwrap_or_default(),
         }
     }
+}
+
+/// The box's own file.
+pub(super) fn box_file() -> &'static Path {
+    Path::new(BOX_FILE)
+}
+
+/// The servers that a file like the box's names, each an address, perhaps with `%INTERFACE`.
+pub(super) fn box_servers(file: &Path) -> Vec<String> {
+    Parsed::read(&bounded(file).unwrap_or_default()).servers
 }
 
 fn bounded(path: &Path) -> io::Result<String> {
@@ -76,6 +97,12 @@ pub fn resolv_conf(of_box: &BoxResolver, settings: &DnsSettings) -> String {
     }
     if !settings.servers.is_empty() {
         file.servers = settings.servers.iter().map(IpAddr::to_string).collect();
+    } else if let Some(NameService { server, zone }) = &settings.served_by {
+        // Alone: a resolver that asks all servers at once would take the first that does not know a name for true.
+        file.servers = vec![server.to_string()];
+        file.search.retain(|domain| domain != zone);
+        file.search.insert(0, zone.clone());
+        file.search.truncate(MOST_DOMAINS);
     } else if file.servers.is_empty() {
         file.servers = FALLBACK.map(str::to_owned).to_vec();
     }
@@ -200,7 +227,7 @@ mod tests {
         let settings = DnsSettings {
             servers: vec!["192.0.2.99".parse().unwrap(), "127.0.0.1".parse().unwrap()],
             search: vec!["task.example".to_owned(), "bad\nnameserver 6.6.6.6".to_owned()],
-            on_loopback: false,
+            ..DnsSettings::default()
         };
         assert_eq!(
             resolv_conf(
@@ -213,6 +240,30 @@ mod tests {
         assert_eq!(
             resolv_conf(&of_box("nameserver 192.0.2.1\nsearch b.example\n", ""), &none),
             "nameserver 192.0.2.1\n"
+        );
+    }
+
+    #[test]
+    fn the_agents_own_server_is_the_only_one_unless_the_definition_names_others() {
+        let of_box = of_box("nameserver 192.0.2.1\nsearch b.example\noptions ndots:1\n", "");
+        let served_by = Some(NameService {
+            server: "10.9.0.1".parse().unwrap(),
+            zone: "default.internal".to_owned(),
+        });
+        let served = DnsSettings { served_by, ..DnsSettings::default() };
+        assert_eq!(
+            resolv_conf(&of_box, &served),
+            "nameserver 10.9.0.1\nsearch default.internal b.example\noptions ndots:1\n"
+        );
+        let search = vec!["task.example".to_owned()];
+        assert_eq!(
+            resolv_conf(&of_box, &DnsSettings { search, ..served.clone() }),
+            "nameserver 10.9.0.1\nsearch task.example\noptions ndots:1\n"
+        );
+        let servers = vec!["192.0.2.99".parse().unwrap()];
+        assert_eq!(
+            resolv_conf(&of_box, &DnsSettings { servers, ..served }),
+            "nameserver 192.0.2.99\nsearch b.example\noptions ndots:1\n"
         );
     }
 

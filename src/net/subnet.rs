@@ -165,6 +165,12 @@ impl Subnet6 {
         (self.address | u128::from(number)).into()
     }
 
+    /// Whether `address` is in it.
+    #[must_use]
+    pub fn contains(self, address: Ipv6Addr) -> bool {
+        address.to_bits() & mask6(self.prefix) == self.address
+    }
+
     /// Whether they share an address.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {

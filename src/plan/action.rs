@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use crate::model::task_definition::{ContainerDefinition, MountPoint, Volume};
-use crate::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
+use crate::model::{ClusterName, ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
 use std::time::Duration;
 
 /// One thing to do.
@@ -64,6 +64,8 @@ pub struct ContainerRun {
 pub struct StartContainer {
     /// Which run.
     pub run: ContainerRun,
+    /// The task's cluster.
+    pub cluster: ClusterName,
     /// [`crate::model::Task::long_name`] of the container.
     pub long_name: String,
     /// The image to run.

@@ -8,6 +8,7 @@
 //! * `placement` finds the box for a task, over the index of what is free.
 //! * [`instance::plan`] looks at the world and says what to do next for the tasks of this box.
 //! * [`simulate::plan`] does the same for boxes that are made up, and makes up what they observe.
+//! * [`names::find`] says who of it has a name.
 //! * [`check::check`] states what must hold in every world.
 //!
 //! The engine commits a round's changes in one transaction before it runs the round's actions.
@@ -24,6 +25,7 @@ pub(crate) mod health;
 pub mod ids;
 pub mod index;
 pub mod instance;
+pub mod names;
 pub mod observation;
 pub(crate) mod placement;
 pub mod reason;

@@ -62,7 +62,11 @@ pub struct ClientToken {
     /// The request it came with, as text, to tell a repetition from a conflict.
     pub request: String,
     /// The tasks it made.
+    #[serde(default)]
     pub tasks: Vec<TaskId>,
+    /// The service it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceKey>,
 }
 
 /// Settings that the planners need; from the configuration.

@@ -46,6 +46,7 @@ fn token(token: &str) -> Change {
         used_at: Timestamp(5),
         request: "{}".to_owned(),
         tasks: vec![TaskId::new("t").unwrap()],
+        service: None,
     };
     Change::PutClientToken(token.to_owned(), used)
 }
@@ -345,7 +346,12 @@ fn the_map_grows_by_itself_up_to_its_limit_and_deleting_still_works_there() {
 }
 
 fn token_of_size(name: &str, size: usize) -> Change {
-    let used = ClientToken { used_at: Timestamp(1), request: "x".repeat(size), tasks: Vec::new() };
+    let used = ClientToken {
+        used_at: Timestamp(1),
+        request: "x".repeat(size),
+        tasks: Vec::new(),
+        service: None,
+    };
     Change::PutClientToken(name.to_owned(), used)
 }
 

@@ -5,7 +5,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 
 use coracle::model::task_definition::ContainerDefinition;
-use coracle::model::{ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
+use coracle::model::{ClusterName, ContainerName, Generation, ImageDigest, RuntimeId, TaskId};
 use coracle::plan::action::ContainerRun;
 use coracle::plan::{Connection, StartContainer};
 use coracle::runtime::logs::{Beginning, Stream};
@@ -146,6 +146,7 @@ impl Host {
             files: Vec::new(),
             log_options_secret: std::collections::BTreeMap::new(),
             start: StartContainer {
+                cluster: ClusterName::default_cluster(),
                 long_name: format!("ecs-test-1-{}", run.container),
                 run: run.clone(),
                 image_digest: ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap(),

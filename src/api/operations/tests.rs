@@ -44,7 +44,7 @@ fn what_is_said_to_be_refused_is_refused_as_said_and_nothing_else_is() {
         let (verdict, how) = &rows[operation.name];
         let refusal = match unavailable::of(operation.name) {
             _ if dispatched.contains(operation.name) => None,
-            Answer::Empty(_) | Answer::MissingServices => None,
+            Answer::Empty(_) => None,
             Answer::NotFound(exception, _) => Some(exception.name()),
             Answer::Refused(_) => Some(unavailable::refusal(operation).name()),
         };

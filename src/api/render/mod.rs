@@ -2,6 +2,9 @@
 
 pub(super) mod cluster;
 pub(super) mod container_instance;
+pub(super) mod service;
+pub(super) mod service_deployment;
+pub(super) mod service_revision;
 pub(super) mod task;
 pub(super) mod task_definition;
 

@@ -3,15 +3,16 @@
 pub(super) mod protection;
 pub(super) mod run;
 
-use super::clusters::service_not_found;
 use super::error::ApiError;
-use super::pagination::{Order, PAGE, PageRequest};
-use super::{identifiers, input, render};
+use super::pagination::{PAGE, PageRequest};
+use super::{identifiers, input, render, services};
 use crate::engine::Handle;
-use crate::model::{Failure, TaskId};
-use crate::plan::Command;
+use crate::model::{ContainerInstanceId, Failure, ServiceKey, Task, TaskId};
+use crate::plan::{Command, World};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::ops::Bound;
 
 #[derive(Deserialize)]
 struct StopTask {
@@ -104,32 +105,59 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         Some(text) => Some(identifiers::container_instance(&text)?.1),
     };
     let (family, started_by) = (given(&input.family), given(&input.started_by));
-    let launch_type = given(&input.launch_type);
+    let (service, launch_type) = (given(&input.service_name), given(&input.launch_type));
     engine.read(|world| {
         let cluster = identifiers::active_cluster(world, input.cluster.as_deref())?;
-        if given(&input.service_name).is_some() {
-            return Err(service_not_found());
-        }
         if given(&input.daemon_name).is_some() {
             return Err(ApiError::invalid("The referenced daemon was not found."));
         }
-        let ids: Vec<TaskId> = world
-            .tasks
-            .values()
-            .filter(|task| {
-                task.cluster == cluster
-                    && task.desired_status.as_str() == desired
-                    && instance.as_ref().is_none_or(|i| task.container_instance == *i)
-                    && family.as_ref().is_none_or(|f| task.task_definition.family.as_str() == f)
-                    && started_by.as_ref().is_none_or(|s| task.started_by.as_ref() == Some(s))
-                    && launch_type.as_ref().is_none_or(|l| task.launch_type == *l)
-            })
-            .map(|task| task.id.clone())
-            .collect();
-        let filters = (instance.as_ref(), &family, &started_by, desired, &launch_type);
+        let service = match &service {
+            None => None,
+            Some(service) => Some(services::known_in(world, &cluster, service)?),
+        };
+        let fits = |task: &Task| {
+            task.cluster == cluster
+                && task.desired_status.as_str() == desired
+                && instance.as_ref().is_none_or(|i| task.container_instance == *i)
+                && family.as_ref().is_none_or(|f| task.task_definition.family.as_str() == f)
+                && started_by.as_ref().is_none_or(|s| task.started_by.as_ref() == Some(s))
+                && launch_type.as_ref().is_none_or(|l| task.launch_type == *l)
+        };
+        let fits = |id: &&TaskId| world.tasks.get(*id).is_some_and(fits);
+        let filters = (instance.as_ref(), &family, &started_by, desired, &launch_type, &service);
         let scope = ("ListTasks", &cluster, filters);
-        let page = input.page.page(&scope, ids, Order::Ascending, PAGE)?;
+        let page = input.page.scan(&scope, PAGE, |after| {
+            let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+            candidates(world, service.as_ref(), instance.as_ref(), desired, after)
+                .filter(fits)
+                .cloned()
+        })?;
         let arns = page.keys.iter().map(|id| world.settings.scope.task(&cluster, id));
         Ok(render::page("taskArns", arns, page.next_token))
     })
+}
+
+/// The fewest tasks that an index gives and the filters leave, in the order of their ids.
+fn candidates<'w>(
+    world: &'w World,
+    service: Option<&ServiceKey>,
+    instance: Option<&ContainerInstanceId>,
+    desired: &str,
+    after: Bound<&TaskId>,
+) -> Box<dyn Iterator<Item = &'w TaskId> + 'w> {
+    let range = (after.cloned(), Bound::Unbounded);
+    if let Some(service) = service {
+        let tasks = world.index.tasks_of_service.get(service);
+        return Box::new(tasks.into_iter().flat_map(move |tasks| tasks.range(range.clone())));
+    }
+    if let Some(instance) = instance.filter(|_| desired == "RUNNING") {
+        let on_it = world.assignments_on(instance).flat_map(|a| world.live(&a.id));
+        let ids: BTreeSet<&TaskId> = on_it.map(|task| &task.id).collect();
+        let follows = move |id: &&TaskId| match &range.0 {
+            Bound::Excluded(after) => *id > after,
+            _ => true,
+        };
+        return Box::new(ids.into_iter().filter(follows));
+    }
+    Box::new(world.tasks.range(range).map(|(id, _)| id))
 }

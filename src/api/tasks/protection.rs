@@ -62,9 +62,11 @@ pub(crate) fn get(engine: &Handle, input: Value) -> Result<Value, ApiError> {
     Ok(engine.read(|world| {
         let by = ProtectionAsker::Caller;
         if input.tasks.is_empty() {
-            let of_services = |task: &&Task| protectable(world, &cluster, &task.id, by).is_ok();
+            let services = world.index.tasks_of_service.iter();
+            let of_cluster = services.filter(|(service, _)| service.cluster == cluster);
+            let can_be = |id: &&TaskId| protectable(world, &cluster, id, by).is_ok();
             let all: Vec<TaskId> =
-                world.tasks.values().filter(of_services).map(|task| task.id.clone()).collect();
+                of_cluster.flat_map(|(_, tasks)| tasks).filter(can_be).cloned().collect();
             return shown(world, &all, &[]);
         }
         let mut found = Vec::new();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::engine::connections::Connections;
+use crate::engine::gateway::Gateways;
 use crate::image::ImageStore;
 use crate::model::ClusterName;
 use crate::net::{Network, NetworkConfig};
@@ -76,7 +77,8 @@ impl Disk {
         let network =
             NetworkConfig { state_dir: self.path().join("state"), ..NetworkConfig::default() };
         let network = Network::open(network).unwrap();
-        let connections = Connections::new(network, runtime.clone(), mpsc::channel(1).0);
+        let gateways = Gateways::new(mpsc::channel(1).0, None);
+        let connections = Connections::new(network, runtime.clone(), gateways);
         let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
         let under = Under::ThisBox(Box::new(hands));
         let (requests_in, requests) = mpsc::channel(1);

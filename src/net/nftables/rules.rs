@@ -3,8 +3,8 @@
 //! | chain | looks at | does |
 //! | --- | --- | --- |
 //! | `guard` | what arrives, before anything else | drops what must not come in: from the bridge to the box's loopback (which `route_localnet` would let in, CVE-2020-8558) and to the instance metadata of a cloud; from elsewhere straight to an address of the bridge |
-//! | `arriving` | what arrives | the metadata endpoint, and to `published` what is for the box |
-//! | `local` | what the box itself sends | to `published` what is for the box |
+//! | `arriving` | what arrives | the metadata endpoint, the name server, and to `published` what is for the box |
+//! | `local` | what the box itself sends | the name server, and to `published` what is for the box |
 //! | `published` | | sends on what is for a published port |
 //! | `leaving` | what goes out | masquerades: endpoints to the outside; endpoints to a published port, and the box's loopback, so that the answer comes back the same way |
 //! | `forward` | what passes | lets out what endpoints send, lets in only answers and what is for a published port |
@@ -17,6 +17,8 @@
 
 use super::encode::{DataType, Family, Hook, INET, Point, Side, Writer};
 use super::senders::Member;
+use crate::net::Services;
+use crate::net::dns::CarrierPorts;
 use crate::net::netlink::Batch;
 use crate::net::port::{PortRange, Protocol};
 use crate::net::subnet::{Subnet, Subnet6};
@@ -27,6 +29,8 @@ const INSTANCE_METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 const INSTANCE_METADATA6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 /// Where a task finds its own metadata and credentials.
 const TASK_METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 170, 2);
+/// The port of name servers.
+const DOMAIN: u16 = 53;
 const WHOLE: [u8; 4] = [0xff; 4];
 const WHOLE6: [u8; 16] = [0xff; 16];
 
@@ -40,8 +44,8 @@ pub(in crate::net) struct Ruleset {
     pub(in crate::net) subnet6: Option<Subnet6>,
     pub(in crate::net) members: Vec<Member>,
     pub(in crate::net) published: Vec<Published>,
-    /// The port of the metadata endpoint, at the bridge's address.
-    pub(in crate::net) metadata: Option<u16>,
+    /// What the box serves there.
+    pub(in crate::net) services: Services,
     pub(in crate::net) allow_instance_metadata: bool,
 }
 
@@ -136,7 +140,7 @@ impl Ruleset {
     }
 
     fn redirect(&self, writer: &mut Writer) {
-        if let Some(port) = self.metadata {
+        if let Some(port) = self.services.metadata {
             writer.rule("arriving", |rule| {
                 rule.from(&self.bridge, true)
                     .ipv4(Side::Destination, TASK_METADATA.octets(), WHOLE)
@@ -145,11 +149,37 @@ impl Ruleset {
             });
         }
         for chain in ["arriving", "local"] {
+            self.names(writer, chain);
             writer.rule(chain, |rule| rule.is_for_the_box().jump("published"));
         }
         self.published4(writer);
         if self.subnet6.is_some() {
             self.published6(writer);
+        }
+    }
+
+    /// Port 53 of the bridge's own addresses is the name server's, also where the box's port 53 is published.
+    fn names(&self, writer: &mut Writer, chain: &str) {
+        let Some(names) = self.services.names else { return };
+        let carriers = |ports: CarrierPorts| {
+            [(Protocol::Udp.number(), ports.udp), (Protocol::Tcp.number(), ports.tcp)]
+        };
+        let gateway = self.subnet.gateway().octets();
+        for (protocol, port) in carriers(names.ipv4) {
+            writer.rule(chain, |rule| {
+                rule.ipv4(Side::Destination, gateway, WHOLE)
+                    .port(protocol, DOMAIN, DOMAIN)
+                    .send_to(Family::Ipv4, &gateway, Some(port));
+            });
+        }
+        let Some((ports, subnet6)) = names.ipv6.zip(self.subnet6) else { return };
+        let gateway = subnet6.gateway().octets();
+        for (protocol, port) in carriers(ports) {
+            writer.rule(chain, |rule| {
+                rule.ipv6(Side::Destination, gateway, WHOLE6, true)
+                    .port(protocol, DOMAIN, DOMAIN)
+                    .send_to(Family::Ipv6, &gateway, Some(port));
+            });
         }
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
 
+mod services;
+
 use super::index::Index;
 use super::instance;
 use super::placement::{HostPort, Needs};
@@ -24,6 +26,7 @@ pub fn check(world: &World) -> Vec<String> {
         check.task(id, task);
         check.containers(task, &mut runs);
     }
+    check.services();
     check.host_ports();
     check.observed(&runs);
     check.broken

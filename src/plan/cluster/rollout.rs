@@ -110,7 +110,11 @@ mod tests {
     fn a_roll_out_at_its_ease_takes_two_steps() {
         assert_eq!(play(4, 100, 200), Some(2));
         assert_eq!(play(4, 0, 100), Some(2));
-        assert_eq!(play(4, 50, 100), Some(3));
+    }
+
+    #[test]
+    fn without_room_beside_the_old_tasks_each_half_takes_two() {
+        assert_eq!(play(4, 50, 100), Some(4));
     }
 
     #[test]

@@ -13,13 +13,16 @@ mod protection;
 mod registration;
 pub(crate) mod run_task;
 mod scan;
+pub mod service;
 mod setting;
 mod state_change;
 mod stop_task;
 mod tag;
+mod target;
 mod task_definition;
 
 pub(crate) use protection::protectable;
+pub use service::{CreateService, StopType, UpdateService};
 pub use state_change::{ContainerStateChange, ReportedStatus, StateChange};
 
 use super::change::Change;
@@ -34,7 +37,7 @@ use crate::model::task::TaskOverride;
 use crate::model::task_definition::{PlacementConstraint, TaskDefinitionContent};
 use crate::model::{
     CapacityProviderStrategyItem, ClusterName, ContainerInstanceId, Failure, Family, Revision,
-    ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
+    ServiceDeploymentId, ServiceKey, Tag, TaskDefinitionRef, TaskId, Timestamp,
 };
 
 /// What a request for the tags of a deleted cluster is told.
@@ -86,6 +89,17 @@ pub enum Command {
         cluster: ClusterName,
         task: TaskId,
         reason: Option<String>,
+    },
+    CreateService(Box<CreateService>),
+    UpdateService(Box<UpdateService>),
+    DeleteService {
+        service: ServiceKey,
+        force: bool,
+    },
+    StopServiceDeployment {
+        service: ServiceKey,
+        deployment: ServiceDeploymentId,
+        stop_type: StopType,
     },
     /// `SubmitTaskStateChange` and `SubmitContainerStateChange`.
     SubmitStateChange(Box<StateChange>),
@@ -261,6 +275,8 @@ pub enum Reply {
         /// ECS's `failures[]`.
         failures: Vec<Failure>,
     },
+    /// The service made, changed or deleted.
+    Service(ServiceKey),
     /// Tasks whose protection was changed, and those that have none to change.
     Protection {
         /// As asked for.
@@ -292,6 +308,15 @@ pub enum CommandError {
     /// `ClusterContainsContainerInstancesException`.
     #[error("The Cluster cannot be deleted while Container Instances are active or draining.")]
     ClusterContainsContainerInstances,
+    /// `ServiceNotFoundException`.
+    #[error("Service not found.")]
+    ServiceNotFound,
+    /// `ServiceNotActiveException`.
+    #[error("Service was not ACTIVE.")]
+    ServiceNotActive,
+    /// `ServiceDeploymentNotFoundException`.
+    #[error("Service deployment not found.")]
+    ServiceDeploymentNotFound,
     /// `TargetNotFoundException`.
     #[error(
         "The specified target wasn't found. You can view your available container instances with ListContainerInstances."
@@ -404,6 +429,12 @@ pub fn apply(
         Command::RunTask(run) => run_task::run(world, *run, now, ids),
         Command::StopTask { cluster, task, reason } => {
             stop_task::stop(world, &cluster, &task, reason)
+        }
+        Command::CreateService(create) => service::create(world, *create, now, ids),
+        Command::UpdateService(update) => service::update(world, *update, now, ids),
+        Command::DeleteService { service, force } => service::delete(world, &service, force),
+        Command::StopServiceDeployment { service, deployment, stop_type } => {
+            service::stop_deployment(world, &service, &deployment, stop_type, now)
         }
         Command::UpdateTaskProtection {
             cluster,

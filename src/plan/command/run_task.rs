@@ -1,12 +1,11 @@
 //! `RunTask` and `StartTask`: which boxes, and assignments for them.
 
 use super::place_tasks::{self, Placed};
-use super::{CommandError, Outcome, Reply, RunTask, registration};
+use super::{CommandError, Outcome, Reply, RunTask, registration, target};
 use crate::model::task::TaskOverride;
-use crate::model::task_definition::{TaskDefinitionContent, TaskDefinitionStatus};
+use crate::model::task_definition::TaskDefinitionContent;
 use crate::model::{
-    Assignment, AssignmentId, DesiredStatus, Generation, OneTask, Revision, TaskDefinition,
-    TaskDefinitionRef, TaskId, Timestamp, Wanted,
+    Assignment, AssignmentId, DesiredStatus, Generation, OneTask, TaskId, Timestamp, Wanted,
 };
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
@@ -34,12 +33,11 @@ pub(super) fn run(
     {
         return again(world, &run, used, &request);
     }
-    let definition = definition(world, &run)?;
-    check_launch_type(&run, definition)?;
+    let definition = target::definition(world, &run.family, run.revision)?;
+    target::check_launch_type(run.launch_type.as_deref(), definition)?;
     registration::runnable(&definition.content)?;
     check_overrides(&run.overrides, &definition.content)?;
-
-    check_network(&run, &definition.content)?;
+    target::check_network(run.network.as_ref(), &definition.content)?;
     let (placed, failures) = place_tasks::place(world, &run, definition, ids)?;
     let mut changes = Vec::new();
     let mut tasks = Vec::new();
@@ -73,7 +71,7 @@ pub(super) fn run(
         })));
     }
     if let Some(token) = token.filter(|_| !tasks.is_empty()) {
-        let used = ClientToken { used_at: now, request, tasks: tasks.clone() };
+        let used = ClientToken { used_at: now, request, tasks: tasks.clone(), service: None };
         changes.push(Change::PutClientToken(token, used));
     }
     Ok(Outcome::with(changes, Reply::Tasks { tasks, failures }))
@@ -143,86 +141,6 @@ fn again(
     };
     let tasks = used.tasks.iter().filter(known).cloned().collect();
     Ok(Outcome::with(Vec::new(), Reply::Tasks { tasks, failures: Vec::new() }))
-}
-
-/// The revision that is asked for, or the newest active one.
-fn definition<'a>(world: &'a World, run: &RunTask) -> Result<&'a TaskDefinition, CommandError> {
-    let not_found = || CommandError::Client("TaskDefinition not found.".to_owned());
-    let Some(revision) = run.revision else {
-        let at = |revision| TaskDefinitionRef {
-            family: run.family.clone(),
-            revision: Revision(revision),
-        };
-        return world
-            .task_definitions
-            .range(at(0)..=at(u32::MAX))
-            .map(|(_, definition)| definition)
-            .rfind(|definition| definition.status == TaskDefinitionStatus::Active)
-            .ok_or_else(not_found);
-    };
-    let reference = TaskDefinitionRef { family: run.family.clone(), revision };
-    let definition = world.task_definitions.get(&reference).ok_or_else(not_found)?;
-    if definition.status == TaskDefinitionStatus::Active {
-        Ok(definition)
-    } else {
-        Err(CommandError::Client("TaskDefinition is inactive".to_owned()))
-    }
-}
-
-/// The network configuration is there when the mode asks for one, and only then.
-fn check_network(run: &RunTask, content: &TaskDefinitionContent) -> Result<(), CommandError> {
-    let invalid = |text: &str| Err(CommandError::InvalidParameter(text.to_owned()));
-    let awsvpc = content.network_mode.as_deref() == Some("awsvpc");
-    let Some(configuration) = &run.network else {
-        return if awsvpc {
-            invalid(
-                "Network Configuration must be provided when networkMode 'awsvpc' is specified.",
-            )
-        } else {
-            Ok(())
-        };
-    };
-    if !awsvpc {
-        return invalid(
-            "Network Configuration is not valid for the given networkMode of this task definition.",
-        );
-    }
-    let count = |names: &Option<Vec<String>>| names.as_ref().map_or(0, Vec::len);
-    match count(&configuration.subnets) {
-        0 => return invalid("subnets can not be empty."),
-        1..=16 => {}
-        _ => return invalid("subnets can have at most 16 items."),
-    }
-    if count(&configuration.security_groups) > 5 {
-        return invalid("securityGroups can have at most 5 items.");
-    }
-    match configuration.assign_public_ip.as_deref() {
-        None | Some("ENABLED" | "DISABLED") => Ok(()),
-        Some(other) => invalid(&format!(
-            "Invalid value '{other}' for assignPublicIp: it is ENABLED or DISABLED."
-        )),
-    }
-}
-
-/// The boxes are `EC2` and `EXTERNAL` alike, and run what is made for `FARGATE` as well.
-fn check_launch_type(run: &RunTask, definition: &TaskDefinition) -> Result<(), CommandError> {
-    let launch_type = run.launch_type.as_deref().unwrap_or("EC2");
-    if !matches!(launch_type, "EC2" | "EXTERNAL" | "FARGATE") {
-        return Err(CommandError::PlatformUnknown(format!(
-            "Launch type {launch_type} does not exist here: tasks run on container instances; use EC2, EXTERNAL or FARGATE."
-        )));
-    }
-    let compatible = |name: &str| definition.compatibilities.iter().any(|c| c == name);
-    let fits = definition.compatibilities.is_empty()
-        || compatible(launch_type)
-        // Without a launch type the box is what it is, and it is both.
-        || (run.launch_type.is_none() && compatible("EXTERNAL"));
-    if fits {
-        return Ok(());
-    }
-    Err(CommandError::InvalidParameter(format!(
-        "Task definition does not support launch_type {launch_type}."
-    )))
 }
 
 /// Overrides may only name what the definition has, with values that registration would take.

@@ -70,7 +70,13 @@ pub(super) fn task_definitions(round: &mut Round) {
     let world = round.world;
     for reference in &world.index.deleting {
         let used = world.assignments.values().any(|a| &a.task_definition == reference)
-            || world.tasks.values().any(|task| &task.task_definition == reference);
+            || world.tasks.values().any(|task| &task.task_definition == reference)
+            || world.services.values().any(|service| {
+                service.deployments.iter().any(|deployment| {
+                    let revision = world.service_revisions.get(&deployment.service_revision);
+                    revision.is_some_and(|revision| &revision.task_definition == reference)
+                })
+            });
         if !used {
             round.plan.changes.push(Change::DeleteTaskDefinition(reference.clone()));
         }

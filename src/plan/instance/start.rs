@@ -141,6 +141,7 @@ fn start_container(
             container: container.name.clone(),
             runtime_id: runtime_id.clone(),
         },
+        cluster: task.cluster.clone(),
         long_name: task.long_name(container),
         image_digest: image_digest.clone(),
         definition: effective::with_log_mode(

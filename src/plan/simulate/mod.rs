@@ -117,6 +117,15 @@ pub fn plan(world: &mut World, now: Timestamp, ids: &mut Ids) -> Plan {
     plan
 }
 
+impl Simulation {
+    /// The run is over: nothing befalls it any more.
+    fn forget(&mut self, run: &RuntimeId) {
+        for key in self.runs.remove(run).into_iter().flat_map(|fate| fate.events) {
+            self.queue.remove(key);
+        }
+    }
+}
+
 /// One round of a simulation.
 struct Round<'a> {
     world: &'a mut World,

@@ -40,6 +40,8 @@ impl Round<'_> {
             }
             Action::Release { task, generation } => {
                 if let Some(record) = self.world.tasks.get(&task) {
+                    let runs = record.containers.iter().filter_map(|c| c.runtime_id.as_ref());
+                    runs.for_each(|run| self.simulation.forget(run));
                     self.simulation.networks.release(record);
                     self.roomier.insert(record.container_instance.clone());
                 }
@@ -110,10 +112,7 @@ impl Round<'_> {
                 self.observe(Observation::StartFailed { run, reason });
             }
             Event::Ends(run, code) => {
-                let fate = self.simulation.runs.remove(&run.runtime_id).unwrap_or_default();
-                for key in fate.events {
-                    self.simulation.queue.remove(key);
-                }
+                self.simulation.forget(&run.runtime_id);
                 let (exit_code, out_of_memory) = (Some(code), false);
                 self.observe(Observation::Exited { run, exit_code, out_of_memory, at });
             }
