@@ -87,7 +87,8 @@ enum Op {
     Restart,
 }
 
-const PERCENTS: [(i64, i64); 6] = [(100, 200), (50, 100), (0, 100), (100, 150), (50, 150), (100, 100)];
+const PERCENTS: [(i64, i64); 6] =
+    [(100, 200), (50, 100), (0, 100), (100, 150), (50, 150), (100, 100)];
 
 fn shape() -> impl Strategy<Value = Shape> {
     (
@@ -193,7 +194,7 @@ fn register(fleet: &mut Fleet, at: usize, size: u32, zone: usize, pool: usize) {
     if fleet.world.container_instances.get(&id).is_some_and(|old| old.capacity.memory > memory) {
         fleet.rules.shrunk.insert(id);
     }
-    fleet.submit(wishes::register(BOXES[at], cpu, memory, &attributes)).unwrap();
+    fleet.register(BOXES[at], cpu, memory, &attributes);
 }
 
 fn begin(seed: u64, traced: bool) -> Fleet {
@@ -203,12 +204,13 @@ fn begin(seed: u64, traced: bool) -> Fleet {
     for at in 0..3 {
         register(&mut fleet, at, 2, at % ZONES.len(), at);
     }
-    fleet.submit(Command::PutClusterCapacityProviders {
-        cluster: ClusterName::default_cluster(),
-        capacity_providers: POOLS.map(str::to_owned).to_vec(),
-        strategy: Vec::new(),
-    })
-    .unwrap();
+    fleet
+        .submit(Command::PutClusterCapacityProviders {
+            cluster: ClusterName::default_cluster(),
+            capacity_providers: POOLS.map(str::to_owned).to_vec(),
+            strategy: Vec::new(),
+        })
+        .unwrap();
     fleet
 }
 
@@ -415,7 +417,9 @@ fn exit(fleet: &mut Fleet, n: usize, code: i32) {
     let before = (!runs).then(|| task.clone());
     let at = started.unwrap_or(fleet.now()).max(fleet.now());
     let (exit_code, out_of_memory) = (Some(code), false);
-    fleet.submit(Command::Observe(Observation::Exited { run, exit_code, out_of_memory, at })).unwrap();
+    fleet
+        .submit(Command::Observe(Observation::Exited { run, exit_code, out_of_memory, at }))
+        .unwrap();
     if let Some(before) = before.filter(|before| before.last_status == TaskStatus::Stopped) {
         assert_eq!(fleet.world.tasks.get(&id), Some(&before), "an old report changed a task");
     }
@@ -426,12 +430,13 @@ fn converges(fleet: &mut Fleet, back: Duration) {
     fleet.befall(Vec::new());
     for at in 0..BOXES.len() {
         register(fleet, at, 40, at % ZONES.len(), at % POOLS.len());
-        fleet.submit(Command::UpdateContainerInstancesState {
-            cluster: ClusterName::default_cluster(),
-            instances: vec![wishes::instance(BOXES[at])],
-            draining: false,
-        })
-        .unwrap();
+        fleet
+            .submit(Command::UpdateContainerInstancesState {
+                cluster: ClusterName::default_cluster(),
+                instances: vec![wishes::instance(BOXES[at])],
+                draining: false,
+            })
+            .unwrap();
     }
     // Protection, back-off, and what was to happen before the clock was set back.
     fleet.advance(Duration::from_mins(20) + back);
@@ -539,7 +544,9 @@ fn half_a_million(seed: u64) {
         panic!("{error}");
     }
     let (steps, looked_at, replaced) = (steps.get(), looked_at.get(), replaced.get());
-    println!("{steps} steps; {looked_at} plans of services, of which {replaced} replaced tasks that serve");
+    println!(
+        "{steps} steps; {looked_at} plans of services, of which {replaced} replaced tasks that serve"
+    );
     assert!(steps >= 500_000, "only {steps} steps");
     assert!(looked_at >= 20_000 && replaced >= 2_000, "the rules hardly ever applied");
 }

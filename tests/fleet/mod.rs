@@ -98,6 +98,21 @@ impl Fleet {
         }
     }
 
+    /// A made-up box registers, or does so again with other attributes.
+    pub(crate) fn register(
+        &mut self,
+        id: &str,
+        cpu: u32,
+        memory: u32,
+        attributes: &[(&str, &str)],
+    ) {
+        let [told, made_up] = wishes::register(id, cpu, memory, attributes);
+        let now = self.now();
+        let outcome = apply(&mut self.world, told, now, &mut self.ids).unwrap();
+        outcome.changes.iter().for_each(|change| self.world.apply(change));
+        self.submit(made_up).unwrap();
+    }
+
     /// Submits a command and lets the planners do what follows from it.
     pub(crate) fn submit(&mut self, command: Command) -> Result<Reply, CommandError> {
         self.steps += 1;

@@ -2,8 +2,7 @@
 
 use coracle::model::service::ServiceStatus;
 use coracle::model::{
-    ContainerInstanceId, DesiredStatus, HealthStatus, ServiceKey, Task,
-    TaskId, TaskStatus,
+    ContainerInstanceId, DesiredStatus, HealthStatus, ServiceKey, Task, TaskId, TaskStatus,
 };
 use coracle::plan::{Reply, World};
 use std::collections::BTreeMap;
@@ -82,7 +81,11 @@ impl Names {
         // In the order of their making: ids say nothing.
         let mut tasks: Vec<&Task> = world.tasks.values().collect();
         tasks.sort_by_key(|task| {
-            (task.created_at, self.names.get(task.id.as_str()).map_or(usize::MAX, |n| n.parse().unwrap()), box_of(task).to_string())
+            (
+                task.created_at,
+                self.names.get(task.id.as_str()).map_or(usize::MAX, |n| n.parse().unwrap()),
+                box_of(task).to_string(),
+            )
         });
         for task in tasks {
             let name = self.task(&task.id);
@@ -124,8 +127,12 @@ impl Names {
                 lines.push(format!("service {name} is {}", service.status.as_str()));
             }
         }
-        let gone: Vec<ServiceKey> =
-            self.told_services.keys().filter(|k| !world.services.contains_key(*k)).cloned().collect();
+        let gone: Vec<ServiceKey> = self
+            .told_services
+            .keys()
+            .filter(|k| !world.services.contains_key(*k))
+            .cloned()
+            .collect();
         for key in gone {
             self.told_services.remove(&key);
             lines.push(format!("service {} is forgotten", key.name));

@@ -29,7 +29,7 @@ pub(crate) struct Rules {
 
 /// One assignment of a service as a plan finds it.
 #[derive(Debug)]
-struct Part {
+pub(crate) struct Part {
     outgoing: bool,
     instance: ContainerInstanceId,
     count: u32,
@@ -62,7 +62,13 @@ impl Rules {
     }
 
     /// Looks at what the plan has made of them.
-    pub(crate) fn after(&mut self, world: &World, moved: &Moved, changes: &[Change], now: Timestamp) {
+    pub(crate) fn after(
+        &mut self,
+        world: &World,
+        moved: &Moved,
+        changes: &[Change],
+        now: Timestamp,
+    ) {
         for (key, (_, before)) in moved {
             self.looked_at += 1;
             let service = &world.services[key];
@@ -86,7 +92,9 @@ impl Rules {
         let primary = &service.primary().unwrap().id;
         let outgoing_before: u32 = before
             .iter()
-            .filter(|(id, part)| !id.as_str().starts_with(primary.as_str()) || part.outgoing_box(world))
+            .filter(|(id, part)| {
+                !id.as_str().starts_with(primary.as_str()) || part.outgoing_box(world)
+            })
             .map(|(_, part)| part.count)
             .sum();
         let parts: BTreeMap<_, _> = world
@@ -194,7 +202,10 @@ impl Rules {
             let key = ServiceKey { cluster: task.cluster.clone(), name: of.name.clone() };
             let deleted =
                 world.services.get(&key).is_none_or(|s| s.status != ServiceStatus::Active);
-            assert!(deleted || task.protection(now).is_none(), "stopped a protected task: {task:#?}");
+            assert!(
+                deleted || task.protection(now).is_none(),
+                "stopped a protected task: {task:#?}"
+            );
         }
         for id in touched {
             self.held(world, id);
@@ -285,7 +296,9 @@ impl Rules {
     fn needs(&mut self, world: &World, reference: &TaskDefinitionRef) -> (u64, u64) {
         *self.needs.entry(reference.clone()).or_insert_with(|| {
             let definition = &world.task_definitions[reference];
-            let sum = |of: &dyn Fn(&coracle::model::task_definition::ContainerDefinition) -> Option<i64>| {
+            let sum = |of: &dyn Fn(
+                &coracle::model::task_definition::ContainerDefinition,
+            ) -> Option<i64>| {
                 let containers = definition.content.container_definitions.iter().flatten();
                 containers.map(|c| u64::try_from(of(c).unwrap_or(0)).unwrap()).sum::<u64>()
             };

@@ -66,8 +66,20 @@ impl<'a> Options<'a> {
 }
 
 const SERVICE_OPTIONS: [&str; 14] = [
-    "count", "min", "max", "breaker", "daemon", "grace", "spread", "binpack", "random", "where",
-    "distinct", "pools", "definition", "force",
+    "count",
+    "min",
+    "max",
+    "breaker",
+    "daemon",
+    "grace",
+    "spread",
+    "binpack",
+    "random",
+    "where",
+    "distinct",
+    "pools",
+    "definition",
+    "force",
 ];
 
 impl Play {
@@ -128,8 +140,7 @@ impl Play {
             ["stop-roll-out", name, how @ ("ABORT" | "ROLLBACK")] => {
                 let primary = self.fleet.world.services.get(&key(name)).and_then(Service::primary);
                 let deployment = primary.ok_or("there is no roll-out")?.service_deployment.clone();
-                let stop_type =
-                    if *how == "ABORT" { StopType::Abort } else { StopType::Rollback };
+                let stop_type = if *how == "ABORT" { StopType::Abort } else { StopType::Rollback };
                 let service = key(name);
                 self.submit(Command::StopServiceDeployment { service, deployment, stop_type });
             }
@@ -172,7 +183,7 @@ impl Play {
         }
         let cpu = options.number("cpu")?.unwrap_or(1024);
         let memory = options.number("memory")?.unwrap_or(1024);
-        self.submit(wishes::register(id, cpu, memory, &attributes));
+        self.fleet.register(id, cpu, memory, &attributes);
         Ok(())
     }
 
@@ -228,8 +239,15 @@ impl Play {
 
     /// `befalls FAMILY[:N] [first=N] fails-to-start|exits-after=T|unhealthy-after=T|starts-after=T|ignores-stop-for=T`.
     fn befalls(&mut self, what: &str, fault: &[&str]) -> Result<(), String> {
-        let known =
-            ["first", "fails-to-start", "exits-after", "unhealthy-after", "starts-after", "ignores-stop-for", "on"];
+        let known = [
+            "first",
+            "fails-to-start",
+            "exits-after",
+            "unhealthy-after",
+            "starts-after",
+            "ignores-stop-for",
+            "on",
+        ];
         let options = Options::of(fault, &known)?;
         let span = |key: &str| -> Result<Option<Span>, String> {
             let text = options.values.get(key);
@@ -352,7 +370,8 @@ fn constraints(options: &Options<'_>) -> Vec<PlacementConstraint> {
         r#type: Some(kind.to_owned()),
         expression,
     };
-    let member = options.values.get("where").map(|e| constraint("memberOf", Some(e.replace('_', " "))));
+    let member =
+        options.values.get("where").map(|e| constraint("memberOf", Some(e.replace('_', " "))));
     let distinct = options.has("distinct").then(|| constraint("distinctInstance", None));
     member.into_iter().chain(distinct).collect()
 }

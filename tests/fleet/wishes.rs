@@ -10,25 +10,48 @@ use coracle::model::{
 };
 use coracle::plan::Command;
 use coracle::plan::command::service::{WantedDefinition, WantedDeploymentConfiguration};
-use coracle::plan::command::{CreateCluster, CreateService, RegisterThisInstance, RunTask};
+use coracle::plan::command::{
+    CreateCluster, CreateService, RegisterContainerInstance, RegisterThisInstance, RunTask,
+};
 
 pub(crate) fn create_cluster() -> Command {
     Command::CreateCluster(Box::new(CreateCluster::named(ClusterName::default_cluster())))
 }
 
-/// A box that registers, or does again with other attributes.
-pub(crate) fn register(id: &str, cpu: u32, memory: u32, attributes: &[(&str, &str)]) -> Command {
-    let attributes = attributes
+/// What makes a made-up box of this id, in two steps: its id is told as by a real one, and then that there is no box.
+pub(crate) fn register(
+    id: &str,
+    cpu: u32,
+    memory: u32,
+    attributes: &[(&str, &str)],
+) -> [Command; 2] {
+    let attributes: Vec<Attribute> = attributes
         .iter()
         .map(|(name, value)| Attribute { name: (*name).into(), value: Some((*value).into()) })
         .collect();
-    Command::RegisterThisInstance(Box::new(RegisterThisInstance {
+    let capacity = Capacity { cpu, memory, ..Capacity::default() };
+    let this = RegisterThisInstance {
         id: instance(id),
         cluster: ClusterName::default_cluster(),
-        capacity: Capacity { cpu, memory, ..Capacity::default() },
+        capacity: capacity.clone(),
+        attributes: attributes.clone(),
+        agent_version: "1.0.0".to_owned(),
+    };
+    let made_up = RegisterContainerInstance {
+        cluster: ClusterName::default_cluster(),
+        id: Some(instance(id)),
+        capacity,
         attributes,
         agent_version: "1.0.0".to_owned(),
-    }))
+        agent_hash: None,
+        docker_version: None,
+        ec2_instance_id: None,
+        tags: Vec::new(),
+    };
+    [
+        Command::RegisterThisInstance(Box::new(this)),
+        Command::RegisterContainerInstance(Box::new(made_up)),
+    ]
 }
 
 pub(crate) fn instance(id: &str) -> ContainerInstanceId {

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 /// What the tasks of the PRIMARY deployment are and where they may go.
 pub(super) struct Placing<'a> {
     world: &'a World,
+    now: Timestamp,
     service: &'a Service,
     deployment: &'a Deployment,
     revision: &'a ServiceRevision,
@@ -36,13 +37,14 @@ pub(super) enum Unplaced {
 
 impl<'a> Placing<'a> {
     /// None when the records do not fit together, which `check` reports.
-    pub(super) fn of(world: &'a World, service: &'a Service) -> Option<Self> {
+    pub(super) fn of(world: &'a World, service: &'a Service, now: Timestamp) -> Option<Self> {
         let deployment = service.primary()?;
         let revision = world.service_revisions.get(&deployment.service_revision)?;
         let definition = world.task_definitions.get(&revision.task_definition)?;
         let network = revision.network.as_ref();
         Some(Self {
             world,
+            now,
             service,
             deployment,
             revision,
@@ -80,11 +82,10 @@ impl<'a> Placing<'a> {
         &self,
         tally: &mut Tally,
         n: u32,
-        now: Timestamp,
         ids: &mut Ids,
+        claims: &mut Claims,
         changes: &mut Vec<Change>,
     ) -> (u32, Option<Unplaced>) {
-        let mut claims = Claims::default();
         let mut pools = self.pools(tally);
         let mut fresh: BTreeMap<ContainerInstanceId, u32> = BTreeMap::new();
         let (mut placed, mut unplaced) = (0, None);
@@ -99,7 +100,7 @@ impl<'a> Placing<'a> {
                     Some(pool)
                 }
             };
-            let mut search = Search::new(self.world, &mut claims, self.wish(pool));
+            let mut search = Search::new(self.world, claims, self.wish(pool));
             if search.is_empty() {
                 unplaced = Some(Unplaced::NoInstances);
                 break;
@@ -123,7 +124,7 @@ impl<'a> Placing<'a> {
                 }
             }
         }
-        changes.extend(fresh.into_iter().map(|(id, count)| self.assign(&id, count, now)));
+        changes.extend(fresh.into_iter().map(|(id, count)| self.assign(&id, count)));
         (placed, unplaced)
     }
 
@@ -143,15 +144,17 @@ impl<'a> Placing<'a> {
     }
 
     /// The boxes that a DAEMON service is to be on, each with what keeps a task from it for now.
-    pub(super) fn daemons(&self) -> Vec<(&'a ContainerInstance, Option<Lack>)> {
-        let mut claims = Claims::default();
+    pub(super) fn daemons(
+        &self,
+        claims: &mut Claims,
+    ) -> Vec<(&'a ContainerInstance, Option<Lack>)> {
         let strategy = &self.revision.capacity_provider_strategy;
         let in_pool = |instance: &ContainerInstance| {
             let pool = instance.capacity_provider();
             strategy.is_empty()
                 || strategy.iter().any(|item| Some(item.capacity_provider.as_str()) == pool)
         };
-        let search = Search::new(self.world, &mut claims, self.wish(None));
+        let search = Search::new(self.world, claims, self.wish(None));
         let boxes = self.world.container_instances.values();
         boxes
             .filter(|instance| instance.cluster == self.service.key.cluster && in_pool(instance))
@@ -163,13 +166,13 @@ impl<'a> Placing<'a> {
             .collect()
     }
 
+    /// One more task goes to a box.
+    pub(super) fn claim(&self, claims: &mut Claims, instance: &ContainerInstanceId) {
+        claims.take(instance, &self.group, &self.needs);
+    }
+
     /// The assignment of `count` tasks to a box.
-    pub(super) fn assign(
-        &self,
-        instance: &ContainerInstanceId,
-        count: u32,
-        now: Timestamp,
-    ) -> Change {
+    pub(super) fn assign(&self, instance: &ContainerInstanceId, count: u32) -> Change {
         let pool = (!self.revision.capacity_provider_strategy.is_empty())
             .then(|| {
                 self.world
@@ -191,7 +194,7 @@ impl<'a> Placing<'a> {
                 stops: BTreeMap::new(),
                 health_check_grace_period_seconds: self.service.health_check_grace_period_seconds,
             }),
-            created_at: now,
+            created_at: self.now,
             overrides: TaskOverride::default(),
             group: Some(self.group.clone()),
             started_by: Some(self.deployment.wire_id()),

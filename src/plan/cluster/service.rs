@@ -10,7 +10,7 @@ use crate::model::service::{
 use crate::model::{
     ContainerInstance, Service, ServiceDeployment, ServiceEvent, StopCode, TaskId, Timestamp,
 };
-use crate::plan::placement::{Lack, closest};
+use crate::plan::placement::{Claims, Lack, closest};
 use crate::plan::{Change, Ids, Plan, Reason, Settled, World};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +23,7 @@ struct Step<'a> {
     world: &'a World,
     now: Timestamp,
     ids: &'a mut Ids,
+    claims: &'a mut Claims,
     stored: &'a Service,
     /// As it will be.
     service: Service,
@@ -39,6 +40,7 @@ pub(super) fn step(
     stored: &Service,
     now: Timestamp,
     ids: &mut Ids,
+    claims: &mut Claims,
     plan: &mut Plan,
 ) -> Settled {
     let record = stored
@@ -49,6 +51,7 @@ pub(super) fn step(
         world,
         now,
         ids,
+        claims,
         stored,
         service: stored.clone(),
         record,
@@ -74,9 +77,10 @@ impl Step<'_> {
             self.said.extend(said);
         }
         let service = self.service.clone();
-        let Some(placing) = Placing::of(self.world, &service) else { return };
+        let Some(placing) = Placing::of(self.world, &service, self.now) else { return };
         let daemons =
-            (service.scheduling_strategy == SchedulingStrategy::Daemon).then(|| placing.daemons());
+            (service.scheduling_strategy == SchedulingStrategy::Daemon)
+                .then(|| placing.daemons(self.claims));
         let stays = |instance: &ContainerInstance| match &daemons {
             None => placing.stays(instance),
             Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
@@ -91,7 +95,7 @@ impl Step<'_> {
         let (placed, unplaced) = match &daemons {
             None => {
                 let n = figures.may_start();
-                placing.replicas(&mut tally, n, self.now, self.ids, &mut self.changes)
+                placing.replicas(&mut tally, n, self.ids, self.claims, &mut self.changes)
             }
             Some(boxes) => self.place_daemons(&placing, &mut tally, boxes),
         };
@@ -173,8 +177,9 @@ impl Step<'_> {
                 continue;
             }
             placed += 1;
+            placing.claim(self.claims, &instance.id);
             if !tally.add(&instance.id) {
-                self.changes.push(placing.assign(&instance.id, 1, self.now));
+                self.changes.push(placing.assign(&instance.id, 1));
             }
         }
         (placed, (!lacks.is_empty()).then_some(Unplaced::Lacks(lacks)))

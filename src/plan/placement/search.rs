@@ -25,9 +25,6 @@ use crate::plan::{Ids, World};
 /// A walk over more boxes than this is not done again: the next task is placed from a shortlist.
 const WALKED_AT_MOST: usize = 256;
 
-/// With more claimed boxes than this the index tells too little.
-const CLAIMED_AT_MOST: usize = 64;
-
 /// How often a random box is tried before all are looked at.
 const RANDOM_TRIES: usize = 8;
 
@@ -98,7 +95,7 @@ impl<'a, 'c> Search<'a, 'c> {
     pub(crate) fn next(&mut self, ids: &mut Ids) -> Result<ContainerInstanceId, Vec<Lack>> {
         let order = Order::of(self.wish.strategy);
         let by_index =
-            self.shortlist.is_none() && !self.far && self.claims.len() <= CLAIMED_AT_MOST;
+            self.shortlist.is_none() && !self.far && !self.claims.are_many();
         let best = match order.kind {
             Kind::Random if by_index => {
                 self.try_some(order, ids).or_else(|| self.look_up(order, ids))
