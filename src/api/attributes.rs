@@ -17,13 +17,13 @@ const CONTAINER_INSTANCE: &str = "container-instance";
 #[serde(rename_all = "camelCase")]
 struct Edit {
     cluster: Option<String>,
-    attributes: Vec<Target>,
+    attributes: Vec<Item>,
 }
 
 /// An attribute and what it is of.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Target {
+struct Item {
     name: String,
     value: Option<String>,
     target_type: Option<String>,

@@ -194,8 +194,8 @@ fn reported(status: &str) -> Result<ReportedStatus, ApiError> {
 }
 
 fn check_attachment(attachment: &Attachment) -> Result<(), ApiError> {
-    if !attachment.attachment_arn.starts_with("arn:") {
-        return Err(identifiers::invalid_arn(&attachment.attachment_arn));
+    if attachment.attachment_arn.is_empty() {
+        return Err(ApiError::invalid("Attachment ARN cannot be empty."));
     }
     if !ATTACHMENT.contains(&attachment.status.as_str()) {
         return Err(ApiError::invalid(format!(

@@ -1,9 +1,11 @@
 """What an agent reports, and where it is told to connect."""
 
+import pytest
+
 INVALID = "InvalidParameterException"
-ACKNOWLEDGED = {"acknowledgment": "ACK"}
 
 
+@pytest.mark.box
 def test_a_box_knows_better_what_its_tasks_do(ecs, agent, sleeper, wait_for):
     (task,) = ecs.run_task(taskDefinition=sleeper["taskDefinitionArn"])["tasks"]
     (task,) = wait_for("running", [task["taskArn"]])
@@ -36,7 +38,7 @@ def test_attachments(ecs, refused):
     assert ecs.submit_attachment_state_changes(attachments=[attachment])["acknowledgment"]
     bad = {**attachment, "status": "LOST"}
     assert refused("submit_attachment_state_changes", attachments=[bad])[0] == INVALID
-    bad = {**attachment, "attachmentArn": "x"}
+    bad = {**attachment, "attachmentArn": ""}
     assert refused("submit_attachment_state_changes", attachments=[bad])[0] == INVALID
     assert refused("submit_attachment_state_changes", cluster="nowhere", attachments=[attachment])[0] == "ClusterNotFoundException"
 

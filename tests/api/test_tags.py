@@ -7,14 +7,19 @@ def as_tags(**tags):
     return [{"key": k, "value": v} for k, v in tags.items()]
 
 
-@pytest.mark.parametrize("kind", ["cluster", "task definition", "container instance", "task"])
-def test_tag_untag_and_list(ecs, define, cluster, wait_for, kind):
+@pytest.mark.parametrize("kind", ["cluster", "task definition", "container instance", "task", "service"])
+def test_tag_untag_and_list(ecs, define, cluster, wait_for, kind, name):
     if kind == "cluster":
         arn = f"arn:aws:ecs:local:000000000000:cluster/{cluster}"
     elif kind == "task definition":
         arn = define()["taskDefinitionArn"]
     elif kind == "container instance":
         (arn,) = ecs.list_container_instances()["containerInstanceArns"]
+    elif kind == "service":
+        made = ecs.create_service(
+            cluster=cluster, serviceName=name, taskDefinition=define()["taskDefinitionArn"], desiredCount=0
+        )
+        arn = made["service"]["serviceArn"]
     else:
         arn = ecs.run_task(taskDefinition=define()["taskDefinitionArn"])["tasks"][0]["taskArn"]
         wait_for("stopped", [arn])

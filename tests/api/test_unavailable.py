@@ -14,6 +14,7 @@ THERE = {
     "RunTask", "StartTask", "StopTask", "DescribeTasks", "ListTasks",
     "DescribeContainerInstances", "ListContainerInstances", "GetTaskProtection", "UpdateTaskProtection",
     "RegisterContainerInstance", "DeregisterContainerInstance", "UpdateContainerInstancesState", "UpdateContainerAgent",
+    "SubmitTaskStateChange", "SubmitContainerStateChange", "SubmitAttachmentStateChanges",
     "DiscoverPollEndpoint", "PutAttributes", "DeleteAttributes", "ListAttributes",
     "CreateService", "UpdateService", "DeleteService", "DescribeServices", "ListServices", "ListServicesByNamespace",
     "ListServiceDeployments", "DescribeServiceDeployments", "StopServiceDeployment", "DescribeServiceRevisions",

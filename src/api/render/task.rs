@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 /// The attribute of a box that tasks show.
 const ARCHITECTURE: &str = "ecs.cpu-architecture";
 
+/// The attribute of a box that tells where it is.
+const ZONE: &str = "ecs.availability-zone";
+
 /// A task as DescribeTasks shows it.
 pub(crate) fn task(world: &World, task: &Task, with_tags: bool) -> Value {
     let scope = &world.settings.scope;
@@ -36,6 +39,9 @@ pub(crate) fn task(world: &World, task: &Task, with_tags: bool) -> Value {
     object.insert("healthStatus".into(), json!(task.health_status));
     object.insert("enableExecuteCommand".into(), json!(task.enable_execute_command));
     object.insert("launchType".into(), json!(task.launch_type));
+    put(&mut object, "capacityProviderName", task.capacity_provider_name.as_ref());
+    let zone = instance.and_then(|i| i.attribute(ZONE)?.value.as_ref());
+    put(&mut object, "availabilityZone", zone);
     if task.launch_type == "FARGATE" {
         object.insert("platformVersion".into(), json!("1.4.0"));
         object.insert("platformFamily".into(), json!("Linux"));

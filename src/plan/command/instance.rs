@@ -65,6 +65,7 @@ pub(super) fn simulate(
     now: Timestamp,
     ids: &mut Ids,
 ) -> Result<Outcome, CommandError> {
+    super::cluster::active(world, &register.cluster)?;
     if !world.settings.simulated {
         return Err(CommandError::Client(
             "A container instance is registered by the agent of its box when it starts (`coracle agent`), not by \
@@ -72,7 +73,6 @@ pub(super) fn simulate(
                 .to_owned(),
         ));
     }
-    super::cluster::active(world, &register.cluster)?;
     tag::check_tags(&register.tags)?;
     register.attributes.iter().try_for_each(attribute::check)?;
     let old = match &register.id {

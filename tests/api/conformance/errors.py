@@ -7,6 +7,12 @@ that is nowhere) is not listed: test_errors.py makes it.
 
 NOTHING = "0" * 32
 
+
+def on(instance, name="a", **more):
+    """An attribute of a container instance."""
+    return {"name": name, "targetType": "container-instance", "targetId": instance, **more}
+
+
 # Bodies that are right but for what is provoked, where the smallest input of the model is not.
 RIGHT = {
     "RunTask": lambda w: {"taskDefinition": w.definition},
@@ -16,6 +22,19 @@ RIGHT = {
     "GetTaskProtection": {"tasks": [NOTHING]},
     "UpdateTaskProtection": {"tasks": [NOTHING], "protectionEnabled": True},
     "DescribeContainerInstances": {"containerInstances": [NOTHING]},
+    "UpdateClusterSettings": {
+        "cluster": "default", "settings": [{"name": "containerInsights", "value": "disabled"}],
+    },
+    "UpdateContainerInstancesState": {"containerInstances": [NOTHING], "status": "ACTIVE"},
+    "DeregisterContainerInstance": {"containerInstance": NOTHING},
+    "UpdateContainerAgent": {"containerInstance": NOTHING},
+    "PutAttributes": {"attributes": [on(NOTHING)]},
+    "DeleteAttributes": {"attributes": [on(NOTHING)]},
+    "SubmitTaskStateChange": {"task": NOTHING},
+    "SubmitContainerStateChange": {"task": NOTHING, "containerName": "main"},
+    "SubmitAttachmentStateChanges": {
+        "attachments": [{"attachmentArn": "arn:aws:ecs:local:000000000000:attachment/x", "status": "ATTACHED"}],
+    },
     "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
@@ -42,16 +61,49 @@ def box_with_tasks(w):
     return {"cluster": w.box_cluster}
 
 
+def cluster_with_service(w):
+    name = w.name()
+    w.ok("CreateCluster", {"clusterName": name})
+    w.ok("CreateService", {"cluster": name, "serviceName": name, "taskDefinition": w.definition, "desiredCount": 0})
+    return {"cluster": name}
+
+
 def many_tags(w):
     arn = w.ok("CreateCluster", {"clusterName": w.name()})["cluster"]["clusterArn"]
     w.ok("TagResource", {"resourceArn": arn, "tags": [{"key": f"a{i}", "value": ""} for i in range(30)]})
     return {"resourceArn": arn, "tags": [{"key": f"b{i}", "value": ""} for i in range(21)]}
 
 
+def too_many_attributes(w):
+    box = w.box()
+    ten = {"cluster": w.box_cluster, "attributes": [on(box, f"conform{i}") for i in range(10)]}
+    w.ok("PutAttributes", ten)
+    w.undo.append(("DeleteAttributes", ten))
+    return {"cluster": w.box_cluster, "attributes": [on(box, "conform10")]}
+
+
+def pool_in_use(w):
+    """A pool that a task was placed in stays with its cluster."""
+    pool = on(w.box(), "coracle.capacity-provider", value="conform")
+    attribute = {"cluster": w.box_cluster, "attributes": [pool]}
+    put = {"cluster": w.box_cluster, "capacityProviders": ["conform"], "defaultCapacityProviderStrategy": []}
+    strategy = [{"capacityProvider": "conform", "weight": 1}]
+    # Those of `too_many_attributes` are as many as there may be.
+    w.ok("DeleteAttributes", {"cluster": w.box_cluster, "attributes": [on(w.box(), "conform0")]})
+    w.ok("PutAttributes", attribute)
+    w.undo.append(("DeleteAttributes", attribute))
+    w.ok("PutClusterCapacityProviders", put)
+    w.undo.append(("PutClusterCapacityProviders", {**put, "capacityProviders": []}))
+    run = {"cluster": w.box_cluster, "taskDefinition": w.sleeper, "capacityProviderStrategy": strategy}
+    assert w.ok("RunTask", run)["failures"] == []
+    return {**put, "capacityProviders": []}
+
+
 PROVOKED = {
     "DeleteCluster": {
         "ClusterContainsContainerInstancesException": box_without_tasks,
         "ClusterContainsTasksException": box_with_tasks,
+        "ClusterContainsServicesException": cluster_with_service,
         "ClusterNotFoundException": {"cluster": "nowhere"},
     },
     "RegisterTaskDefinition": {"ClientException": {"family": "a b", "containerDefinitions": []}},
@@ -63,7 +115,7 @@ PROVOKED = {
         "PlatformUnknownException": lambda w: {"taskDefinition": w.definition, "launchType": "MANAGED_INSTANCES"},
         "UnsupportedFeatureException": lambda w: {
             "taskDefinition": w.definition,
-            "capacityProviderStrategy": [{"capacityProvider": "nothing"}],
+            "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
     },
     "StartTask": {
@@ -72,6 +124,17 @@ PROVOKED = {
             "taskDefinition": w.definition, "containerInstances": [NOTHING],
             "volumeConfigurations": [{"name": "v", "managedEBSVolume": {"roleArn": "r"}}],
         },
+    },
+    "PutAttributes": {
+        "TargetNotFoundException": {"attributes": [on(NOTHING)]},
+        "AttributeLimitExceededException": too_many_attributes,
+    },
+    "DeleteAttributes": {"TargetNotFoundException": {"attributes": [on(NOTHING)]}},
+    "PutClusterCapacityProviders": {"ResourceInUseException": pool_in_use},
+    "RegisterContainerInstance": {"ClientException": {"instanceIdentityDocument": "{"}},
+    "DiscoverPollEndpoint": {"ClientException": {"containerInstance": NOTHING}},
+    "UpdateContainerAgent": {
+        "NoUpdateAvailableException": lambda w: {"cluster": w.box_cluster, "containerInstance": w.box()},
     },
     "ListTasks": {"ServiceNotFoundException": {"serviceName": "nothing"}},
     "TagResource": {
@@ -101,9 +164,14 @@ UNREACHABLE = {
     "ServerException": "comes when the disk does not take a change; tests/store_faults.rs has that",
     "ClientException": IN_THE_INPUT,
     ("RegisterTaskDefinition", "LimitExceededException"): "after 2^31 revisions of one family",
-    ("DeleteCluster", "ClusterContainsServicesException"): "no service can be made yet",
     ("DeleteCluster", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
     ("DeleteCluster", "ClusterContainsCapacityProviderException"): "a capacity provider of the cluster goes with it",
+    ("UpdateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("UpdateClusterSettings", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("PutClusterCapacityProviders", "UpdateInProgressException"): "every change of a cluster is done when it is answered",
+    ("DescribeCapacityProviders", "UnsupportedFeatureException"): "capacity providers are there",
+    ("UpdateContainerAgent", "MissingVersionException"): "every agent tells its version",
+    ("UpdateContainerAgent", "UpdateInProgressException"): "an agent is updated on its box",
     ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
     ("RunTask", "BlockedException"): "no account is ever blocked",
     ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",

@@ -21,6 +21,8 @@ class World:
         self.agent = agent
         self._image = image
         self._definitions = {}
+        # Calls that take back what provoking requests left.
+        self.undo = []
 
     def name(self):
         return f"conform-{next(_numbers)}"
@@ -46,6 +48,9 @@ class World:
         container = {"name": "main", "image": self._image, "memory": 16, "stopTimeout": 2, "command": ["sleep", "600"]}
         return self._define("sleeper", networkMode="none", containerDefinitions=[container])
 
+    def box(self):
+        return self.ok("ListContainerInstances", {"cluster": self.box_cluster})["containerInstanceArns"][0]
+
     def quiet(self):
         """Waits until no task is left in the cluster of the box."""
         for arn in self.ok("ListTasks", {"cluster": self.box_cluster})["taskArns"]:
@@ -60,6 +65,8 @@ def world(agent, busybox):
     world = World(agent, busybox)
     yield world
     world.quiet()
+    for operation, body in reversed(world.undo):
+        world.ok(operation, body)
 
 
 def right(operation, world):

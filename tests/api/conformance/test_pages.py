@@ -83,6 +83,8 @@ class Filler:
         return {}
 
 
+# Ten at most in a page of these.
+SMALL = {"ListAccountSettings", "DescribeCapacityProviders"}
 AT_LEAST = {"ListContainerInstances": 1, "DescribeCapacityProviders": 0, "ListServiceDeployments": 1}
 
 
@@ -97,7 +99,7 @@ def test_pages_are_the_whole(agent, ecs, name, define, operation):
         return content[member], content.get("nextToken")
 
     # The clusters of all tests may be more than a page.
-    whole, token = page(maxResults=100) if operation != "ListAccountSettings" else page()
+    whole, token = page() if operation in SMALL else page(maxResults=100)
     while token:
         items, token = page(nextToken=token)
         whole += items

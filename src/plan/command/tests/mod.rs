@@ -4,6 +4,7 @@ use super::*;
 use crate::model::Generation;
 
 mod resources;
+mod state_change;
 
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
