@@ -105,8 +105,10 @@ impl Rules {
         let (had, has) = (before.values().map(|p| p.count).sum::<u32>(), sum(&|p| p.count));
         let maximum = percent(desired, rules.maximum_percent);
         let bound = if outgoing_before == 0 { desired } else { maximum.max(desired) };
+        // Of a DAEMON service it is told box by box, below.
+        let daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
         assert!(
-            has <= had.max(bound),
+            daemon || has <= had.max(bound),
             "{}: {had} tasks became {has}, {bound} are allowed: {service:#?} {before:#?} {parts:#?}",
             service.key
         );
@@ -128,7 +130,7 @@ impl Rules {
                 service.key
             );
         }
-        if service.scheduling_strategy == SchedulingStrategy::Daemon {
+        if daemon {
             let mut on: BTreeMap<_, u32> = BTreeMap::new();
             parts.values().for_each(|p| *on.entry(&p.instance).or_default() += p.count);
             let had = |id: &ContainerInstanceId| -> u32 {

@@ -78,9 +78,8 @@ impl Step<'_> {
         }
         let service = self.service.clone();
         let Some(placing) = Placing::of(self.world, &service, self.now) else { return };
-        let daemons =
-            (service.scheduling_strategy == SchedulingStrategy::Daemon)
-                .then(|| placing.daemons(self.claims));
+        let daemons = (service.scheduling_strategy == SchedulingStrategy::Daemon)
+            .then(|| placing.daemons(self.claims));
         let stays = |instance: &ContainerInstance| match &daemons {
             None => placing.stays(instance),
             Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),

@@ -94,8 +94,7 @@ impl<'a, 'c> Search<'a, 'c> {
     /// The best box for one more task, which it takes; or what each box lacks.
     pub(crate) fn next(&mut self, ids: &mut Ids) -> Result<ContainerInstanceId, Vec<Lack>> {
         let order = Order::of(self.wish.strategy);
-        let by_index =
-            self.shortlist.is_none() && !self.far && !self.claims.are_many();
+        let by_index = self.shortlist.is_none() && !self.far && !self.claims.are_many();
         let best = match order.kind {
             Kind::Random if by_index => {
                 self.try_some(order, ids).or_else(|| self.look_up(order, ids))
