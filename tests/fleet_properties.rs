@@ -94,7 +94,8 @@ enum Op {
     Exit { task: usize, code: i32 },
     Advance { ms: u64 },
     Silence { ms: u64 },
-    Clock { minutes: i64, told: bool },
+    Clock { minutes: i64 },
+    ClockDrifts { ms: i64 },
     Restart,
 }
 
@@ -163,7 +164,8 @@ fn ops() -> impl Strategy<Value = Ops> {
         14 => prop_oneof![0..20_u64, 500..6000_u64, 10_000..120_000_u64]
             .prop_map(|ms| Op::Advance { ms }),
         2 => (100..30_000_u64).prop_map(|ms| Op::Silence { ms }),
-        1 => (-300..300_i64, any::<bool>()).prop_map(|(minutes, told)| Op::Clock { minutes, told }),
+        1 => (-300..300_i64).prop_map(|minutes| Op::Clock { minutes }),
+        1 => (-2000..2000_i64).prop_map(|ms| Op::ClockDrifts { ms }),
         1 => Just(Op::Restart),
     ];
     proptest::collection::vec(op, 1..80).prop_map(Ops)
@@ -402,7 +404,9 @@ fn play(fleet: &mut Fleet, op: &Op) {
         Op::Exit { task, code } => exit(fleet, task, code),
         Op::Advance { ms } => fleet.advance(Duration::from_millis(ms)),
         Op::Silence { ms } => fleet.silence(Duration::from_millis(ms)),
-        Op::Clock { minutes, told } => fleet.set_clock(minutes * 60_000, told),
+        Op::Clock { minutes } => fleet.set_clock(minutes * 60_000, true),
+        // So little is not noticed.
+        Op::ClockDrifts { ms } => fleet.set_clock(ms, false),
         Op::Restart => fleet.restart(),
     }
 }

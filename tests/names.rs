@@ -8,7 +8,9 @@ mod agent;
 mod netbox;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
-use netbox::{BOX, Ground, OUTSIDE, Server, inside, on_a_box, snapshot, tcp_from, udp_from};
+use netbox::{
+    BOX, Ground, OUTSIDE, Server, inside, on_a_box, output, snapshot, tcp_from, udp_from,
+};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -158,7 +160,8 @@ struct Asker {
 
 impl Asker {
     fn ask(&self, name: &str, kind: u16) -> Answer {
-        let socket = inside(&self.namespace, || UdpSocket::bind("0.0.0.0:0").unwrap());
+        let any = if self.server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = inside(&self.namespace, || UdpSocket::bind(any).unwrap());
         socket.connect((self.server, 53)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.send(&query(name, kind)).unwrap();
@@ -257,6 +260,12 @@ fn asker(host: &Host, arn: &str, container: &str) -> Asker {
     Asker { namespace, server: server.parse().unwrap() }
 }
 
+/// The box's IPv6 address on the bridge, where there is IPv6.
+fn gateway6(namespace: &OwnedFd) -> Option<IpAddr> {
+    let route = inside(namespace, || output("ip", &["-6", "route", "show", "default"]));
+    route.split_whitespace().skip_while(|word| *word != "via").nth(1)?.parse().ok()
+}
+
 const WAIT: &str = "while :; do sleep 1000; done";
 
 #[test]
@@ -309,6 +318,11 @@ fn tasks_find_each_other_by_name_and_others_through_the_box() {
         assert_eq!(ask.records(&private, A), [address]);
         let ipv6 = ask.records("front.default.internal", AAAA);
         assert_eq!(ipv6.len(), usize::from(std::path::Path::new("/proc/net/if_inet6").exists()));
+        if let Some(server) = gateway6(&ask.namespace) {
+            let over_ipv6 = Asker { namespace: ask.namespace.try_clone().unwrap(), server };
+            assert_eq!(over_ipv6.records("front.default.internal", AAAA), ipv6);
+            assert_eq!(over_ipv6.over_tcp("front.default.internal", AAAA).records, ipv6);
+        }
         assert_eq!(ask.records("front.default.internal", TXT), [""; 0]);
         assert_eq!(ask.records("default.internal", A), [""; 0]);
         for (name, kind, code) in [
@@ -440,5 +454,115 @@ fn a_definition_may_name_other_servers_and_the_settings_none() {
         let told = told(&arn, "plain");
         assert!(!told.contains("default.internal"), "{told}");
         stop(&agent, &arn);
+    });
+}
+
+/// Waits until a service is as its waiter `ServicesStable` has it.
+fn until_stable(agent: &Agent<'_>, name: &str) {
+    wait_for(&format!("{name} to be stable"), || {
+        let answer = agent.ok("DescribeServices", &json!({"services": [name]}));
+        let service = &answer["services"][0];
+        let stable = service["runningCount"] == service["desiredCount"]
+            && service["deployments"].as_array().unwrap().len() == 1;
+        if !stable {
+            // A service cannot be awaited; asking without a pause would take the time that it needs.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        stable
+    });
+}
+
+#[test]
+fn services_have_names_and_those_of_service_connect_and_registries() {
+    on_a_host(|_, host, start| {
+        let agent = start();
+        let definition = register(&agent, "shop", "awsvpc", json!([web("web", json!({}))]));
+        let create = |name: &str, definition: &str, count: u32, members: Value| {
+            let mut input = json!({
+                "serviceName": name, "taskDefinition": definition, "desiredCount": count,
+            });
+            input.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            agent.call("CreateService", &input)
+        };
+        let connect = |port: u16| {
+            let alias = json!({"port": port, "dnsName": "storefront"});
+            json!({"enabled": true, "namespace": "market", "services": [
+                {"portName": "http", "discoveryName": "shop-http", "clientAliases": [alias]}]})
+        };
+        let registry = json!([{"registryArn": "arn:aws:servicediscovery:local:000000000000:service/srv-shop"}]);
+        let members = |port| {
+            json!({"networkConfiguration": network(), "serviceConnectConfiguration": connect(port),
+                "serviceRegistries": registry})
+        };
+        let refused = create("shop", &definition, 2, members(8080)).unwrap_err();
+        assert_eq!(refused.kind, "InvalidParameterException");
+        assert!(
+            refused.message.contains("8080") && refused.message.contains("proxy"),
+            "{refused:?}"
+        );
+        create("shop", &definition, 2, members(80)).unwrap();
+        until_stable(&agent, "shop");
+        let plain = register(&agent, "client", "bridge", json!([shell("main", WAIT, json!({}))]));
+        create("client", &plain, 1, json!({})).unwrap();
+        until_stable(&agent, "client");
+
+        let tasks = |service: &str| -> Vec<String> {
+            let answer = agent.ok("ListTasks", &json!({"serviceName": service}));
+            let arns = answer["taskArns"].as_array().unwrap();
+            arns.iter().map(|arn| arn.as_str().unwrap().to_owned()).collect()
+        };
+        let addresses = |arns: &[String]| -> Vec<String> {
+            let answer = agent.ok("DescribeTasks", &json!({"tasks": arns}));
+            let of = |task: &Value| {
+                let interface = &task["containers"][0]["networkInterfaces"][0];
+                interface["privateIpv4Address"].as_str().unwrap().to_owned()
+            };
+            let mut addresses: Vec<_> =
+                answer["tasks"].as_array().unwrap().iter().map(of).collect();
+            addresses.sort_unstable();
+            addresses
+        };
+        let client = &tasks("client")[0];
+        let ask = asker(host, client, "main");
+        let expected = addresses(&tasks("shop"));
+        assert_eq!(expected.len(), 2);
+        for name in [
+            "shop.default.internal",
+            "shop-http.market",
+            "storefront",
+            "storefront.market",
+            "srv-shop.default.internal",
+            "shop-http.default.internal",
+        ] {
+            let mut records = ask.records(name, A);
+            records.sort_unstable();
+            assert_eq!(records, expected, "{name}");
+        }
+        let firsts = [0, 1].map(|_| ask.records("shop.default.internal", A)[0].clone());
+        assert_ne!(firsts[0], firsts[1], "each answer begins with another");
+        assert_eq!(ask.records("shop.default.internal", SRV).len(), 2);
+        for name in ["shop", "storefront", "srv-shop", "shop-http.market"] {
+            let said = exec(host, client, &format!("wget -q -O - http://{name}/"));
+            assert_eq!(said, "web\n", "{name}");
+        }
+
+        // One task is stopped: its address is gone from the answer at once, and another comes.
+        let stopped = tasks("shop")[0].clone();
+        let address = addresses(std::slice::from_ref(&stopped)).remove(0);
+        agent.ok("StopTask", &json!({"task": stopped}));
+        assert!(!ask.records("shop.default.internal", A).contains(&address));
+        wait_for("another task", || ask.records("shop.default.internal", A).len() == 2);
+
+        // Without tasks there is the name all the same; without the service there is not.
+        agent.ok("UpdateService", &json!({"service": "shop", "desiredCount": 0}));
+        until_stable(&agent, "shop");
+        assert_eq!(ask.records("shop.default.internal", A), [""; 0]);
+        assert_eq!(ask.records("storefront", A), [""; 0]);
+        agent.ok("DeleteService", &json!({"service": "shop"}));
+        wait_for("the service to be gone", || ask.code("shop.default.internal", A) == 3);
+        // Nobody has it now, so the box's own server is asked.
+        assert_eq!(ask.records("storefront", A), ["192.0.2.77"]);
+        agent.ok("DeleteService", &json!({"service": "client", "force": true}));
+        agent.wait(client, "STOPPED");
     });
 }

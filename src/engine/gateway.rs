@@ -32,6 +32,8 @@ pub(super) struct Gateways {
 struct Served {
     bridge: BridgeAddresses,
     names: Option<NameServer>,
+    /// Whether the metadata endpoint listens.
+    metadata: bool,
 }
 
 impl Gateways {
@@ -46,19 +48,21 @@ impl Gateways {
         network: &Network,
     ) -> Result<(), ConnectError> {
         let mut served = self.served.lock().await;
-        if served.as_ref().is_some_and(|served| served.bridge == bridge) {
-            return Ok(());
-        }
-        // The old one first: its ports are wanted again.
-        *served = None;
+        // One of another bridge ends here: its ports are wanted again.
+        let there = served.take().filter(|there| there.bridge == bridge);
+        let names = match there {
+            Some(there) if there.metadata => {
+                *served = Some(there);
+                return Ok(());
+            }
+            Some(there) => there.names,
+            None => self.serve_names(bridge).await,
+        };
+        // Whoever could not listen is asked again with the next container.
         let metadata = self.announce_metadata(bridge.ipv4).await;
-        let names = self.serve_names(bridge).await;
         let services = Services { metadata, names: names.as_ref().map(NameServer::ports) };
         network.set_services(services).await?;
-        // Whoever could not listen is asked again with the next container.
-        if metadata.is_some() {
-            *served = Some(Served { bridge, names });
-        }
+        *served = Some(Served { bridge, names, metadata: metadata.is_some() });
         Ok(())
     }
 

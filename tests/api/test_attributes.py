@@ -51,7 +51,8 @@ def test_a_task_can_ask_for_an_attribute_that_was_put(ecs, box, define, wait_for
     definition = define()["taskDefinitionArn"]
     constraint = [{"type": "memberOf", "expression": "attribute:test-place == dock"}]
     answer = ecs.run_task(taskDefinition=definition, placementConstraints=constraint)
-    assert answer["tasks"] == [] and answer["failures"]
+    assert answer["tasks"] == []
+    assert [f["reason"] for f in answer["failures"]] == ["MemberOf placement constraint unsatisfied."]
     ecs.put_attributes(attributes=[{"name": "test-place", "value": "dock", "targetId": box}])
     (task,) = ecs.run_task(taskDefinition=definition, placementConstraints=constraint)["tasks"]
     wait_for("stopped", [task["taskArn"]])

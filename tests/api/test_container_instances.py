@@ -56,7 +56,26 @@ def test_what_is_missing(ecs, cluster, refused):
     assert refused("describe_container_instances", containerInstances=["x"])[0] == "InvalidParameterException"
     assert refused("describe_container_instances", containerInstances=[])[1] == "Container instances cannot be empty."
     assert refused("list_container_instances", cluster="nowhere")[0] == "ClusterNotFoundException"
-    assert ecs.list_container_instances(filter="attribute:x == y")["containerInstanceArns"] == []
+    for bad in ["attribute:x", "x == y", "attribute:x == y and", "agentVersion =~ 1.*", "(" * 100]:
+        code, message, _ = refused("list_container_instances", filter=bad)
+        assert code == "InvalidParameterException" and message.startswith("Invalid filter "), message
+
+
+def test_the_query_language_filters(ecs, agent):
+    (arn,) = ecs.list_container_instances()["containerInstanceArns"]
+    listed = lambda text: ecs.list_container_instances(filter=text)["containerInstanceArns"]
+    for yes in [
+        "agentConnected == true",
+        "agentVersion >= 0.0.1 and registeredAt > 2020-01-01",
+        "runningTasksCount >= 0",
+        "not attribute:no-such-thing exists",
+        "registeredAt >= 2020-01-01T00:00:00Z || ec2InstanceId == i-1",
+    ]:
+        assert listed(yes) == [arn], yes
+    for no in ["agentConnected == false", "attribute:no-such-thing =~ .*", "runningTasksCount > 1000"]:
+        assert listed(no) == [], no
+    asked = agent.aws("list-container-instances", "--filter", "agentConnected==true", "--status", "ACTIVE")
+    assert asked["containerInstanceArns"] == [arn]
 
 
 def test_a_box_drains_and_comes_back(ecs, define, refused):

@@ -1,5 +1,6 @@
 //! Reads and plays scenario scripts.
 
+mod boxes;
 mod definition;
 
 use crate::node::{Node, digest_of};
@@ -140,8 +141,12 @@ impl Play {
             }
             ["run", definition, options @ ..] => {
                 let run = run_task(definition, options)?;
-                self.do_and_tell(Command::RunTask(Box::new(run)));
+                let reply = self.submit(Command::RunTask(Box::new(run)));
+                self.tell(&reply);
+                boxes::tell_places(&mut self.node, &reply);
             }
+            ["instance", name, options @ ..] => boxes::add(&mut self.node, name, options)?,
+            ["drain", name] => boxes::drain(&mut self.node, name)?,
             ["stop", task, ..] => {
                 let command = Command::StopTask {
                     cluster: ClusterName::default_cluster(),
@@ -312,6 +317,9 @@ fn run_task(definition: &str, options: &[&str]) -> Result<RunTask, String> {
                     ContainerOverride { name: Some(value.to_owned()), ..Default::default() };
                 run.overrides.container_overrides = Some(vec![change]);
             }
+            "group" => run.group = Some(value.to_owned()),
+            "strategy" => run.placement_strategy = boxes::strategy(value),
+            "pools" => run.capacity_provider_strategy = boxes::pools(value)?,
             "where" => {
                 run.placement_constraints.push(
                     coracle::model::task_definition::PlacementConstraint {

@@ -14,7 +14,7 @@
 //! Letters of either case are the same. Nothing is kept: a name is looked for when it is asked for, by index where
 //! there are many.
 
-pub mod connect;
+mod connect;
 mod target;
 
 pub use target::{Place, Port, Target};

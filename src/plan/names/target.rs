@@ -57,51 +57,31 @@ pub(super) enum Wish<'a> {
     Container(&'a str),
     /// A port by its name.
     PortName(&'a str),
-    /// What a service registry says: a container if it is named, and a port.
-    Registered { container: Option<&'a str>, port: Option<u16> },
+    /// A port of a container by its number.
+    PortOf(&'a str, u16),
 }
 
 impl<'a> Wish<'a> {
     pub(super) fn of_registry(registry: &'a Value) -> Self {
         let container = registry.get("containerName").and_then(Value::as_str);
-        let number = |key| registry.get(key).and_then(Value::as_u64);
-        let port = number("containerPort").or_else(|| number("port"));
-        Self::Registered { container, port: port.and_then(|port| u16::try_from(port).ok()) }
+        let port = registry.get("containerPort").and_then(Value::as_u64);
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        container.zip(port).map_or(Self::Any, |(container, port)| Self::PortOf(container, port))
     }
 
     /// The ports of `container` that are meant.
     fn ports(&self, container: &ContainerDefinition) -> Vec<Port> {
-        let mapped = connection::mappings(container).filter_map(port);
-        match self {
-            Self::Any | Self::Container(_) | Self::Registered { port: None, .. } => {
-                mapped.collect()
-            }
-            Self::PortName(name) => mapped.filter(|p| p.name.as_deref() == Some(*name)).collect(),
-            Self::Registered { port: Some(number), .. } => {
-                let of_number: Vec<_> = mapped.filter(|p| p.number == *number).collect();
-                if of_number.is_empty() && self.is_of(container) {
-                    return vec![Port { number: *number, udp: false, name: None }];
-                }
-                of_number
-            }
-        }
-    }
-
-    /// Whether it names this container.
-    fn is_of(&self, container: &ContainerDefinition) -> bool {
-        let named = match self {
-            Self::Container(name) | Self::Registered { container: Some(name), .. } => *name,
-            Self::Any | Self::PortName(_) | Self::Registered { container: None, .. } => {
-                return false;
-            }
+        let meant = |port: &Port| match self {
+            Self::Any | Self::Container(_) => true,
+            Self::PortName(name) => port.name.as_deref() == Some(*name),
+            Self::PortOf(named, number) => is_called(container, named) && port.number == *number,
         };
-        container.name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(named))
+        connection::mappings(container).filter_map(port).filter(meant).collect()
     }
+}
 
-    /// Whether it names a container at all.
-    fn names_container(&self) -> bool {
-        matches!(self, Self::Container(_) | Self::Registered { container: Some(_), .. })
-    }
+fn is_called(container: &ContainerDefinition, name: &str) -> bool {
+    container.name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// Whether a task is to be found by the name of its service: it runs, is to go on running, and is healthy if that is
@@ -155,9 +135,6 @@ fn shared(
     place: Place,
     zone: &str,
 ) -> Vec<Target> {
-    if wish.names_container() && !containers.iter().any(|container| wish.is_of(container)) {
-        return Vec::new();
-    }
     let mut ports: Vec<Port> = Vec::new();
     for container in containers {
         for port in wish.ports(container) {
@@ -166,12 +143,13 @@ fn shared(
             }
         }
     }
-    match wish {
-        Wish::PortName(_) if ports.is_empty() => return Vec::new(),
-        Wish::Registered { port: Some(number), .. } if ports.is_empty() => {
-            ports.push(Port { number: *number, udp: false, name: None });
-        }
-        _ => {}
+    let is_there = match wish {
+        Wish::Any => true,
+        Wish::Container(name) => containers.iter().any(|container| is_called(container, name)),
+        Wish::PortName(_) | Wish::PortOf(..) => !ports.is_empty(),
+    };
+    if !is_there {
+        return Vec::new();
     }
     vec![Target { host: format!("{}.{zone}", task.id), place, ports }]
 }
@@ -195,10 +173,9 @@ fn separate(
     let connected: Vec<_> = connected.collect();
     let serves = connected.iter().any(|(_, target)| !target.ports.is_empty());
     let meant = |defined: &ContainerDefinition, target: &Target| match wish {
-        Wish::PortName(_) => !target.ports.is_empty(),
-        Wish::Container(_) | Wish::Registered { container: Some(_), .. } => wish.is_of(defined),
-        Wish::Any | Wish::Registered { container: None, .. } if serves => !target.ports.is_empty(),
-        Wish::Any | Wish::Registered { container: None, .. } => defined.is_essential(),
+        Wish::Any if !serves => defined.is_essential(),
+        Wish::Container(name) => is_called(defined, name),
+        Wish::Any | Wish::PortName(_) | Wish::PortOf(..) => !target.ports.is_empty(),
     };
     let meant = connected.into_iter().filter(|(defined, target)| meant(defined, target));
     meant.map(|(_, target)| target).collect()

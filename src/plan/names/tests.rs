@@ -339,7 +339,7 @@ fn service_connect_gives_names_to_ports() {
 fn a_service_registry_gives_a_name_to_a_container() {
     let mut records = Records::new();
     let containers = json!([
-        {"name": "web", "portMappings": [{"containerPort": 80}]}, {"name": "metrics"}]);
+        {"name": "web", "portMappings": [{"containerPort": 80}]}, {"name": "metrics", "portMappings": [{"containerPort": 9100}]}]);
     records.definition("web", "bridge", containers);
     let registry = |members: Value| {
         let mut registry = json!({"registryArn": "arn:aws:servicediscovery:l:0:service/srv-shop"});
@@ -350,20 +350,37 @@ fn a_service_registry_gives_a_name_to_a_container() {
     records.task("ab12", "web", &addresses, member("web"));
     let name = "srv-shop.default.internal";
     records.service("web", "ACTIVE", registry(json!({})));
-    assert_eq!(records.hosts(name), [("web.ab12.default.internal".to_owned(), vec![80])]);
+    let hosts: Vec<_> = records.hosts(name).into_iter().map(|(host, _)| host).collect();
+    assert_eq!(hosts, ["web.ab12.default.internal", "metrics.ab12.default.internal"]);
     let metrics = json!({"containerName": "metrics", "containerPort": 9100});
     records.service("web", "ACTIVE", registry(metrics));
     assert_eq!(records.hosts(name), [("metrics.ab12.default.internal".to_owned(), vec![9100])]);
     // Two services may have the same registry.
-    records.service("more", "ACTIVE", registry(json!({"containerName": "web"})));
+    records.service(
+        "more",
+        "ACTIVE",
+        registry(json!({"containerName": "web", "containerPort": 80})),
+    );
     records.task("cd34", "web", &[("web", "10.9.0.7"), ("metrics", "10.9.0.8")], member("more"));
     let hosts: Vec<_> = records.hosts(name).into_iter().map(|(host, _)| host).collect();
     assert_eq!(hosts, ["web.cd34.default.internal", "metrics.ab12.default.internal"]);
 
-    records.definition("web", "awsvpc", json!([{"name": "web"}]));
+    // A port that the definition no longer has.
     records.service("more", "INACTIVE", json!({}));
-    records.service("web", "ACTIVE", registry(json!({"port": 8080})));
-    assert_eq!(records.hosts(name), [("ab12.default.internal".to_owned(), vec![8080])]);
+    let gone = json!({"containerName": "metrics", "containerPort": 9200});
+    records.service("web", "ACTIVE", registry(gone));
+    assert_eq!(records.hosts(name), []);
+    records.definition(
+        "web",
+        "awsvpc",
+        json!([{"name": "web", "portMappings": [{"containerPort": 80}]}]),
+    );
+    records.service(
+        "web",
+        "ACTIVE",
+        registry(json!({"containerName": "web", "containerPort": 80})),
+    );
+    assert_eq!(records.hosts(name), [("ab12.default.internal".to_owned(), vec![80])]);
 }
 
 #[test]
@@ -377,19 +394,4 @@ fn the_private_name_of_an_address_is_known_to_others_as_well() {
     {
         assert_eq!(records.find(name), Found::Elsewhere, "{name}");
     }
-}
-
-#[test]
-fn a_port_that_only_a_proxy_could_translate_is_refused() {
-    let containers: Vec<crate::model::task_definition::ContainerDefinition> = of(web());
-    let refusal = |service: Value| {
-        connect::refusal(Some(&json!({"enabled": true, "services": [service]})), &containers)
-    };
-    assert_eq!(refusal(json!({"portName": "http", "clientAliases": [{"port": 80}]})), None);
-    assert_eq!(refusal(json!({"portName": "http"})), None);
-    let text = refusal(json!({"portName": "http", "clientAliases": [{"port": 8080}]})).unwrap();
-    assert!(text.contains("client alias port 8080 of http") && text.contains("Use 80"), "{text}");
-    let text = refusal(json!({"portName": "none"})).unwrap();
-    assert!(text.contains("no port mapping with the name none"), "{text}");
-    assert_eq!(connect::refusal(None, &containers), None);
 }

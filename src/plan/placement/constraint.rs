@@ -51,6 +51,11 @@ impl Constraints {
         Ok(constraints)
     }
 
+    /// An attribute and the value that it must have, if there is one: only few boxes may.
+    pub(super) fn narrow(&self) -> Option<(&str, &str)> {
+        self.member_of.iter().find_map(Expression::narrow)
+    }
+
     /// Whether `memberOf` holds for a box; if not, which does not.
     pub(super) fn hold(&self, facts: &BoxFacts) -> Result<(), Missing> {
         match self.member_of.iter().find(|expression| !expression.holds(facts)) {

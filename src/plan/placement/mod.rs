@@ -27,6 +27,7 @@ mod room;
 mod rooms;
 mod search;
 mod shortlist;
+mod slots;
 mod spread;
 mod strategy;
 

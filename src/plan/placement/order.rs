@@ -54,18 +54,19 @@ impl Order {
         }
     }
 
-    /// Whether the `best` box so far stays the best, when all boxes to come are `now` or come after it in this order.
-    /// `least` is what the rules before that of the order can be at the least.
+    /// Whether a box is, by the rules before that of the order, the `least` that any can be.
+    pub(super) fn is_least(self, ranking: &Ranking, least: &Ranking) -> bool {
+        ranking.iter().zip(least).take(self.place).all(|(has, least)| has <= least)
+    }
+
+    /// Whether the `best` box so far stays the best, when all boxes to come are `now` or come after it in this order and
+    /// the best is the least there can be by the rules before.
     pub(super) fn is_final(
         self,
-        (best, ranking): ((Free, &ContainerInstanceId), &Ranking),
+        best: (Free, &ContainerInstanceId),
         now: (Free, &ContainerInstanceId),
-        least: &Ranking,
         rules: usize,
     ) -> bool {
-        if !ranking.iter().zip(least).take(self.place).all(|(has, least)| has <= least) {
-            return false;
-        }
         let worse_by_rule = match self.kind {
             Kind::Emptiest | Kind::Random => false,
             Kind::LeastMemory => now.0.memory > best.0.memory,

@@ -7,18 +7,20 @@
 use super::needs::Needs;
 use super::order::Kind;
 use super::room::{Free, Room, Tally};
+use super::slots::{Slot, SlotSet, Slots};
 use crate::model::{
     Assignment, AssignmentId, ClusterName, ContainerInstance, ContainerInstanceId, Task,
     TaskDefinition, TaskDefinitionRef, TaskStatus,
 };
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, btree_set};
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 
 /// Room by box, and what is found by it.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Rooms {
     boxes: BTreeMap<ContainerInstanceId, Place>,
+    slots: Slots,
     clusters: BTreeMap<ClusterName, ClusterRooms>,
     holdings: BTreeMap<AssignmentId, Holding>,
 }
@@ -42,6 +44,7 @@ struct Holding {
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Place {
     room: Room,
+    slot: Slot,
     /// None while no record of the box is there.
     cluster: Option<ClusterName>,
     pool: Option<String>,
@@ -55,26 +58,26 @@ pub(super) struct ClusterRooms {
     pub(super) all: Fleet,
     pools: BTreeMap<String, Fleet>,
     groups: BTreeMap<String, GroupBoxes>,
-    /// Attribute → value → how many boxes have it.
-    values: BTreeMap<String, BTreeMap<String, usize>>,
+    /// Attribute → value → the boxes that have it.
+    values: BTreeMap<String, BTreeMap<String, SlotSet>>,
 }
 
 /// Boxes in order of what is free.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) struct Fleet {
     /// From little memory to much; from the back the emptiest, of equals in order of their ids.
-    by_memory: BTreeSet<Key>,
+    by_memory: BTreeMap<Key, Slot>,
     /// From little CPU to much.
-    by_cpu: BTreeSet<Key>,
+    by_cpu: BTreeMap<Key, Slot>,
 }
 
 type Key = (u64, u64, Reverse<ContainerInstanceId>);
 
 /// The boxes with at least so much.
-fn from(boxes: &BTreeSet<Key>, least: u64) -> btree_set::Range<'_, Key> {
-    match (least.checked_sub(1), boxes.first()) {
+fn from(boxes: &BTreeMap<Key, Slot>, least: u64) -> btree_map::Range<'_, Key, Slot> {
+    match (least.checked_sub(1), boxes.first_key_value()) {
         // No box has all the rest there can be, so the id does not matter.
-        (Some(below), Some((_, _, id))) => {
+        (Some(below), Some(((_, _, id), _))) => {
             boxes.range((Bound::Excluded((below, u64::MAX, id.clone())), Bound::Unbounded))
         }
         _ => boxes.range(..),
@@ -85,8 +88,17 @@ fn from(boxes: &BTreeSet<Key>, least: u64) -> btree_set::Range<'_, Key> {
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct GroupBoxes {
     pub(super) counts: BTreeMap<ContainerInstanceId, u32>,
-    /// How many boxes have so many.
-    pub(super) boxes_with: BTreeMap<u32, usize>,
+    /// The boxes that have any.
+    pub(super) any: SlotSet,
+    /// The boxes that have so many.
+    pub(super) with: BTreeMap<u32, SlotSet>,
+}
+
+/// A box as a walk comes to it.
+pub(super) struct Passed<'a> {
+    pub(super) free: Free,
+    pub(super) id: &'a ContainerInstanceId,
+    pub(super) slot: Slot,
 }
 
 impl Fleet {
@@ -100,11 +112,18 @@ impl Fleet {
         &'a self,
         kind: Kind,
         needs: &Needs,
-    ) -> Box<dyn Iterator<Item = (Free, &'a ContainerInstanceId)> + 'a> {
-        let by_memory =
-            |(memory, cpu, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
-        let by_cpu =
-            |(cpu, memory, Reverse(id)): &'a Key| (Free { memory: *memory, cpu: *cpu }, id);
+    ) -> Box<dyn Iterator<Item = Passed<'a>> + 'a> {
+        let passed = |memory: &u64, cpu: &u64, id, slot: &Slot| Passed {
+            free: Free { memory: *memory, cpu: *cpu },
+            id,
+            slot: *slot,
+        };
+        let by_memory = move |((memory, cpu, Reverse(id)), slot): (&'a Key, &Slot)| {
+            passed(memory, cpu, id, slot)
+        };
+        let by_cpu = move |((cpu, memory, Reverse(id)), slot): (&'a Key, &Slot)| {
+            passed(memory, cpu, id, slot)
+        };
         match kind {
             Kind::Emptiest => Box::new(from(&self.by_memory, needs.memory).rev().map(by_memory)),
             Kind::LeastMemory => Box::new(from(&self.by_memory, needs.memory).map(by_memory)),
@@ -114,7 +133,7 @@ impl Fleet {
 
     /// All boxes.
     pub(super) fn ids(&self) -> impl Iterator<Item = &ContainerInstanceId> {
-        self.by_memory.iter().map(|(_, _, Reverse(id))| id)
+        self.by_memory.keys().map(|(_, _, Reverse(id))| id)
     }
 
     /// One of all boxes; which, `number` says.
@@ -123,9 +142,9 @@ impl Fleet {
         self.ids().nth(usize::try_from(place).ok()?)
     }
 
-    fn insert(&mut self, free: Free, id: &ContainerInstanceId) {
-        self.by_memory.insert((free.memory, free.cpu, Reverse(id.clone())));
-        self.by_cpu.insert((free.cpu, free.memory, Reverse(id.clone())));
+    fn insert(&mut self, free: Free, id: &ContainerInstanceId, slot: Slot) {
+        self.by_memory.insert((free.memory, free.cpu, Reverse(id.clone())), slot);
+        self.by_cpu.insert((free.cpu, free.memory, Reverse(id.clone())), slot);
     }
 
     fn remove(&mut self, free: Free, id: &ContainerInstanceId) {
@@ -135,14 +154,17 @@ impl Fleet {
 }
 
 impl GroupBoxes {
-    fn set(&mut self, id: &ContainerInstanceId, count: u32) {
+    fn set(&mut self, id: &ContainerInstanceId, slot: Slot, count: u32) {
         let old =
             if count == 0 { self.counts.remove(id) } else { self.counts.insert(id.clone(), count) };
         if let Some(old) = old {
-            lessen(&mut self.boxes_with, &old);
+            leave(&mut self.with, &old, slot);
         }
         if count > 0 {
-            *self.boxes_with.entry(count).or_default() += 1;
+            self.any.insert(slot);
+            self.with.entry(count).or_default().insert(slot);
+        } else {
+            self.any.remove(slot);
         }
     }
 }
@@ -151,6 +173,17 @@ impl Rooms {
     /// The room of a box.
     pub(crate) fn get(&self, id: &ContainerInstanceId) -> Option<&Room> {
         self.boxes.get(id).map(|place| &place.room)
+    }
+
+    /// The boxes of the cluster that have this value of an attribute, and how many they are.
+    pub(super) fn with_value(
+        &self,
+        cluster: &ClusterName,
+        attribute: &str,
+        value: &str,
+    ) -> (impl Iterator<Item = &ContainerInstanceId>, usize) {
+        let set = self.clusters.get(cluster).and_then(|c| c.values.get(attribute)?.get(value));
+        (set.into_iter().flat_map(|set| self.slots.ids(set)), set.map_or(0, SlotSet::len))
     }
 
     pub(super) fn cluster(&self, cluster: &ClusterName) -> Option<&ClusterRooms> {
@@ -169,7 +202,7 @@ impl Rooms {
         instance: &ContainerInstance,
     ) {
         self.unlist(&instance.id, old);
-        let place = self.boxes.entry(instance.id.clone()).or_default();
+        let place = self.place(&instance.id);
         place.room.set_capacity(&instance.capacity);
         place.cluster = Some(instance.cluster.clone());
         place.pool = instance.capacity_provider().map(str::to_owned);
@@ -184,7 +217,7 @@ impl Rooms {
             place.room.set_capacity(&crate::model::container_instance::Capacity::default());
             (place.cluster, place.pool, place.active) = (None, None, false);
             if place.room.is_empty() {
-                self.boxes.remove(&old.id);
+                self.remove(&old.id);
             }
         }
     }
@@ -297,17 +330,21 @@ impl Rooms {
         let Some(place) = self.boxes.get(&instance.id).filter(|place| place.active) else { return };
         let cluster = self.clusters.entry(instance.cluster.clone()).or_default();
         let free = place.room.free();
-        cluster.all.insert(free, &instance.id);
+        cluster.all.insert(free, &instance.id, place.slot);
         if let Some(pool) = &place.pool {
-            cluster.pools.entry(pool.clone()).or_default().insert(free, &instance.id);
+            cluster.pools.entry(pool.clone()).or_default().insert(free, &instance.id, place.slot);
         }
         for group in place.room.groups() {
             let count = place.room.count(group);
-            cluster.groups.entry(group.to_owned()).or_default().set(&instance.id, count);
+            cluster.groups.entry(group.to_owned()).or_default().set(
+                &instance.id,
+                place.slot,
+                count,
+            );
         }
         for (name, value) in values(instance) {
             let values = cluster.values.entry(name.to_owned()).or_default();
-            *values.entry(value.to_owned()).or_default() += 1;
+            values.entry(value.to_owned()).or_default().insert(place.slot);
         }
     }
 
@@ -326,11 +363,11 @@ impl Rooms {
             }
         }
         for group in place.room.groups() {
-            cluster.set_group(group, id, 0);
+            cluster.set_group(group, id, place.slot, 0);
         }
         for (attribute, value) in old.into_iter().flat_map(values) {
             if let Some(values) = cluster.values.get_mut(attribute) {
-                lessen(values, value);
+                leave(values, value, place.slot);
                 if values.is_empty() {
                     cluster.values.remove(attribute);
                 }
@@ -348,7 +385,8 @@ impl Rooms {
         group: Option<&str>,
         change: impl FnOnce(&mut Room),
     ) {
-        let place = self.boxes.entry(id.clone()).or_default();
+        self.place(id);
+        let Some(place) = self.boxes.get_mut(id) else { return };
         let count = |room: &Room| group.map_or(0, |group| room.count(group));
         let (free, before) = (place.room.free(), count(&place.room));
         change(&mut place.room);
@@ -360,15 +398,28 @@ impl Rooms {
                 let pool = place.pool.as_ref().and_then(|pool| cluster.pools.get_mut(pool));
                 for fleet in std::iter::once(&mut cluster.all).chain(pool) {
                     fleet.remove(free, id);
-                    fleet.insert(now_free, id);
+                    fleet.insert(now_free, id, place.slot);
                 }
             }
             if let Some(group) = group.filter(|_| now != before) {
-                cluster.set_group(group, id, now);
+                cluster.set_group(group, id, place.slot, now);
             }
         }
         if place.cluster.is_none() && place.room.is_empty() {
-            self.boxes.remove(id);
+            self.remove(id);
+        }
+    }
+
+    fn place(&mut self, id: &ContainerInstanceId) -> &mut Place {
+        let Self { boxes, slots, .. } = self;
+        boxes
+            .entry(id.clone())
+            .or_insert_with(|| Place { slot: slots.give(id), ..Place::default() })
+    }
+
+    fn remove(&mut self, id: &ContainerInstanceId) {
+        if let Some(place) = self.boxes.remove(id) {
+            self.slots.take_back(place.slot);
         }
     }
 }
@@ -389,19 +440,19 @@ impl ClusterRooms {
     /// The values that active boxes have of an attribute, and how many have none.
     pub(super) fn values(&self, attribute: &str) -> (impl Iterator<Item = &str>, usize) {
         let values = self.values.get(attribute);
-        let with: usize = values.map_or(0, |values| values.values().sum());
+        let with: usize = values.map_or(0, |values| values.values().map(SlotSet::len).sum());
         let names = values.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
         (names, self.all.len().saturating_sub(with))
     }
 
-    fn set_group(&mut self, group: &str, id: &ContainerInstanceId, count: u32) {
+    fn set_group(&mut self, group: &str, id: &ContainerInstanceId, slot: Slot, count: u32) {
         if let Some(boxes) = self.groups.get_mut(group) {
-            boxes.set(id, count);
+            boxes.set(id, slot, count);
             if boxes.counts.is_empty() {
                 self.groups.remove(group);
             }
         } else if count > 0 {
-            self.groups.entry(group.to_owned()).or_default().set(id, count);
+            self.groups.entry(group.to_owned()).or_default().set(id, slot, count);
         }
     }
 }
@@ -418,14 +469,16 @@ fn values(instance: &ContainerInstance) -> BTreeMap<&str, &str> {
     values
 }
 
-fn lessen<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
-    counts: &mut BTreeMap<K, usize>,
+/// The box leaves the set at `key`; no set is left empty.
+fn leave<K: Ord + std::borrow::Borrow<Q>, Q: Ord + ?Sized>(
+    sets: &mut BTreeMap<K, SlotSet>,
     key: &Q,
+    slot: Slot,
 ) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(slot);
+        if set.len() == 0 {
+            sets.remove(key);
         }
     }
 }

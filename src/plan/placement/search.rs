@@ -1,10 +1,11 @@
 //! The search for the best box: [`Search::next`].
 //!
 //! Boxes are walked in the order in which the index holds them, which is that of the last thing to decide: from the
-//! emptiest, or, for `binpack`, from the fullest that has room. The walk ends where no later box can be better: the
-//! rules before are at the least value they can have. So one task is placed without a look at the whole fleet. Where
-//! that does not end early, or many tasks are placed at once, all boxes that fit are noted once (the `shortlist`) and
-//! each further task costs one pass over that list.
+//! emptiest, or, for `binpack`, from the fullest that has room. The walk takes the first box that fits and is, by the
+//! rules before, the least that any box can be; it passes over those that have more tasks of the group by a bit of each.
+//! So one task is placed without a close look at the whole fleet. Where there is no such box, or many tasks are placed
+//! at once, all boxes that fit are noted once (the `shortlist`) and each further task costs one pass over that list; a
+//! constraint that wants one value of an attribute makes that list short.
 //!
 //! Within one search a box that does not fit never will: room only gets less.
 
@@ -22,8 +23,11 @@ use super::strategy::Rank;
 use crate::model::{ClusterName, ContainerInstance, ContainerInstanceId, TaskDefinition};
 use crate::plan::{Ids, World};
 
-/// A walk over more boxes than this is not done again: the next task is placed from a shortlist.
-const WALKED_AT_MOST: usize = 256;
+/// After looking closely at more boxes than this the next task is placed from a shortlist.
+const LOOKED_AT_MOST: usize = 256;
+
+/// So few boxes are all looked at, without a walk.
+const FEW: usize = 256;
 
 /// How often a random box is tried before all are looked at.
 const RANDOM_TRIES: usize = 8;
@@ -94,14 +98,16 @@ impl<'a, 'c> Search<'a, 'c> {
     /// The best box for one more task, which it takes; or what each box lacks.
     pub(crate) fn next(&mut self, ids: &mut Ids) -> Result<ContainerInstanceId, Vec<Lack>> {
         let order = Order::of(self.wish.strategy);
-        let by_index = self.shortlist.is_none() && !self.far && !self.claims.are_many();
+        let by_index = self.shortlist.is_none()
+            && !self.far
+            && !self.claims.are_many()
+            && self.narrowed().is_none();
         let best = match order.kind {
-            Kind::Random if by_index => {
-                self.try_some(order, ids).or_else(|| self.look_up(order, ids))
-            }
-            Kind::Emptiest | Kind::LeastMemory | Kind::LeastCpu if by_index => self.walk(order),
-            _ => self.look_up(order, ids),
+            _ if !by_index => None,
+            Kind::Random => self.try_some(order, ids),
+            Kind::Emptiest | Kind::LeastMemory | Kind::LeastCpu => self.walk(order),
         };
+        let best = best.or_else(|| self.look_up(order, ids));
         let Some(id) = best else { return Err(self.lacks()) };
         self.take(id);
         Ok(id.clone())
@@ -154,43 +160,57 @@ impl<'a, 'c> Search<'a, 'c> {
         }
     }
 
-    /// The first box in order that no later one can beat.
+    /// The first box in order of those that are the least there can be by the rules before; none when there is no such
+    /// box, though one that is more may fit.
     fn walk(&mut self, order: Order) -> Option<&'a ContainerInstanceId> {
-        let fleet = self.fleet?;
+        let (world, wish) = (self.world, self.wish);
         let least = self.spread.least(order.place);
+        let rules = wish.strategy.iter().take(order.place);
+        let counts = rules.zip(&least).find(|(rank, _)| **rank == Rank::SpreadInstance);
+        let fewest = counts.map(|(_, fewest)| *fewest);
         let mut best: Option<Best<'a>> = None;
-        let claimed: Vec<_> = self
-            .claims
-            .iter()
-            .filter_map(|(id, _)| self.world.container_instances.get(id))
-            .filter(|instance| self.wish.covers(instance))
-            .collect();
-        for instance in claimed {
-            self.consider(instance, order, &mut best);
+        for (id, _) in self.claims.iter() {
+            let instance = world.container_instances.get(id);
+            if let Some(instance) = instance.filter(|instance| wish.covers(instance)) {
+                self.consider(instance, order, &least, &mut best);
+            }
         }
-        let mut walked = 0;
-        for (free, id) in fleet.walk(order.kind, self.wish.needs) {
+        let mut looked = 0;
+        for passed in self.fleet?.walk(order.kind, wish.needs) {
             let ended = best.as_ref().is_some_and(|best| {
-                let so_far = ((best.free, best.id), &best.ranking);
-                order.is_final(so_far, (free, id), &least, self.wish.strategy.len())
+                let now = (passed.free, passed.id);
+                order.is_final((best.free, best.id), now, wish.strategy.len())
             });
             if ended {
                 break;
             }
-            walked += 1;
-            if self.claims.get(id).is_none()
-                && let Some(instance) = self.world.container_instances.get(id)
+            if fewest.is_some_and(|fewest| !self.spread.may_have_fewest(passed.slot, fewest))
+                || self.claims.get(passed.id).is_some()
             {
-                self.consider(instance, order, &mut best);
+                continue;
+            }
+            looked += 1;
+            if let Some(instance) = world.container_instances.get(passed.id) {
+                self.consider(instance, order, &least, &mut best);
             }
         }
-        self.far = walked > WALKED_AT_MOST;
+        self.far = looked > LOOKED_AT_MOST;
         best.map(|best| best.id)
     }
 
-    fn consider(&self, instance: &'a ContainerInstance, order: Order, best: &mut Option<Best<'a>>) {
+    /// Whether the box is the best so far, among those that are the least there can be by the rules before the order.
+    fn consider(
+        &self,
+        instance: &'a ContainerInstance,
+        order: Order,
+        least: &Ranking,
+        best: &mut Option<Best<'a>>,
+    ) {
         let Ok(free) = self.check(instance) else { return };
         let ranking = self.spread.ranking(instance, free, self.count(&instance.id));
+        if !order.is_least(&ranking, least) {
+            return;
+        }
         let better = best.as_ref().is_none_or(|best| {
             let tie = || order.compare((free, &instance.id), (best.free, best.id));
             ranking.cmp(&best.ranking).then_with(tie).is_lt()
@@ -209,7 +229,7 @@ impl<'a, 'c> Search<'a, 'c> {
             let Some(instance) = self.world.container_instances.get(id) else { continue };
             let Ok(free) = self.check(instance) else { continue };
             let ranking = self.spread.ranking(instance, free, self.count(id));
-            if ranking.iter().zip(&least).take(order.place).all(|(has, least)| has <= least) {
+            if order.is_least(&ranking, &least) {
                 return Some(&instance.id);
             }
         }
@@ -223,15 +243,30 @@ impl<'a, 'c> Search<'a, 'c> {
         best
     }
 
+    /// The boxes that have the value of an attribute that they must have, when those are few.
+    fn narrowed(&self) -> Option<impl Iterator<Item = &'a ContainerInstanceId> + use<'a>> {
+        let (attribute, value) = self.wish.constraints.narrow()?;
+        let rooms = &self.world.index.rooms;
+        let (boxes, count) = rooms.with_value(self.wish.cluster, attribute, value);
+        (count <= FEW).then_some(boxes)
+    }
+
     /// All boxes that fit.
     fn list(&self) -> Shortlist<'a> {
         let mut list = Shortlist::default();
-        let boxes = self.fleet.into_iter().flat_map(|f| f.walk(Kind::Emptiest, self.wish.needs));
-        for (_, id) in boxes {
-            let Some(instance) = self.world.container_instances.get(id) else { continue };
+        let mut add = |id| {
+            let instance = self.world.container_instances.get(id);
+            let Some(instance) = instance.filter(|i| self.wish.covers(i)) else { return };
             if let Ok(free) = self.check(instance) {
                 list.push(&self.spread, instance, free, self.count(id));
             }
+        };
+        match (self.narrowed(), self.fleet) {
+            (Some(boxes), _) => boxes.for_each(add),
+            (None, Some(fleet)) => {
+                fleet.walk(Kind::Emptiest, self.wish.needs).for_each(|passed| add(passed.id));
+            }
+            (None, None) => {}
         }
         list
     }

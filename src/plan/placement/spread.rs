@@ -5,6 +5,7 @@ use super::fit::value_of;
 use super::room::Free;
 use super::rooms::GroupBoxes;
 use super::search::Wish;
+use super::slots::Slot;
 use super::strategy::{RULES_AT_MOST, Rank};
 use crate::model::{ContainerInstance, ContainerInstanceId};
 use crate::plan::World;
@@ -51,7 +52,8 @@ impl<'a> Spread<'a> {
                 *spread.boxes_with.entry(spread.count(id)).or_default() += 1;
             }
         } else if let Some(group) = on_boxes {
-            spread.boxes_with.clone_from(&group.boxes_with);
+            let with = group.with.iter().map(|(count, boxes)| (*count, boxes.len()));
+            spread.boxes_with.extend(with);
             spread.boxes_with.insert(0, fleet.len().saturating_sub(group.counts.len()));
         } else {
             spread.boxes_with.insert(0, fleet.len());
@@ -95,6 +97,15 @@ impl<'a> Spread<'a> {
             *self.boxes_with.entry(before + 1).or_default() += 1;
         }
         self.by_value.iter_mut().flatten().for_each(|values| values.add(instance, 1));
+    }
+
+    /// Whether the box can have the least of tasks of the group that any has, as far as those before the plan at hand say.
+    pub(super) fn may_have_fewest(&self, slot: Slot, fewest: u64) -> bool {
+        let Some(boxes) = self.on_boxes else { return fewest == 0 };
+        match u32::try_from(fewest) {
+            Ok(0) | Err(_) => !boxes.any.contains(slot),
+            Ok(fewest) => boxes.with.get(&fewest).is_some_and(|with| with.contains(slot)),
+        }
     }
 
     /// What the rules before `place` can be at the least, for any box.

@@ -155,6 +155,19 @@ proptest! {
         }
     }
 
+    #[test]
+    fn any_bytes_are_a_reply_or_none(
+        mut reply in prop::collection::vec(any::<u8>(), 0..100),
+        id in any::<[u8; 2]>(),
+    ) {
+        let asked = read(&query(&[b"web"], &[0, 1, 0, 1]));
+        prop_assert!(!asked.is_replied_by(&reply, id) || reply.starts_with(&id));
+        let _ = is_no_answer(&reply);
+        let length = reply.len();
+        asked.adopt(&mut reply);
+        prop_assert_eq!(reply.len(), length);
+    }
+
     /// What begins like a query gets further.
     #[test]
     fn any_end_of_a_query_is_read_or_refused(

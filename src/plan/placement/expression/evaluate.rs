@@ -24,6 +24,18 @@ pub(crate) trait Facts {
 }
 
 impl Expression {
+    /// An attribute and the value that it must have for the expression to hold, if there is one.
+    pub(crate) fn narrow(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::All(items) => items.iter().find_map(Self::narrow),
+            Self::Test(
+                Subject::Attribute(name),
+                Operator::Compare(Comparison::Equal, Value { text, .. }),
+            ) => Some((name, text)),
+            _ => None,
+        }
+    }
+
     /// Whether the expression holds for a box.
     pub(crate) fn holds(&self, facts: &impl Facts) -> bool {
         match self {
