@@ -336,6 +336,12 @@ impl World {
         self.tasks.insert(task.id.clone(), task);
     }
 
+    /// Everything is due: the clock was set, so what waits for a time may have it.
+    pub(super) fn touch_all(&mut self) {
+        self.services.keys().for_each(|service| self.agenda.touch(service));
+        self.assignments.keys().for_each(|assignment| self.agenda.touch_assignment(assignment));
+    }
+
     fn touch_task(&mut self, task: &Task) {
         if let Some(service) = &task.service {
             let (cluster, name) = (task.cluster.clone(), service.name.clone());

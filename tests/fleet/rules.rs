@@ -348,9 +348,11 @@ fn serves(world: &World, task: &Task, now: Timestamp) -> bool {
             HealthStatus::Healthy => true,
             HealthStatus::Unhealthy => false,
             HealthStatus::Unknown => {
-                let from = task.started_at.unwrap().plus(world.settings.steady_after);
-                // One that started in the future did so before the clock was set back.
-                !checked && (from <= now || task.started_at > Some(now))
+                let steady_after = world.settings.steady_after;
+                let started = task.started_at.unwrap();
+                // One that started far in the future did so before the clock was set back.
+                let long_ago = started.since(now) > steady_after;
+                !checked && (started.plus(steady_after) <= now || long_ago)
             }
         }
 }
