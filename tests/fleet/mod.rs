@@ -12,10 +12,12 @@ mod records;
 pub(crate) mod rules;
 pub(crate) mod wishes;
 
-use coracle::model::{AssignmentId, ClusterName, ServiceKey, ServiceName, Timestamp};
+use coracle::model::{AssignmentId, ClusterName, Service, ServiceKey, ServiceName, Timestamp};
 use coracle::plan::command::apply;
 use coracle::plan::simulate::{self, FaultPlan, Rule};
-use coracle::plan::{Command, CommandError, Ids, Observation, Plan, Reply, World, check, cluster};
+use coracle::plan::{
+    Change, Command, CommandError, Ids, Observation, Plan, Reply, World, check, cluster,
+};
 use names::Names;
 use records::{SameRecords, changes_something, reloaded};
 use rules::Rules;
@@ -232,7 +234,9 @@ impl Fleet {
         keys.iter().for_each(|key| self.world.agenda.touch(key));
         all.iter().for_each(|id| self.world.agenda.touch_assignment(id));
         let (now, wake) = (self.now(), self.wake_at);
-        let services = cluster::plan(&self.world, now, &mut self.ids.clone());
+        let mut services = cluster::plan(&self.world, now, &mut self.ids.clone());
+        // Which box comes closest is only looked at anew when room may have come, not when there is less.
+        services.changes.retain(|change| !only_complains(&self.world, change));
         assert!(services.is_quiet(), "was not looked at: {services:#?}\n{}", self.trace);
         self.world.apply_plan(&services);
         let boxes = simulate::plan(&mut self.world, now, &mut self.ids.clone());
@@ -256,6 +260,21 @@ impl Fleet {
         let ms = self.elapsed.as_millis();
         let (minutes, seconds, ms) = (ms / 60_000, ms / 1000 % 60, ms % 1000);
         writeln!(self.trace, "{minutes:02}:{seconds:02}.{ms:03} {text}").unwrap();
+    }
+}
+
+/// A change that only says why a task has no place.
+fn only_complains(world: &World, change: &Change) -> bool {
+    match change {
+        Change::PutServiceEvent(event) => event.message.contains("was unable to place a task"),
+        Change::PutService(service) => {
+            let old = &world.services[&service.key];
+            let (said, next_event) = (old.said.clone(), old.next_event);
+            let same = Service { said, next_event, ..(**service).clone() };
+            let waits = |service: &Service| service.said.unplaced.is_some();
+            same == *old && waits(service) && waits(old) && service.said.steady == old.said.steady
+        }
+        _ => false,
     }
 }
 
