@@ -8,9 +8,11 @@ mod foreground;
 mod host;
 mod hub;
 mod manifests;
+mod why;
 
 pub use foreground::Foreground;
 pub use hub::hub;
+pub use why::why;
 
 use crate::api::{self, Listeners};
 use crate::auth::{EndpointIds, Keys, Secrets};
@@ -23,7 +25,7 @@ use crate::metadata::{self, Metadata};
 use crate::model::{ContainerInstanceId, DesiredStatus, TaskStatus};
 use crate::net::Network;
 use crate::plan::command::CreateCluster;
-use crate::plan::{Command, Ids, Settings, World};
+use crate::plan::{Command, Ids, Observation, Settings, World};
 use crate::runtime::{LogDefaults, PreflightError, Runtime, RuntimeConfig};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
@@ -242,8 +244,12 @@ fn asked_to_stop() -> impl Future<Output = ()> {
 
 /// Stops every task and waits until all of them have.
 async fn stop_all_tasks(handle: &Handle) -> anyhow::Result<()> {
+    // Services are left as they are: their tasks come back with the agent.
+    handle.submit(Command::Observe(Observation::Stopping)).await?;
     let running: Vec<_> = handle.read(|world| {
-        let wanted = |task: &&crate::model::Task| task.desired_status == DesiredStatus::Running;
+        let wanted = |task: &&crate::model::Task| {
+            task.desired_status == DesiredStatus::Running && !task.is_of_service()
+        };
         world.tasks.values().filter(wanted).map(|t| (t.cluster.clone(), t.id.clone())).collect()
     });
     for (cluster, task) in running {
@@ -256,6 +262,6 @@ async fn stop_all_tasks(handle: &Handle) -> anyhow::Result<()> {
 
 /// Whether no task is left that has not stopped.
 fn is_over(world: &World) -> bool {
-    world.assignments.is_empty()
+    world.assignments.values().all(|assignment| assignment.service().is_some())
         && world.tasks.values().all(|task| task.last_status == TaskStatus::Stopped)
 }

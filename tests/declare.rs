@@ -1,4 +1,5 @@
-//! Declared objects against a real agent: apply, diff, export, the directory of manifests. Needs root.
+//! Declared objects against a real agent: apply, diff, export, the directory of manifests; services from the command
+//! line; `coracle why`. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
 #![allow(clippy::print_stdout, reason = "a test that skips says why")]
@@ -228,4 +229,228 @@ fn a_directory_of_manifests_is_applied_at_the_start_and_at_a_hangup() {
         listed(&agent, "ListClusters", &json!({}), "clusterArns").contains(&"after".to_owned())
     });
     assert_eq!(revisions(&agent), ["web:1", "web:2"]);
+}
+
+/// A definition whose container runs `script`, and a service of it.
+fn service(family: &str, script: &str, more: &str) -> String {
+    format!(
+        "family: {family}\nnetworkMode: none\ncontainerDefinitions:\n  - name: main\n    image: coracle/busybox\n    memory: 32\n    stopTimeout: 2\n    command: [sh, -c, {script:?}]\n---\nserviceName: {family}\ntaskDefinition: {family}\n{more}"
+    )
+}
+
+const STAYS: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+
+fn described(agent: &Agent<'_>, name: &str) -> Value {
+    agent.ok("DescribeServices", &json!({"services": [name], "include": ["TAGS"]}))["services"][0]
+        .clone()
+}
+
+#[test]
+fn a_service_is_made_changed_and_left_alone() {
+    let Some(host) = host() else { return };
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let file = write(&host, "web.yaml", &service("web", STAYS, "desiredCount: 2\n"));
+    let file = as_str(&file);
+
+    let applied = ok(&host, &["apply", "-f", file, "--wait"]);
+    assert_eq!(applied, "created   task definition web\ncreated   service default/web\n");
+    let steady = described(&agent, "web");
+    assert_eq!((&steady["runningCount"], &steady["desiredCount"]), (&json!(2), &json!(2)));
+    assert_eq!(steady["deployments"][0]["rolloutState"], "COMPLETED");
+    assert_eq!(ok(&host, &["diff", "-f", file]), "");
+    let applied = ok(&host, &["apply", "-f", file, "--wait"]);
+    assert_eq!(applied, "unchanged task definition web\nunchanged service default/web\n");
+    assert_eq!(described(&agent, "web")["deployments"][0]["id"], steady["deployments"][0]["id"]);
+
+    // Another program, another number, another rule.
+    let more = "desiredCount: 1\ndeploymentConfiguration: {maximumPercent: 300, minimumHealthyPercent: 50}\ntags: [{key: team, value: a}]\n";
+    write(&host, "web.yaml", &service("web", &format!("true; {STAYS}"), more));
+    let diff = coracle(&host, &["diff", "-f", file]);
+    assert_eq!(diff.status.code(), Some(1), "{diff:?}");
+    let told = text(&diff.stdout);
+    for line in [
+        "~ service default/web",
+        "    ~ desiredCount: 2 → 1",
+        "    ~ deploymentConfiguration.maximumPercent: 200 → 300",
+        "    ~ deploymentConfiguration.minimumHealthyPercent: 100 → 50",
+        "    ~ taskDefinition: \"web:1\" → \"web:2\"",
+        "    + tags[team]: \"a\"",
+    ] {
+        assert!(told.lines().any(|l| l.starts_with(line)), "{line}: {told}");
+    }
+    let applied = ok(&host, &["apply", "-f", file, "--wait"]);
+    assert_eq!(applied, "updated   task definition web\nupdated   service default/web\n");
+    let now = described(&agent, "web");
+    assert!(now["taskDefinition"].as_str().unwrap().ends_with("/web:2"), "{now:#}");
+    assert_eq!(now["runningCount"], 1);
+    assert_eq!(now["tags"], json!([{"key": "team", "value": "a"}]));
+    assert_eq!(ok(&host, &["diff", "-f", file]), "");
+
+    // What the file does not say is as by default, but for the number of tasks.
+    write(&host, "web.yaml", &service("web", &format!("true; {STAYS}"), ""));
+    ok(&host, &["apply", "-f", file, "--wait"]);
+    let now = described(&agent, "web");
+    assert_eq!(now["deploymentConfiguration"]["maximumPercent"], 200, "{now:#}");
+    assert_eq!(now["desiredCount"], 1);
+    assert_eq!(now["tags"], json!([{"key": "team", "value": "a"}]), "tags are left alone");
+
+    let exported = ok(&host, &["export"]);
+    assert!(exported.contains("serviceName: web\ntaskDefinition: web\n"), "{exported}");
+    assert!(!exported.contains("deploymentConfiguration"), "a default is not written: {exported}");
+    for format in ["yaml", "json"] {
+        let exported = ok(&host, &["export", "-o", format]);
+        let exported = write(&host, &format!("exported.{format}"), &exported);
+        let diff = coracle(&host, &["diff", "-f", as_str(&exported)]);
+        assert_eq!(diff.status.code(), Some(0), "{}", text(&diff.stdout));
+    }
+
+    let daemon = service("web", &format!("true; {STAYS}"), "schedulingStrategy: DAEMON\n");
+    write(&host, "web.yaml", &daemon);
+    let output = coracle(&host, &["apply", "-f", file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = text(&output.stderr);
+    assert!(told.contains("service default/web: schedulingStrategy cannot be changed"), "{told}");
+    assert_eq!(ok(&host, &["service", "rm", "web", "--force", "--wait"]), "default/web\n");
+    assert_eq!(described(&agent, "web")["status"], "INACTIVE");
+    let applied = ok(&host, &["apply", "-f", file, "--wait"]);
+    assert!(applied.ends_with("created   service default/web\n"), "{applied}");
+}
+
+#[test]
+fn services_from_the_command_line() {
+    let Some(host) = host() else { return };
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let file = write(&host, "web.yaml", &service("web", STAYS, "desiredCount: 1\n"));
+    ok(&host, &["apply", "-f", as_str(&file), "--wait"]);
+
+    let listed = ok(&host, &["service", "ls"]);
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().take(6).collect();
+    assert_eq!(row, ["default", "web", "web:1", "1", "1", "steady"], "{listed}");
+    ok(&host, &["service", "scale", "web", "2", "--wait"]);
+    assert_eq!(described(&agent, "web")["runningCount"], 2);
+
+    let output = coracle(&host, &["service", "deploy", "web"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stderr).contains("web is on web:1 already"), "{output:?}");
+    let before = described(&agent, "web")["deployments"][0]["id"].clone();
+    ok(&host, &["service", "deploy", "web", "--force", "--wait"]);
+    assert_ne!(described(&agent, "web")["deployments"][0]["id"], before);
+
+    let second = definition("web", "coracle/busybox").replace("sleep 1000", STAYS);
+    let second = write(&host, "second.yaml", &second);
+    ok(&host, &["apply", "-f", as_str(&second)]);
+    assert_eq!(ok(&host, &["service", "deploy", "default/web", "--wait"]), "default/web web:2\n");
+    let shown = ok(&host, &["service", "show", "web"]);
+    assert!(
+        shown.contains("definition    web:2\n") && shown.contains("2 desired, 2 running"),
+        "{shown}"
+    );
+    assert_eq!(ok(&host, &["service", "rollback", "web", "--wait"]), "default/web web:1\n");
+    let events = ok(&host, &["service", "events", "web"]);
+    assert!(
+        events.lines().count() > 2 && events.contains("(service web) has reached a steady state."),
+        "{events}"
+    );
+    assert!(
+        events.lines().all(|line| line.starts_with("20") && line.contains("Z  (service web)")),
+        "{events}"
+    );
+
+    let refused = coracle(&host, &["service", "rm", "web"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    ok(&host, &["service", "scale", "web", "0", "--wait"]);
+    ok(&host, &["service", "rm", "web", "--wait"]);
+    let missing = coracle(&host, &["service", "show", "nobody"]);
+    assert!(text(&missing.stderr).contains("there is no service nobody"), "{missing:?}");
+}
+
+#[test]
+fn what_is_declared_no_more_is_pruned_by_name_only() {
+    let Some(host) = host() else { return };
+    let agent = host.start();
+    let none = "desiredCount: 0\n";
+    let first = write(&host, "set/a.yaml", &service("first", STAYS, none));
+    let second = write(&host, "set/b.yaml", &service("second", STAYS, none));
+    let set = as_str(first.parent().unwrap());
+    let other = write(&host, "other.yaml", &service("third", STAYS, none));
+    ok(&host, &["apply", "-f", as_str(&other)]);
+    ok(&host, &["apply", "-f", set, "--name", "site"]);
+    assert_eq!(
+        described(&agent, "first")["tags"],
+        json!([{"key": "coracle:applied", "value": "site"}])
+    );
+    assert_eq!(ok(&host, &["diff", "-f", set, "--name", "site", "--prune"]), "");
+
+    std::fs::remove_file(second).unwrap();
+    let unnamed = coracle(&host, &["apply", "-f", set, "--prune"]);
+    assert_eq!(unnamed.status.code(), Some(2), "{unnamed:?}");
+    assert_eq!(ok(&host, &["diff", "-f", set, "--name", "site"]), "");
+    let diff = coracle(&host, &["diff", "-f", set, "--name", "site", "--prune"]);
+    assert_eq!(text(&diff.stdout), "- service default/second\n");
+    assert_eq!(described(&agent, "second")["status"], "ACTIVE");
+    let applied = ok(&host, &["apply", "-f", set, "--name", "site", "--prune"]);
+    assert!(applied.ends_with("deleted   service default/second\n"), "{applied}");
+    assert_ne!(described(&agent, "second")["status"], "ACTIVE");
+    for kept in ["first", "third"] {
+        assert_eq!(described(&agent, kept)["status"], "ACTIVE");
+    }
+}
+
+#[test]
+fn a_deployment_that_fails_is_told_and_explained_agent_up_or_down() {
+    let Some(host) = host() else { return };
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let breaker = "desiredCount: 1\ndeploymentConfiguration: {deploymentCircuitBreaker: {enable: true, rollback: true}}\n";
+    let file = write(&host, "web.yaml", &service("web", STAYS, breaker));
+    ok(&host, &["apply", "-f", as_str(&file), "--wait"]);
+    let why = ok(&host, &["why", "web"]);
+    assert!(
+        why.starts_with(
+            "service default/web is as it is to be: 1 of 1 run\n├─ its desiredCount is 1\n"
+        ),
+        "{why}"
+    );
+
+    write(&host, "web.yaml", &service("web", "exit 7", breaker));
+    let output = coracle(&host, &["apply", "-f", as_str(&file), "--wait"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = text(&output.stderr);
+    assert!(told.contains("web:2"), "{told}");
+    assert!(told.contains("service default/web did not become what is declared"), "{told}");
+
+    // Too large for any box.
+    let huge =
+        service("huge", STAYS, "desiredCount: 1\n").replace("memory: 32", "memory: 100000000");
+    let huge = write(&host, "huge.yaml", &huge);
+    ok(&host, &["apply", "-f", as_str(&huge)]);
+    let up = ok(&host, &["why", "huge"]);
+    assert!(
+        up.starts_with("service default/huge is not as it is to be yet: 0 of 1 task run\n"),
+        "{up}"
+    );
+    assert!(
+        up.contains("1 task has no box yet")
+            && up.contains("this box: needs 100000000 MiB of memory"),
+        "{up}"
+    );
+    let task = listed(&agent, "ListTasks", &json!({"serviceName": "web"}), "taskArns").remove(0);
+    let of_task = ok(&host, &["why", &task[..12]]);
+    assert!(of_task.contains("it is of service default/web (deployment ecs-svc/"), "{of_task}");
+    assert!(of_task.contains("container main runs"), "{of_task}");
+
+    assert!(agent.terminate().success());
+    let state = host.state_dir();
+    let down = ["why", "huge", "--state-dir", as_str(&state)];
+    let output = coracle(&host, &down);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stdout).contains("this box: needs 100000000 MiB of memory"), "{output:?}");
+    assert!(text(&output.stderr).contains("no agent is up"), "{output:?}");
+    let output = coracle(&host, &["why", "nobody", "--state-dir", as_str(&state)]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    // It left nothing that keeps the next agent from its state.
+    let agent = host.start();
+    assert_eq!(described(&agent, "huge")["status"], "ACTIVE");
 }

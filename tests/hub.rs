@@ -368,6 +368,40 @@ fn what_is_to_happen_later_happens_after_kill_9_as_well() {
 }
 
 #[test]
+fn services_are_kept_on_boxes_that_are_made_up() {
+    let place = Place::new();
+    let hub = place.start();
+    hub.boxes(3);
+    hub.define("shop", json!({ "healthCheck": { "command": ["CMD", "true"] } }));
+    let input = json!({ "serviceName": "shop", "taskDefinition": "shop", "desiredCount": 6 });
+    hub.ok("CreateService", input);
+    let counts = |hub: &Hub| {
+        let service = &hub.ok("DescribeServices", json!({ "services": ["shop"] }))["services"][0];
+        (service["runningCount"].clone(), service["pendingCount"].clone())
+    };
+    assert_eq!(counts(&hub), (json!(6), json!(0)));
+    hub.kill();
+
+    let hub = place.start();
+    assert_eq!(counts(&hub), (json!(6), json!(0)));
+    let tasks = hub.ok("ListTasks", json!({ "serviceName": "shop" }))["taskArns"].clone();
+    hub.ok("StopTask", json!({ "task": tasks[0] }));
+    hub.stopped(tasks[0].as_str().unwrap());
+    assert_eq!(counts(&hub), (json!(6), json!(0)), "it is replaced on its box");
+    let checked = json!({ "command": ["CMD", "true"] });
+    hub.define("shop", json!({ "image": "nowhere.invalid/app:2", "healthCheck": checked }));
+    hub.ok("UpdateService", json!({ "service": "shop", "taskDefinition": "shop:2" }));
+    assert_eq!(counts(&hub).0, json!(6));
+    for task in hub.ok("ListTasks", json!({}))["taskArns"].as_array().unwrap() {
+        let task = hub.describe(task.as_str().unwrap());
+        assert!(text(&task["taskDefinitionArn"]).ends_with("shop:2"), "{task}");
+    }
+    hub.ok("DeleteService", json!({ "service": "shop", "force": true }));
+    assert_eq!(hub.list("RUNNING"), 0);
+    hub.terminate();
+}
+
+#[test]
 fn a_thousand_boxes_are_nothing_special() {
     let place = Place::new();
     let hub = place.start();

@@ -8,9 +8,7 @@ mod agent;
 mod netbox;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
-use netbox::{
-    BOX, Ground, OUTSIDE, Server, inside, on_a_box, output, snapshot, tcp_from, udp_from,
-};
+use netbox::{BOX, Ground, OUTSIDE, Server, inside, on_a_box, output, tcp_from, udp_from};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -39,7 +37,7 @@ fn on_a_host(
         inside(&machine, || host.load_busybox(&agent));
         agent.terminate();
         test(&ground, &host, &start);
-        wait_for("the box to be as before", || snapshot() == ground.before);
+        ground.settle();
     });
 }
 

@@ -9,7 +9,7 @@ mod agent;
 mod netbox;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
-use netbox::{BOX, BOX6, Ground, Server, inside, on_a_box, snapshot};
+use netbox::{BOX, BOX6, Ground, Server, inside, on_a_box};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -25,8 +25,7 @@ fn with_agent(test: impl for<'h> FnOnce(&Ground, &'h Host, Agent<'h>) + Send + '
         // The image is made of packages, which are not to be had on this box.
         inside(&machine, || host.load_busybox(&agent));
         test(&ground, &host, agent);
-        wait_for("the box to be as before", || snapshot() == ground.before);
-        ground.assert_as_before();
+        ground.settle();
     });
 }
 
@@ -552,6 +551,6 @@ fn a_run_in_the_foreground_has_a_network_too() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.contains('1') && text.contains("refused"), "{text}");
-        wait_for("the box to be as before", || snapshot() == ground.before);
+        ground.settle();
     });
 }

@@ -48,6 +48,16 @@ enum Op {
     Answers { container: usize, code: Option<i32> },
     Exits { container: usize, after_ms: u64, code: i32 },
     Pulls { behavior: usize },
+    Box { change: BoxChange },
+}
+
+/// What becomes of the box as a container instance.
+#[derive(Debug, Clone, Copy)]
+enum BoxChange {
+    Drains,
+    IsActive,
+    Leaves { force: bool },
+    ComesBack,
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -87,6 +97,13 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..CONTAINERS.len(), 0..5000_u64, prop_oneof![Just(0), Just(3)])
             .prop_map(|(container, after_ms, code)| Op::Exits { container, after_ms, code }),
         1 => (0..4_usize).prop_map(|behavior| Op::Pulls { behavior }),
+        2 => prop_oneof![
+            Just(BoxChange::Drains),
+            Just(BoxChange::IsActive),
+            any::<bool>().prop_map(|force| BoxChange::Leaves { force }),
+            Just(BoxChange::ComesBack),
+        ]
+        .prop_map(|change| Op::Box { change }),
     ];
     proptest::collection::vec(op, 1..60)
 }
@@ -322,6 +339,25 @@ fn play(node: &mut Node, op: &Op) {
                 PullBehavior::PreferCached,
             ][behavior];
         }
+        Op::Box { change } => change_box(node, change),
+    }
+}
+
+fn change_box(node: &mut Node, change: BoxChange) {
+    let cluster = ClusterName::default_cluster();
+    let state = |draining| Command::UpdateContainerInstancesState {
+        cluster: cluster.clone(),
+        instances: vec![node::this_instance()],
+        draining,
+    };
+    match change {
+        BoxChange::Drains => may_refuse(node, state(true)),
+        BoxChange::IsActive => may_refuse(node, state(false)),
+        BoxChange::Leaves { force } => {
+            let instance = node::this_instance();
+            may_refuse(node, Command::DeregisterContainerInstance { cluster, instance, force });
+        }
+        BoxChange::ComesBack => node.register(2048, 1024),
     }
 }
 

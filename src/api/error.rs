@@ -36,6 +36,7 @@ pub enum Exception {
     ServiceDeploymentNotFound,
     ServiceNotActive,
     ServiceNotFound,
+    TargetNotConnected,
     TargetNotFound,
     UnknownOperation,
     /// `UnknownOperationException` too, for a path or method that is not the API's.
@@ -76,6 +77,7 @@ impl Exception {
             Self::ServiceDeploymentNotFound => "ServiceDeploymentNotFoundException",
             Self::ServiceNotActive => "ServiceNotActiveException",
             Self::ServiceNotFound => "ServiceNotFoundException",
+            Self::TargetNotConnected => "TargetNotConnectedException",
             Self::TargetNotFound => "TargetNotFoundException",
             Self::UnknownOperation | Self::UnknownPath => "UnknownOperationException",
             Self::UnrecognizedClient => "UnrecognizedClientException",

@@ -20,7 +20,10 @@ pub(super) fn cluster(text: Option<&str>) -> Result<ClusterName, ApiError> {
             _ => Err(invalid_arn(text)),
         };
     }
-    ClusterName::new(text).map_err(|e| ApiError::invalid(e.to_string()))
+    ClusterName::new(text).map_err(|_| {
+        let text = shorten(text);
+        ApiError::invalid(format!("Cluster must match ^[a-zA-Z0-9\\-_]{{1,255}}$, but was {text}"))
+    })
 }
 
 /// The same, when that cluster must exist and be active.
@@ -140,7 +143,8 @@ mod tests {
     fn other_kinds_and_lengths_are_refused() {
         let arn = "arn:aws:ecs:r:1:";
         assert!(cluster(Some(&format!("{arn}task/{ID}"))).is_err());
-        assert!(cluster(Some("a b")).is_err());
+        let told = cluster(Some("a b")).unwrap_err().message;
+        assert_eq!(told, "Cluster must match ^[a-zA-Z0-9\\-_]{1,255}$, but was a b");
         assert!(task(&format!("{arn}cluster/x")).is_err());
         assert_eq!(task("short").unwrap_err().message, "taskId length should be one of [32,36]");
         assert!(container_instance("short").is_err());

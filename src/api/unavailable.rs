@@ -53,7 +53,10 @@ pub(super) fn of(name: &str) -> Answer {
         "ContinueServiceDeployment" => {
             Refused("No deployment waits: lifecycle hooks that pause one are not there yet.")
         }
-        "ExecuteCommand" => Refused("On the box itself use `coracle exec`."),
+        "ExecuteCommand" => NotFound(
+            Exception::TargetNotConnected,
+            "The execute command failed because no SSM agent runs in the containers; on the box itself use `coracle exec`.",
+        ),
         name if name.contains("ExpressGateway") => Refused(EXPRESS),
         name if name.contains("TaskSet") => Refused(TASK_SET),
         name if name.contains("Daemon") => Refused(DAEMON),
@@ -79,7 +82,7 @@ pub(super) fn answer(
             Ok(json!({ list: [] }))
         }
         Answer::NotFound(exception, text) => {
-            Err(ApiError::new(exception, format!("{text} ({} finds none.)", operation.name)))
+            Err(ApiError::new(exception, format!("{text} ({})", operation.name)))
         }
         Answer::Refused(why) => Err(ApiError::new(
             refusal(operation),

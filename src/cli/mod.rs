@@ -42,6 +42,7 @@ mod task_def;
 mod top;
 mod version;
 mod volume;
+mod why;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -85,6 +86,7 @@ enum Verb {
     Apply(apply::Arguments),
     Diff(diff::Arguments),
     Export(export::Arguments),
+    Why(why::Arguments),
     #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
@@ -139,6 +141,7 @@ impl Cli {
             Verb::Apply(arguments) => block_on_code(arguments.run()),
             Verb::Diff(arguments) => block_on_code(arguments.run()),
             Verb::Export(arguments) => block_on(arguments.run()),
+            Verb::Why(arguments) => block_on(arguments.run()),
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),

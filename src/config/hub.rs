@@ -1,11 +1,12 @@
 //! The settings of a hub: flags, then the configuration file, then defaults. `configs/hub.toml` is the commented file
 //! that equals the defaults. There are no variables: those of `CORACLE_*` are an agent's, and both may be on one machine.
 
-use super::value::{Given, account_id, at_least, log, region_name};
+use super::value::{Given, account_id, at_least, log, pool, region_name};
 use super::{ConfigError, parse, socket};
 use crate::model::Scope;
 use crate::plan::Settings;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub struct HubConfig {
     pub stopped_task_retention: Duration,
     /// How many stopped tasks are kept at most.
     pub stopped_tasks_kept: usize,
+    /// Capacity providers that are there without any box.
+    pub capacity_providers: BTreeSet<String>,
     /// The file of the faults that simulated tasks meet.
     pub faults: Option<PathBuf>,
     /// What is logged.
@@ -41,6 +44,7 @@ impl Default for HubConfig {
             scope: Scope::default(),
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 10_000,
+            capacity_providers: BTreeSet::new(),
             faults: None,
             log: Targets::new().with_default(LevelFilter::INFO),
         }
@@ -82,6 +86,7 @@ struct Written {
     account: Option<String>,
     stopped_task_retention: Option<String>,
     stopped_tasks_kept: Option<usize>,
+    capacity_providers: Option<BTreeSet<String>>,
     faults: Option<PathBuf>,
     log: Option<String>,
 }
@@ -112,6 +117,7 @@ impl HubConfig {
             simulated: true,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
+            capacity_providers: self.capacity_providers.clone(),
             ..Settings::default()
         }
     }
@@ -159,6 +165,10 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         .as_ref()
         .map(|given| at_least(given, Duration::from_hours(1), "1h"));
     let levels = given("log", &overrides.log, file.log).as_ref().map(log);
+    let pools = file.capacity_providers.unwrap_or_default();
+    for name in &pools {
+        pool(&Given { value: name.clone(), origin: origin("capacity_providers") })?;
+    }
     Ok(HubConfig {
         state_dir: dir("state_dir", &overrides.state_dir, file.state_dir)?
             .unwrap_or(default.state_dir),
@@ -170,6 +180,7 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         },
         stopped_task_retention: retention.transpose()?.unwrap_or(default.stopped_task_retention),
         stopped_tasks_kept: file.stopped_tasks_kept.unwrap_or(default.stopped_tasks_kept),
+        capacity_providers: pools,
         faults: dir("faults", &overrides.faults, file.faults)?,
         log: levels.transpose()?.unwrap_or(default.log),
     })
@@ -209,6 +220,7 @@ mod tests {
             ("stopped_task_retention = '1m'", "at least 1h"),
             ("listen = 'here'", "ADDRESS:PORT"),
             ("cluster = 'x'", "cluster"),
+            ("capacity_providers = ['ecs-x']", "capacity_providers"),
             ("log = 'loud'", "loud"),
         ] {
             let error = load(text, HubOverrides::default()).unwrap_err().to_string();

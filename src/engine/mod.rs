@@ -165,7 +165,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
             let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
             hands.forward(events);
             hands.scan(boot, world.tasks.keys().cloned().collect());
-            Under::ThisBox(Box::new(hands))
+            Under::ThisBox(Arc::new(hands))
         }
     };
     published.write().unwrap_or_else(PoisonError::into_inner).clone_from(&world);

@@ -56,7 +56,7 @@ pub(super) struct Writer {
 
 /// What carries out what is decided.
 pub(super) enum Under {
-    ThisBox(Box<Hands>),
+    ThisBox(Arc<Hands>),
     Simulated {
         /// What a simulation begins with.
         faults: FaultPlan,
@@ -83,6 +83,11 @@ impl Clock {
         let by = self.wall.millis() - before.wall.plus(passed).millis();
         (by.unsigned_abs() > CLOCK_STEP.as_millis().try_into().unwrap_or(u64::MAX)).then_some(by)
     }
+}
+
+/// Whether tasks may come of a command: images brought here since by others are looked for first.
+const fn starts_tasks(command: &Command) -> bool {
+    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
 }
 
 /// What one round gathered.
@@ -183,7 +188,7 @@ impl Writer {
                     }
                 },
             };
-            if let (Command::RunTask(_), Under::ThisBox(hands)) = (&command, &self.under) {
+            if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
                 self.world.observed.images = hands.images();
             }
             match self.apply(command, now, &mut ids) {
@@ -200,7 +205,7 @@ impl Writer {
         reasons.extend(plan.reasons);
 
         let hands = match &self.under {
-            Under::ThisBox(hands) => Some(hands.as_ref().clone()),
+            Under::ThisBox(hands) => Some(Arc::clone(hands)),
             Under::Simulated { .. } => None,
         };
         let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();

@@ -98,7 +98,7 @@ pub struct StartContainer {
     pub restart: bool,
 }
 
-/// Tells actions in flight apart.
+/// Tells actions in flight apart; `Forget` comes last, where it is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names are those of the actions")]
 pub enum ActionKey {

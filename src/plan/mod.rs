@@ -30,6 +30,7 @@ pub mod observation;
 pub(crate) mod placement;
 pub mod reason;
 pub mod simulate;
+pub mod why;
 pub mod world;
 
 pub use action::{Action, ActionKey, StartContainer};

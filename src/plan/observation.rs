@@ -102,6 +102,8 @@ pub enum Observation {
         /// Milliseconds.
         by: i64,
     },
+    /// The agent ends and its tasks with it: none is started any more, and those of services stop.
+    Stopping,
     /// Looking for shims is done: every task not reported by `Started` or `Exited` before this has nothing running.
     /// With `rebooted`, the box has started anew since the last agent ran.
     Scanned {

@@ -145,6 +145,8 @@ pub struct Observed {
     pub orphans: BTreeMap<TaskId, Orphan>,
     /// When the wall clock was last set: what happened before looks older or younger than it is.
     pub clock_set_at: Option<Timestamp>,
+    /// The agent ends and its tasks with it.
+    pub stopping: bool,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
     /// What is made up of boxes that are none.

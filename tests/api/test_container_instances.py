@@ -54,7 +54,7 @@ def test_what_is_missing(ecs, cluster, refused):
     answer = ecs.describe_container_instances(cluster=cluster, containerInstances=[arn])
     assert [f["reason"] for f in answer["failures"]] == ["MISSING"]
     assert refused("describe_container_instances", containerInstances=["x"])[0] == "InvalidParameterException"
-    assert refused("describe_container_instances", containerInstances=[])[1] == "Container instances cannot be empty."
+    assert refused("describe_container_instances", containerInstances=[])[1] == "Container instance cannot be empty."
     assert refused("list_container_instances", cluster="nowhere")[0] == "ClusterNotFoundException"
     for bad in ["attribute:x", "x == y", "attribute:x == y and", "agentVersion =~ 1.*", "(" * 100]:
         code, message, _ = refused("list_container_instances", filter=bad)

@@ -4,11 +4,12 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections import Counter
 
 import pytest
 
-from conftest import Hub
+from conftest import PATIENCE, Hub
 
 CONSTRAINT_LIMIT = 10
 
@@ -271,3 +272,21 @@ def test_a_box_that_tells_what_it_can_is_taken_at_its_word(box, run, define):
     assert (where, [(f["arn"], f["reason"]) for f in failures]) == ([], [(old, "ATTRIBUTE")])
     any_ = box()
     assert run(definition)[0] == [any_]
+
+
+def test_services_that_wait_for_one_port_do_not_both_get_it(ecs, cluster, box, define):
+    definition = define(
+        image="coracle/busybox", portMappings=[{"containerPort": 80, "hostPort": 8080}], definition={"networkMode": "bridge"}
+    )["taskDefinitionArn"]
+    names = ["first", "second"]
+    for name in names:
+        ecs.create_service(cluster=cluster, serviceName=name, taskDefinition=definition, desiredCount=1)
+    box()  # Both are looked at again, in one plan.
+    ended = time.monotonic() + PATIENCE
+    while True:
+        services = ecs.describe_services(cluster=cluster, services=names)["services"]
+        if any(service["runningCount"] for service in services):
+            break
+        assert time.monotonic() < ended, services
+        time.sleep(0.05)
+    assert sorted((s["runningCount"], s["pendingCount"]) for s in services) == [(0, 0), (1, 0)]

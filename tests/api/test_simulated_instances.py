@@ -127,3 +127,39 @@ def test_tasks_go_to_the_pools_of_a_strategy(ecs):
         ecs.put_cluster_capacity_providers(
             cluster="default", capacityProviders=["dock"], defaultCapacityProviderStrategy=[]
         )
+
+
+def stable(ecs, service):
+    """Waits until the service is steady; then the boxes that its tasks run on."""
+    ecs.get_waiter("services_stable").wait(services=[service], WaiterConfig={"Delay": 0.1, "MaxAttempts": 600})
+    arns = ecs.list_tasks(serviceName=service)["taskArns"]
+    tasks = ecs.describe_tasks(tasks=arns)["tasks"] if arns else []
+    return sorted(t["containerInstanceArn"] for t in tasks if t["lastStatus"] == "RUNNING")
+
+
+def test_services_leave_an_instance_that_drains_or_is_gone(ecs):
+    (zero,) = ecs.list_container_instances()["containerInstanceArns"]
+    ecs.deregister_container_instance(containerInstance=zero)
+    one, other = (register(ecs)["containerInstanceArn"] for _ in range(2))
+    container = {"name": "main", "image": "any", "memory": 64}
+    ecs.register_task_definition(family="web", containerDefinitions=[container])
+    spread = [{"type": "spread", "field": "instanceId"}]
+    ecs.create_service(serviceName="web", taskDefinition="web", desiredCount=4, placementStrategy=spread)
+    ecs.create_service(serviceName="each", taskDefinition="web", schedulingStrategy="DAEMON")
+    assert stable(ecs, "web") == sorted([one, one, other, other])
+    assert stable(ecs, "each") == sorted([one, other])
+
+    ecs.update_container_instances_state(containerInstances=[one], status="DRAINING")
+    assert stable(ecs, "web") == [other] * 4
+    ecs.update_container_instances_state(containerInstances=[one], status="ACTIVE")
+    assert stable(ecs, "each") == sorted([one, other])
+
+    # The tasks of a box that is gone come back elsewhere; protected ones do not keep it.
+    gone = ecs.list_tasks(serviceName="web", containerInstance=other)["taskArns"]
+    ecs.update_task_protection(cluster="default", tasks=gone, protectionEnabled=True)
+    ecs.deregister_container_instance(containerInstance=other, force=True)
+    assert stable(ecs, "web") == [one] * 4
+    assert stable(ecs, "each") == [one]
+    (cluster,) = ecs.describe_clusters()["clusters"]
+    assert (cluster["registeredContainerInstancesCount"], cluster["activeServicesCount"]) == (1, 2)
+    assert cluster["runningTasksCount"] == 5

@@ -35,6 +35,7 @@ NOT_FOUND = {
     "DescribeGatewayResources": "GatewayNotFoundException",
     "DeleteGateway": "GatewayNotFoundException",
     "UpdateGateway": "GatewayNotFoundException",
+    "ExecuteCommand": "TargetNotConnectedException",
 }
 
 
@@ -53,17 +54,18 @@ def test_what_is_not_there_yet_says_so(refused, operation):
     model = inputs.model(operation)
     code, message, status = refused(xform_name(operation), **inputs.smallest(model.input_shape))
     assert status == 400
+    assert operation in message
     if operation in NOT_FOUND:
         assert code == NOT_FOUND[operation]
         return
     modelled = "UnsupportedFeatureException" in {e.name for e in model.error_shapes}
     assert code == ("UnsupportedFeatureException" if modelled else "ClientException")
-    assert operation in message
 
 
-def test_services_are_missing_as_waiters_expect(ecs, refused):
+def test_services_are_missing_as_waiters_expect(agent, ecs, refused):
     answer = ecs.describe_services(services=["web"])
     assert answer["services"] == []
-    assert answer["failures"] == [{"arn": "arn:aws:ecs:local:000000000000:service/default/web", "reason": "MISSING"}]
+    arn = f"arn:aws:ecs:{agent.region}:{agent.account}:service/default/web"
+    assert answer["failures"] == [{"arn": arn, "reason": "MISSING"}]
     assert refused("describe_services", cluster="nowhere", services=["web"])[0] == "ClusterNotFoundException"
     assert refused("describe_services", services=[])[1] == "Services cannot be empty."

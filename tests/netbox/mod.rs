@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::print_stdout, reason = "what is skipped says why")]
+#![allow(clippy::disallowed_methods, reason = "a test's patience is real time")]
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
 pub(crate) mod frames;
@@ -21,7 +22,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The box's address to the outside, and the outside's.
 pub(crate) const BOX: &str = "192.0.2.2";
@@ -31,6 +32,7 @@ pub(crate) const OUTSIDE: &str = "192.0.2.1";
 /// How long a connection that must not come about is waited for; one that must has longer.
 const DROPPED: Duration = Duration::from_millis(700);
 const PATIENCE: Duration = Duration::from_secs(20);
+const LONG_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs `test` on a box of its own. The runtime's threads belong to the box as well.
 pub(crate) fn on_a_box<F: Future<Output = ()>>(test: impl FnOnce(Ground) -> F + Send + 'static) {
@@ -81,6 +83,13 @@ impl Ground {
             ip("link set eth0 up");
         });
         ip(&format!("route add default via {OUTSIDE}"));
+        // The kernel adds this once it has noticed that the other end of the link is up.
+        let ready = format!("local {BOX6} dev eth0 table local");
+        let deadline = Instant::now() + LONG_PATIENCE;
+        while !snapshot().contains(&ready) {
+            assert!(Instant::now() < deadline, "the link does not come up");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let before = snapshot();
         Self { here, outside, before, states: tempfile::tempdir().unwrap() }
     }
@@ -97,6 +106,15 @@ impl Ground {
     /// A network of the agent called `name`.
     pub(crate) fn network(&self, name: &str) -> Network {
         Network::open(self.config(name)).unwrap()
+    }
+
+    /// Waits until the box is as it was at first; who waits in vain is shown the difference.
+    pub(crate) fn settle(&self) {
+        let deadline = Instant::now() + LONG_PATIENCE;
+        while snapshot() != self.before && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.assert_as_before();
     }
 
     /// Fails unless the box is as it was at first.

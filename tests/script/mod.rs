@@ -8,7 +8,7 @@ use coracle::model::network::AwsvpcConfiguration;
 use coracle::model::task::{ContainerOverride, TaskOverride};
 use coracle::model::{ClusterName, Family, Revision, TaskDefinitionRef, TaskId};
 use coracle::plan::command::{CreateCluster, RunTask};
-use coracle::plan::{Command, CommandError, Reply};
+use coracle::plan::{Command, CommandError, Reply, why};
 use std::time::Duration;
 
 /// Plays `text`; the answer is what happened, or the line that is not understood.
@@ -66,6 +66,7 @@ impl Play {
         let text = match reply {
             Ok(Reply::Done) => "  = done".to_owned(),
             Ok(Reply::Cluster(name)) => format!("  = cluster {name}"),
+            Ok(Reply::Service(key)) => format!("  = service {key}"),
             Ok(Reply::TaskDefinition(reference)) => format!("  = task definition {reference}"),
             Ok(Reply::TaskDefinitions { deleted, failures }) => {
                 let deleted = deleted
@@ -88,6 +89,7 @@ impl Play {
                 let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
                 format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
             }
+            Ok(Reply::Service(key)) => format!("  = service {key}"),
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();
@@ -96,6 +98,20 @@ impl Play {
         };
         let text = self.node.names.rename(&text);
         self.node.say(&text);
+    }
+
+    /// Tells why the task of this number, or the service of this name, is as it is.
+    fn why(&mut self, of: &str) {
+        let id = self.task(of).map_or_else(|_| of.to_owned(), |id| id.to_string());
+        let lines = match why::find(&self.node.world, &id, None) {
+            Ok(subject) => why::explain(&self.node.world, self.node.now(), &subject)
+                .map_or_else(Vec::new, |found| found.lines()),
+            Err(error) => vec![error.to_string()],
+        };
+        for line in lines {
+            let line = self.node.names.rename(&line);
+            self.node.say(&format!("  ? {line}"));
+        }
     }
 
     fn do_and_tell(&mut self, command: Command) {
@@ -167,6 +183,7 @@ impl Play {
                 let all = definitions.iter().map(|d| reference(d)).collect::<Result<_, _>>()?;
                 self.do_and_tell(Command::DeleteTaskDefinitions(all));
             }
+            ["why", of] => self.why(of),
             ["advance", time] => self.node.advance(duration(time)?),
             ["exits", container, code, "after", time] => {
                 let exit = (duration(time)?, number(code)?, false);

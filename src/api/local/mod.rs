@@ -22,6 +22,7 @@
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //! | `POST manifests` `{"sources":[{"name","text"}],"cluster","set","prune","dryRun"}` | `{"steps":[{"object","origin","action","differences","result"}],"warnings"}` |
+//! | `GET why?of=TASK\|SERVICE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
@@ -43,6 +44,7 @@ mod session;
 mod stats;
 mod volumes;
 mod watch;
+mod why;
 
 use super::body::{self, AnswerBody};
 use super::{Api, http};
@@ -171,6 +173,7 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
+        (&Method::GET, ["why"]) => why::answer(&api, &query),
         (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,

@@ -36,7 +36,7 @@ pub(super) async fn watch(api: &Api, query: &Query) -> Answer {
         loop {
             commits.mark_unchanged();
             let Ok(mut answer) = look().await else { return };
-            let now = answer["services"][0].take();
+            let now = manifest::first(&mut answer, "services");
             let over = now.is_null() || now["status"] == "INACTIVE";
             if !now.is_null() && now != before {
                 if sender.send(&now).await.is_err() {

@@ -19,6 +19,11 @@ pub(in crate::api) async fn call(
     operations::call(engine, None, operation, input).await
 }
 
+/// The first item of a list of an answer; null when there is none.
+pub(in crate::api) fn first(answer: &mut Value, member: &str) -> Value {
+    answer.get_mut(member).and_then(|list| list.get_mut(0)).map(Value::take).unwrap_or_default()
+}
+
 /// Calls an operation of lists until its last page; the items of `member`.
 pub(super) async fn pages(
     engine: &Handle,

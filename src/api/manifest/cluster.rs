@@ -1,6 +1,6 @@
 //! Clusters: made if missing; what the file speaks of is brought up to date, the rest is left alone.
 
-use super::call::call;
+use super::call::{call, first};
 use super::difference;
 use super::object::{ManifestError, Object};
 use super::step::{Action, Step};
@@ -84,5 +84,5 @@ async fn step(
 pub(super) async fn describe(engine: &Handle, name: &ClusterName) -> Result<Value, ApiError> {
     let input = json!({ "clusters": [name], "include": ["SETTINGS", "CONFIGURATIONS", "TAGS"] });
     let mut answer = call(engine, "DescribeClusters", input).await?;
-    Ok(answer["clusters"][0].take())
+    Ok(first(&mut answer, "clusters"))
 }

@@ -41,7 +41,7 @@ async fn apply(engine: &Handle, mut sources: Vec<Source>, cluster: &ClusterName)
     loop {
         let mut declared = read::read(&sources, cluster);
         let fresh = fresh(engine, &declared.objects);
-        declared.errors.extend(make(&fresh, &declared.objects, None).await);
+        declared.errors.extend(make(engine, &fresh, &declared.objects, None).await);
         let mut wrong = BTreeSet::new();
         for error in &declared.errors {
             tracing::error!("a manifest is left out: {error}");

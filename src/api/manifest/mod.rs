@@ -29,7 +29,7 @@ mod task_definition;
 mod unknown;
 mod yaml;
 
-pub(super) use call::call;
+pub(super) use call::{call, first};
 pub use directory::apply_directory;
 pub(super) use export::{Format, export};
 pub(super) use object::Source;
@@ -77,7 +77,7 @@ pub(super) async fn apply(engine: &Handle, wish: Wish) -> Result<Done, Vec<Manif
     }
     let set = wish.set.as_deref();
     let fresh = fresh(engine, &objects);
-    let mut errors = make(&fresh, &objects, set).await;
+    let mut errors = make(engine, &fresh, &objects, set).await;
     if !errors.is_empty() {
         return Err(errors);
     }
@@ -129,8 +129,13 @@ fn forget(world: &mut World, cluster: &ClusterName, name: &str) {
     }
 }
 
-/// Makes all of `objects` on `fresh`; what cannot be made.
-async fn make(fresh: &Handle, objects: &[Object], set: Option<&str>) -> Vec<ManifestError> {
+/// Makes all of `objects` on `fresh`; the answer is what cannot be made.
+async fn make(
+    engine: &Handle,
+    fresh: &Handle,
+    objects: &[Object],
+    set: Option<&str>,
+) -> Vec<ManifestError> {
     let mut errors = Vec::new();
     // The service of a task definition that was refused would only say so again.
     let mut refused = BTreeSet::new();
@@ -152,7 +157,7 @@ async fn make(fresh: &Handle, objects: &[Object], set: Option<&str>) -> Vec<Mani
                     continue;
                 }
                 let declared = DeclaredService { cluster, name, members, set };
-                declared.rehearse(fresh, object).await
+                declared.rehearse(engine, fresh, object).await
             }
         };
         errors.extend(made.err());

@@ -4,7 +4,7 @@
 //! names of families, defaults, the order of things are then just those of CreateService. The two descriptions are
 //! compared, and UpdateService gets the members that differ. `desiredCount` is left alone when the file has none.
 
-use super::call::call;
+use super::call::{call, first};
 use super::difference::{self, Difference};
 use super::object::{ManifestError, Object};
 use super::step::{Action, Step};
@@ -66,14 +66,22 @@ impl Declared<'_> {
         input
     }
 
-    /// Makes it, on a rehearsal where it is not there.
+    /// Makes it on `fresh`, where it is not there; `engine` is where it may be.
     pub(super) async fn rehearse(
         &self,
+        engine: &Handle,
         fresh: &Handle,
         object: &Object,
     ) -> Result<(), ManifestError> {
-        let created = call(fresh, "CreateService", self.creation()).await;
-        created.map(drop).map_err(|error| ManifestError::refused(object, error.message))
+        let refused = |error: ApiError| ManifestError::refused(object, error.message);
+        let mut input = self.creation();
+        if !self.has("desiredCount") && input["schedulingStrategy"] != "DAEMON" {
+            let current = describe(engine, self.cluster, self.name).await.map_err(refused)?;
+            if let Some(current) = current {
+                input["desiredCount"] = current["desiredCount"].clone();
+            }
+        }
+        call(fresh, "CreateService", input).await.map(drop).map_err(refused)
     }
 
     /// Makes it as declared; `fresh` is where it was made anew.
@@ -177,7 +185,7 @@ pub(super) async fn describe(
         Err(error) if error.exception == Exception::ClusterNotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let service = answer["services"][0].take();
+    let service = first(&mut answer, "services");
     Ok((service["status"] == "ACTIVE").then_some(service))
 }
 

@@ -48,17 +48,14 @@ fn what_is_said_to_be_refused_is_refused_as_said_and_nothing_else_is() {
             Answer::NotFound(exception, _) => Some(exception.name()),
             Answer::Refused(_) => Some(unavailable::refusal(operation).name()),
         };
-        match refusal {
-            Some(exception) => {
-                assert_eq!(verdict, "refused", "{}", operation.name);
-                let said = how.starts_with(&format!("`{exception}`"));
-                assert!(said, "{} answers {exception}: {how}", operation.name);
-                assert!(operation.may_answer(exception), "{}: {exception}", operation.name);
-            }
-            None => {
-                let fits = verdict == "honoured" || (verdict == "differently" && !how.is_empty());
-                assert!(fits, "{} is answered, and is said to be {verdict}", operation.name);
-            }
+        if let Some(exception) = refusal {
+            assert_eq!(verdict, "refused", "{}", operation.name);
+            let said = how.starts_with(&format!("`{exception}`"));
+            assert!(said, "{} answers {exception}: {how}", operation.name);
+            assert!(operation.may_answer(exception), "{}: {exception}", operation.name);
+        } else {
+            let fits = verdict == "honoured" || (verdict == "differently" && !how.is_empty());
+            assert!(fits, "{} is answered, and is said to be {verdict}", operation.name);
         }
     }
 }

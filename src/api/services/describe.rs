@@ -34,16 +34,16 @@ pub(crate) fn describe(engine: &Handle, input: Value) -> Result<Value, ApiError>
         for text in &input.services {
             let key = super::in_cluster(cluster.clone(), text);
             let key = if Arn::looks_like(text) { Some(key?) } else { key.ok() };
-            match key.as_ref().and_then(|key| world.services.get(key)) {
-                Some(service) => services.push(render::service::service(world, service, with_tags)),
-                None => failures.push(Failure::missing(match &key {
-                    Some(key) => world.settings.scope.service(key),
-                    None => {
-                        let name = identifiers::shorten(text);
-                        world.settings.scope.arn(format_args!("service/{cluster}/{name}"))
-                    }
-                })),
+            if let Some(service) = key.as_ref().and_then(|key| world.services.get(key)) {
+                services.push(render::service::service(world, service, with_tags));
+                continue;
             }
+            let scope = &world.settings.scope;
+            let arn = key.map_or_else(
+                || scope.arn(format_args!("service/{cluster}/{}", identifiers::shorten(text))),
+                |key| scope.service(&key),
+            );
+            failures.push(Failure::missing(arn));
         }
         Ok(json!({ "services": services, "failures": failures }))
     })

@@ -16,6 +16,7 @@ pub(crate) fn check(operation: &Operation, body: &mut Value) -> Result<(), ApiEr
     let walk = Walk {
         types_only: operation.name == "RegisterTaskDefinition",
         lists_may_be_empty: operation.name == "PutClusterCapacityProviders",
+        lists_are_singular: operation.name == "DescribeContainerInstances",
     };
     walk.value(operation.input, body, Path::Root)
 }
@@ -24,6 +25,8 @@ struct Walk {
     types_only: bool,
     /// An empty list says something: that there is to be none.
     lists_may_be_empty: bool,
+    /// ECS words this one as if there were one item.
+    lists_are_singular: bool,
 }
 
 /// Where in the body, innermost last; on the stack, as it is needed in errors only.
@@ -109,9 +112,10 @@ impl Walk {
                 (Path::Root, value) => {
                     let meant = |value: &Value| self.lists_may_be_empty && value.is_array();
                     if value.is_none_or(|value| is_empty(value) && !meant(value)) {
+                        let one = name.strip_suffix('s').filter(|_| self.lists_are_singular);
                         return Err(ApiError::invalid(format!(
                             "{} cannot be empty.",
-                            sentence(name)
+                            sentence(one.unwrap_or(name))
                         )));
                     }
                 }

@@ -128,9 +128,7 @@ pub(super) fn list(engine: &Handle, input: Value) -> Result<Value, ApiError> {
         let scope = ("ListTasks", &cluster, filters);
         let page = input.page.scan(&scope, PAGE, |after| {
             let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-            candidates(world, service.as_ref(), instance.as_ref(), desired, after)
-                .filter(fits)
-                .cloned()
+            candidates(world, service.as_ref(), instance.as_ref(), after).filter(fits).cloned()
         })?;
         let arns = page.keys.iter().map(|id| world.settings.scope.task(&cluster, id));
         Ok(render::page("taskArns", arns, page.next_token))
@@ -142,7 +140,6 @@ fn candidates<'w>(
     world: &'w World,
     service: Option<&ServiceKey>,
     instance: Option<&ContainerInstanceId>,
-    desired: &str,
     after: Bound<&TaskId>,
 ) -> Box<dyn Iterator<Item = &'w TaskId> + 'w> {
     let range = (after.cloned(), Bound::Unbounded);
@@ -150,9 +147,10 @@ fn candidates<'w>(
         let tasks = world.index.tasks_of_service.get(service);
         return Box::new(tasks.into_iter().flat_map(move |tasks| tasks.range(range.clone())));
     }
-    if let Some(instance) = instance.filter(|_| desired == "RUNNING") {
-        let on_it = world.assignments_on(instance).flat_map(|a| world.live(&a.id));
-        let ids: BTreeSet<&TaskId> = on_it.map(|task| &task.id).collect();
+    if let Some(instance) = instance {
+        let live = world.assignments_on(instance).flat_map(|a| world.live(&a.id)).map(|t| &t.id);
+        let stopped = world.index.stopped.iter().map(|(_, id)| id);
+        let ids: BTreeSet<&TaskId> = live.chain(stopped).collect();
         let follows = move |id: &&TaskId| match &range.0 {
             Bound::Excluded(after) => *id > after,
             _ => true,

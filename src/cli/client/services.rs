@@ -45,12 +45,12 @@ impl Client {
     pub(in crate::cli) async fn service(&self, cluster: &str, name: &str) -> Result<Value, Error> {
         let input = json!({ "cluster": cluster, "services": [name], "include": ["TAGS"] });
         let mut answer = self.ecs("DescribeServices", &input).await?;
-        let service = answer["services"][0].take();
-        if service.is_null() {
+        let service = answer.get_mut("services").and_then(|list| list.get_mut(0)).map(Value::take);
+        let Some(service) = service else {
             return Err(Error::Refused(format!(
                 "there is no service {name} in the cluster {cluster}: `coracle service ls` lists them"
             )));
-        }
+        };
         Ok(service)
     }
 
@@ -82,6 +82,20 @@ impl Client {
         format: &str,
     ) -> Result<Exported, Error> {
         let mut path = format!("/coracle/v1/manifests/export?format={format}");
+        if let Some(cluster) = cluster {
+            path.push_str("&cluster=");
+            path.push_str(&escaped(cluster));
+        }
+        self.get(&path).await
+    }
+
+    /// Why the task or service that `name` means is as it is.
+    pub(in crate::cli) async fn why(
+        &self,
+        cluster: Option<&str>,
+        name: &str,
+    ) -> Result<Value, Error> {
+        let mut path = format!("/coracle/v1/why?of={}", escaped(name));
         if let Some(cluster) = cluster {
             path.push_str("&cluster=");
             path.push_str(&escaped(cluster));

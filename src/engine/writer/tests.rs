@@ -80,7 +80,7 @@ impl Disk {
         let gateways = Gateways::new(mpsc::channel(1).0, None);
         let connections = Connections::new(network, runtime.clone(), gateways);
         let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
-        let under = Under::ThisBox(Box::new(hands));
+        let under = Under::ThisBox(Arc::new(hands));
         let (requests_in, requests) = mpsc::channel(1);
         let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);

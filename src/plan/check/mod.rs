@@ -20,6 +20,7 @@ pub fn check(world: &World) -> Vec<String> {
     let mut check = Check { world, broken: Vec::new() };
     check.index();
     check.definitions();
+    check.instances();
     check.assignments();
     let mut runs = BTreeMap::new();
     for (id, task) in &world.tasks {
@@ -70,6 +71,32 @@ impl<'a> Check<'a> {
             let cluster = self.world.clusters.get(&instance.cluster);
             self.require(cluster.is_some_and(|cluster| cluster.active), || {
                 format!("container instance {} is in no active cluster", instance.id)
+            });
+        }
+    }
+
+    fn instances(&mut self) {
+        for (id, instance) in &self.world.container_instances {
+            self.require(&instance.id == id, || format!("instance {id} is stored as another one"));
+            self.require(self.world.clusters.contains_key(&instance.cluster), || {
+                format!("instance {id} is in an unknown cluster")
+            });
+            self.require(instance.is_registered() || instance.draining, || {
+                format!("instance {id} was deregistered and takes tasks")
+            });
+            let names: BTreeSet<&str> =
+                instance.attributes.iter().map(|attribute| attribute.name.as_str()).collect();
+            self.require(names.len() == instance.attributes.len(), || {
+                format!("instance {id} has an attribute twice")
+            });
+            let mut put = instance.put_attributes.iter();
+            self.require(put.all(|name| names.contains(name.as_str())), || {
+                format!("instance {id} does not have an attribute that was put on it")
+            });
+            let wanted =
+                |id: &ContainerInstanceId| self.world.assignments_on(id).any(|a| a.count() > 0);
+            self.require(instance.is_registered() || !wanted(id), || {
+                format!("instance {id} was deregistered and is to run tasks")
             });
         }
     }

@@ -20,7 +20,7 @@ pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;
 mod placing;
-mod retention;
+pub(crate) mod retention;
 mod rollout;
 mod service;
 mod tally;
@@ -34,7 +34,10 @@ use crate::model::Timestamp;
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
-    // What one service was given another one of the same plan must not have as well.
+    if world.observed.stopping {
+        return plan;
+    }
+    // Of the room that there is each service leaves the rest to those after it.
     let mut claims = Claims::default();
     for key in world.agenda.due(now) {
         if claims.are_many() {

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 /// What the tasks of the PRIMARY deployment are and where they may go.
 pub(super) struct Placing<'a> {
     world: &'a World,
-    now: Timestamp,
     service: &'a Service,
     deployment: &'a Deployment,
     revision: &'a ServiceRevision,
@@ -37,14 +36,13 @@ pub(super) enum Unplaced {
 
 impl<'a> Placing<'a> {
     /// None when the records do not fit together, which `check` reports.
-    pub(super) fn of(world: &'a World, service: &'a Service, now: Timestamp) -> Option<Self> {
+    pub(super) fn of(world: &'a World, service: &'a Service) -> Option<Self> {
         let deployment = service.primary()?;
         let revision = world.service_revisions.get(&deployment.service_revision)?;
         let definition = world.task_definitions.get(&revision.task_definition)?;
         let network = revision.network.as_ref();
         Some(Self {
             world,
-            now,
             service,
             deployment,
             revision,
@@ -82,6 +80,7 @@ impl<'a> Placing<'a> {
         &self,
         tally: &mut Tally,
         n: u32,
+        now: Timestamp,
         ids: &mut Ids,
         claims: &mut Claims,
         changes: &mut Vec<Change>,
@@ -124,7 +123,7 @@ impl<'a> Placing<'a> {
                 }
             }
         }
-        changes.extend(fresh.into_iter().map(|(id, count)| self.assign(&id, count)));
+        changes.extend(fresh.into_iter().map(|(id, count)| self.assign(&id, count, now)));
         (placed, unplaced)
     }
 
@@ -166,13 +165,18 @@ impl<'a> Placing<'a> {
             .collect()
     }
 
-    /// One more task goes to a box.
-    pub(super) fn claim(&self, claims: &mut Claims, instance: &ContainerInstanceId) {
+    /// One task of a DAEMON service goes to this box.
+    pub(super) fn claim(&self, instance: &ContainerInstanceId, claims: &mut Claims) {
         claims.take(instance, &self.group, &self.needs);
     }
 
     /// The assignment of `count` tasks to a box.
-    pub(super) fn assign(&self, instance: &ContainerInstanceId, count: u32) -> Change {
+    pub(super) fn assign(
+        &self,
+        instance: &ContainerInstanceId,
+        count: u32,
+        now: Timestamp,
+    ) -> Change {
         let pool = (!self.revision.capacity_provider_strategy.is_empty())
             .then(|| {
                 self.world
@@ -194,7 +198,7 @@ impl<'a> Placing<'a> {
                 stops: BTreeMap::new(),
                 health_check_grace_period_seconds: self.service.health_check_grace_period_seconds,
             }),
-            created_at: self.now,
+            created_at: now,
             overrides: TaskOverride::default(),
             group: Some(self.group.clone()),
             started_by: Some(self.deployment.wire_id()),

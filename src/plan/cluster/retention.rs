@@ -1,6 +1,6 @@
 //! What is kept of services for a while and then removed: deleted services, and roll-outs long over.
 
-use crate::model::{Service, ServiceDeployment, ServiceRevisionId, Timestamp};
+use crate::model::{Service, ServiceDeployment, ServiceKey, ServiceRevisionId, Timestamp};
 use crate::plan::{Change, World};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,14 +23,13 @@ pub(super) fn inactive(
     if now.since(deleted) < INACTIVE_KEPT && deleted.since(now) < INACTIVE_KEPT {
         return Some(deleted.plus(INACTIVE_KEPT));
     }
-    changes.extend(forget(world, service));
+    changes.extend(forget(world, &service.key));
     changes.push(Change::DeleteService(service.key.clone()));
     None
 }
 
 /// Removes events, revisions and roll-outs of a service.
-pub(crate) fn forget(world: &World, service: &Service) -> Vec<Change> {
-    let key = &service.key;
+pub(crate) fn forget(world: &World, key: &ServiceKey) -> Vec<Change> {
     let events = world.service_events.get(key).into_iter().flatten();
     let revisions = world.index.revisions.get(key).into_iter().flatten();
     let deployments = world.index.service_deployments.get(key).into_iter().flatten();

@@ -23,6 +23,7 @@ struct Step<'a> {
     world: &'a World,
     now: Timestamp,
     ids: &'a mut Ids,
+    /// What the plan has given away of boxes.
     claims: &'a mut Claims,
     stored: &'a Service,
     /// As it will be.
@@ -77,7 +78,7 @@ impl Step<'_> {
             self.said.extend(said);
         }
         let service = self.service.clone();
-        let Some(placing) = Placing::of(self.world, &service, self.now) else { return };
+        let Some(placing) = Placing::of(self.world, &service) else { return };
         let daemons = (service.scheduling_strategy == SchedulingStrategy::Daemon)
             .then(|| placing.daemons(self.claims));
         let stays = |instance: &ContainerInstance| match &daemons {
@@ -94,7 +95,8 @@ impl Step<'_> {
         let (placed, unplaced) = match &daemons {
             None => {
                 let n = figures.may_start();
-                placing.replicas(&mut tally, n, self.ids, self.claims, &mut self.changes)
+                let (now, ids) = (self.now, &mut *self.ids);
+                placing.replicas(&mut tally, n, now, ids, self.claims, &mut self.changes)
             }
             Some(boxes) => self.place_daemons(&placing, &mut tally, boxes),
         };
@@ -176,9 +178,9 @@ impl Step<'_> {
                 continue;
             }
             placed += 1;
-            placing.claim(self.claims, &instance.id);
+            placing.claim(&instance.id, self.claims);
             if !tally.add(&instance.id) {
-                self.changes.push(placing.assign(&instance.id, 1));
+                self.changes.push(placing.assign(&instance.id, 1, self.now));
             }
         }
         (placed, (!lacks.is_empty()).then_some(Unplaced::Lacks(lacks)))

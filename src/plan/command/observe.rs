@@ -40,6 +40,10 @@ pub(super) fn observe(world: &mut World, observation: Observation, now: Timestam
         Observation::Released { task, generation } => released(world, &task, generation, now),
         Observation::Forgotten { task } => forgotten(world, task),
         Observation::ClockStepped { by } => clock_stepped(world, by, now),
+        Observation::Stopping => {
+            world.observed.stopping = true;
+            return Outcome::nothing();
+        }
         Observation::Scanned { rebooted } => return scan::scanned(world, rebooted, now),
     };
     Outcome::with(changes, Reply::Done)

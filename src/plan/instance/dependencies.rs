@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Whether a container may be started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Everything it depends on is met.
     Ready,
     /// Not yet.
@@ -39,7 +39,7 @@ pub(super) enum Order {
 }
 
 /// Whether `container` may be started at `now`.
-pub(super) fn order(
+pub(crate) fn order(
     task: &Task,
     definition: &TaskDefinition,
     container: &Container,

@@ -18,7 +18,7 @@
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
 
-mod dependencies;
+pub(crate) mod dependencies;
 pub(crate) mod health;
 pub(crate) mod life_cycle;
 mod restart;
@@ -69,31 +69,44 @@ impl Round<'_> {
         self.world.observed.in_flight.contains(key)
     }
 
-    /// What this box lacks for a task of a service that has not begun: what others still hold. When nothing is lacking,
-    /// the task has it from now on.
+    /// As [`lacks_room`], counting what begins in this round. When nothing is lacking, the task has it from now on.
     fn lacks_room(&mut self, task: &Task, definition: &TaskDefinition) -> Option<String> {
-        let world = self.world;
-        let assignment = world.assignments.get(&task.assignment())?;
-        let instance = world.container_instances.get(&task.container_instance)?;
-        let needs = Needs::of_assignment(definition, assignment);
-        let mut room = Room::empty(instance);
-        for other in world.assignments_on(&instance.id).flat_map(|a| world.live(&a.id)) {
-            if other.id == task.id || !has_begun(other) {
-                continue;
-            }
-            let definition = world.task_definitions.get(&other.task_definition);
-            let assignment = world.assignments.get(&other.assignment());
-            if let (Some(definition), Some(assignment)) = (definition, assignment) {
-                room.take(&Needs::of_assignment(definition, assignment), 1);
-            }
+        let lack = lacks_room(self.world, task, definition, &self.begun);
+        if lack.is_none()
+            && let Some(assignment) = self.world.assignments.get(&task.assignment())
+        {
+            self.begun.push(Needs::of_assignment(definition, assignment));
         }
-        self.begun.iter().for_each(|needs| room.take(needs, 1));
-        let lack = room.lacks(&needs);
-        if lack.is_none() {
-            self.begun.push(needs);
-        }
-        lack.map(|missing| format!("{}: {missing}", missing.reason()))
+        lack
     }
+}
+
+/// What its box lacks for a task of a service that has not begun: what others still hold, those in `begun` too.
+pub(crate) fn lacks_room(
+    world: &World,
+    task: &Task,
+    definition: &TaskDefinition,
+    begun: &[Needs],
+) -> Option<String> {
+    let assignment = world.assignments.get(&task.assignment())?;
+    let instance = world.container_instances.get(&task.container_instance)?;
+    let needs = Needs::of_assignment(definition, assignment);
+    let mut room = Room::empty(instance);
+    for other in world.assignments_on(&instance.id).flat_map(|a| world.live(&a.id)) {
+        if other.id == task.id || !has_begun(other) {
+            continue;
+        }
+        let definition = world.task_definitions.get(&other.task_definition);
+        let assignment = world.assignments.get(&other.assignment());
+        if let (Some(definition), Some(assignment)) = (definition, assignment) {
+            room.take(&Needs::of_assignment(definition, assignment), 1);
+        }
+    }
+    for needs in begun {
+        room.take(needs, 1);
+    }
+    let missing = room.lacks(&needs)?;
+    Some(format!("{}: {missing}", missing.reason()))
 }
 
 /// Whether a task has something of its box.

@@ -21,9 +21,10 @@ pub(super) fn stopped_tasks(round: &mut Round) {
     let stopped = &world.index.stopped;
     let kept = world.settings.stopped_task_retention.max(KEPT_AT_LEAST);
     let mut too_many = stopped.len().saturating_sub(world.settings.stopped_tasks_kept);
-    let mut room = FORGOTTEN_AT_ONCE.saturating_sub(
-        world.observed.in_flight.iter().filter(|key| matches!(key, ActionKey::Forget(_))).count(),
-    );
+    // They stand at the end.
+    let in_flight = world.observed.in_flight.iter().rev();
+    let forgets = in_flight.take_while(|key| matches!(key, ActionKey::Forget(_))).count();
+    let mut room = FORGOTTEN_AT_ONCE.saturating_sub(forgets);
     let future = round.now.plus(CLOCK_WAS_WRONG);
     let wrong = stopped.iter().rev().take_while(|(at, _)| *at > future);
     let right = stopped.iter().take_while(|(at, _)| *at <= future);

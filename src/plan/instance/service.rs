@@ -53,7 +53,8 @@ pub(super) fn advance(
         let protected = world.live(&assignment.id).filter_map(|task| task.protection(round.now));
         protected.min().into_iter().for_each(|until| round.plan.wake(until));
     }
-    for _ in kept..wanted.count {
+    let count = if world.observed.stopping { 0 } else { wanted.count };
+    for _ in kept..count {
         mint(round, assignment, wanted, definition, failures.pop().unwrap_or(0));
     }
 }
@@ -93,7 +94,10 @@ pub(crate) fn stops<'a>(
         if task.desired_status != DesiredStatus::Running {
             continue;
         }
-        if let Some(stop) = wanted.stops.get(&task.id) {
+        if world.observed.stopping {
+            let reason = "The agent is stopping.".to_owned();
+            stops.push((&task.id, StopRequest { code: StopCode::UserInitiated, reason }));
+        } else if let Some(stop) = wanted.stops.get(&task.id) {
             stops.push((&task.id, stop.clone()));
         } else {
             running.push(task);

@@ -97,8 +97,9 @@ fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition
         (PullBehavior::Once, Some(digest)) if pulled => {
             return pin(round, task, at, digest);
         }
-        (PullBehavior::Always | PullBehavior::PreferCached, _) => false,
-        (PullBehavior::Default | PullBehavior::Once, _) => true,
+        (PullBehavior::Always, _) => false,
+        // It may have been brought here since somebody last looked.
+        (PullBehavior::Default | PullBehavior::Once | PullBehavior::PreferCached, _) => true,
     };
     task.pull_started_at.get_or_insert(round.now);
     let credentials = of.registry_login().map(str::to_owned);

@@ -106,7 +106,12 @@ fn platform_fits(
         return Err(format!("operatingSystemFamily {system} is wanted, the box runs LINUX"));
     }
     let Some(wanted) = platform.cpu_architecture.as_deref() else { return Ok(()) };
-    let has = value_of(instance, "ecs.cpu-architecture").unwrap_or("unknown");
+    let told = value_of(instance, "ecs.cpu-architecture");
+    if instance.simulated && told.is_none() {
+        // It tells nothing of what it is, so it is what is wanted.
+        return Ok(());
+    }
+    let has = told.unwrap_or("unknown");
     if has.eq_ignore_ascii_case(wanted) {
         Ok(())
     } else {

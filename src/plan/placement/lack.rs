@@ -49,7 +49,6 @@ impl Missing {
         }
     }
 
-    #[allow(dead_code, reason = "for the events of services")]
     /// Whether the box is one for the task all the same, once others have gone.
     pub(crate) const fn may_pass(&self) -> bool {
         matches!(self, Self::Cpu { .. } | Self::Memory { .. } | Self::Port(_) | Self::Agent)
@@ -103,7 +102,6 @@ impl Lack {
         }
     }
 
-    #[allow(dead_code, reason = "for the events of services")]
     /// What a service event tells after "The closest matching (container-instance ID) ".
     pub(crate) fn event(&self) -> String {
         match &self.missing {
@@ -116,7 +114,6 @@ impl Lack {
     }
 }
 
-#[allow(dead_code, reason = "for the events of services")]
 /// The box that came closest to having the task; of several the first.
 pub(crate) fn closest(lacks: &[Lack]) -> Option<&Lack> {
     lacks.iter().min_by_key(|lack| lack.missing.distance())

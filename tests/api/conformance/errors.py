@@ -38,6 +38,7 @@ RIGHT = {
     "CreateService": lambda w: {"serviceName": w.name(), "taskDefinition": w.definition, "desiredCount": 0},
     "UpdateService": {"service": "nothing"},
     "DeleteService": {"service": "nothing"},
+    "StopServiceDeployment": {"serviceDeploymentArn": "arn:aws:ecs:local:000000000000:service-deployment/a/b/c"},
 }
 
 A_CLUSTER = "arn:aws:ecs:local:000000000000:cluster/default"
@@ -74,6 +75,39 @@ def many_tags(w):
     return {"resourceArn": arn, "tags": [{"key": f"b{i}", "value": ""} for i in range(21)]}
 
 
+A_ROLL_OUT = "arn:aws:ecs:local:000000000000:service-deployment/default/nothing/0"
+
+
+def a_service(w, **more):
+    """A service without tasks, in a cluster of its own."""
+    cluster = w.ok("CreateCluster", {"clusterName": w.name()})["cluster"]["clusterName"]
+    service = {"serviceName": "s", "cluster": cluster, "taskDefinition": w.definition, "desiredCount": 0, **more}
+    return w.ok("CreateService", service)["service"]
+
+
+def on_fargate(w):
+    network = {"awsvpcConfiguration": {"subnets": ["subnet-1"]}}
+    return a_service(w, taskDefinition=w.serverless, launchType="FARGATE", networkConfiguration=network)
+
+
+def named(service, **more):
+    return {"service": service["serviceName"], "cluster": service["clusterArn"], **more}
+
+
+def service_that_is_gone(w):
+    service = a_service(w)
+    w.ok("DeleteService", named(service))
+    return named(service)
+
+
+def roll_out_that_is_over(w):
+    """A service without tasks is whole at once; a request to stop its roll-out comes too late, or a second time."""
+    arn = a_service(w)["currentServiceDeployment"]
+    status, _, content = w.agent.call("StopServiceDeployment", {"serviceDeploymentArn": arn})
+    assert status == 200 or content["__type"] == "ConflictException", content
+    return {"serviceDeploymentArn": arn}
+
+
 def too_many_attributes(w):
     box = w.box()
     ten = {"cluster": w.box_cluster, "attributes": [on(box, f"conform{i}") for i in range(10)]}
@@ -100,6 +134,32 @@ def pool_in_use(w):
 
 
 PROVOKED = {
+    "CreateService": {
+        "ClientException": {"serviceName": "s", "taskDefinition": "nothing", "desiredCount": 0},
+        "InvalidParameterException": lambda w: {"serviceName": "s", "taskDefinition": w.definition},
+        "PlatformUnknownException": lambda w: {
+            "serviceName": "s", "taskDefinition": w.definition, "desiredCount": 0, "launchType": "MANAGED_INSTANCES",
+        },
+        "UnsupportedFeatureException": lambda w: {
+            "serviceName": "s", "taskDefinition": w.definition, "desiredCount": 0,
+            "deploymentController": {"type": "CODE_DEPLOY"},
+        },
+    },
+    "UpdateService": {
+        "ClientException": lambda w: named(a_service(w), taskDefinition="nothing"),
+        "InvalidParameterException": lambda w: named(a_service(w), desiredCount=-1),
+        "PlatformUnknownException": lambda w: named(on_fargate(w), platformVersion="0.1"),
+        "ServiceNotActiveException": service_that_is_gone,
+        "ServiceNotFoundException": {"service": "nothing"},
+        "UnsupportedFeatureException": lambda w: named(a_service(w), deploymentController={"type": "EXTERNAL"}),
+    },
+    "DeleteService": {"ServiceNotFoundException": {"service": "nothing"}},
+    "ListServicesByNamespace": {"NamespaceNotFoundException": {"namespace": "nothing"}},
+    "ListServiceDeployments": {"ServiceNotFoundException": {"service": "nothing"}},
+    "StopServiceDeployment": {
+        "ConflictException": roll_out_that_is_over,
+        "ServiceDeploymentNotFoundException": {"serviceDeploymentArn": A_ROLL_OUT},
+    },
     "DeleteCluster": {
         "ClusterContainsContainerInstancesException": box_without_tasks,
         "ClusterContainsTasksException": box_with_tasks,
@@ -173,6 +233,18 @@ UNREACHABLE = {
     ("UpdateContainerAgent", "MissingVersionException"): "every agent tells its version",
     ("UpdateContainerAgent", "UpdateInProgressException"): "an agent is updated on its box",
     ("CreateCluster", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("CreateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("UpdateService", "NamespaceNotFoundException"): "a namespace is made where it is named",
+    ("CreateService", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
+    ("UpdateService", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
+    ("DescribeServiceDeployments", "ServiceNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceDeployments", "ClusterNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceRevisions", "ServiceNotFoundException"): AS_A_FAILURE,
+    ("DescribeServiceRevisions", "ClusterNotFoundException"): AS_A_FAILURE,
+    ("ListServiceDeployments", "UnsupportedFeatureException"): "roll-outs are there",
+    ("DescribeServiceDeployments", "UnsupportedFeatureException"): "roll-outs are there",
+    ("DescribeServiceRevisions", "UnsupportedFeatureException"): "revisions are there",
+    ("StopServiceDeployment", "UnsupportedFeatureException"): "every roll-out can be stopped",
     ("RunTask", "BlockedException"): "no account is ever blocked",
     ("RunTask", "PlatformTaskDefinitionIncompatibilityException"): "there is one platform version, the box",
     ("StartTask", "NamespaceNotFoundException"): "tasks that are started by hand are in no namespace",

@@ -134,13 +134,14 @@ def settings(call):
 
 
 def services(call, ecs, name):
-    made = call("CreateService", serviceName=name, taskDefinition=name, desiredCount=1, tags=TAGS, propagateTags="SERVICE", enableECSManagedTags=True)
+    made = call("CreateService", serviceName=name, taskDefinition=name, desiredCount=1, tags=TAGS, propagateTags="SERVICE", enableECSManagedTags=True, serviceConnectConfiguration={"enabled": True, "namespace": name})
     arn = made["service"]["serviceArn"]
     waiter = ecs.get_waiter("services_stable")
     waiter.wait(services=[name], WaiterConfig={"Delay": 0.1, "MaxAttempts": PATIENCE * 10})
     (described,) = call("DescribeServices", services=[name, "nothing"])["services"]
     assert described["serviceArn"] == arn and described["tags"] == TAGS
     assert arn in call("ListServices", maxResults=100)["serviceArns"]
+    assert call("ListServicesByNamespace", namespace=name)["serviceArns"] == [arn]
     (task,) = call("ListTasks", serviceName=name)["taskArns"]
     (shown,) = call("DescribeTasks", tasks=[task])["tasks"]
     tags = {tag["key"]: tag["value"] for tag in shown["tags"]}

@@ -44,6 +44,11 @@ class World:
         return self._define("plain", networkMode="none")
 
     @property
+    def serverless(self):
+        fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc", "cpu": "256", "memory": "512"}
+        return self._define("serverless", **fargate)
+
+    @property
     def sleeper(self):
         container = {"name": "main", "image": self._image, "memory": 16, "stopTimeout": 2, "command": ["sleep", "600"]}
         return self._define("sleeper", networkMode="none", containerDefinitions=[container])

@@ -98,7 +98,8 @@ fn required_enumerations_and_bounds() {
     for (operation, body, expected) in [
         ("DescribeTasks", json!({}), "Tasks cannot be empty."),
         ("DescribeTasks", json!({"tasks": []}), "Tasks cannot be empty."),
-        ("DescribeContainerInstances", json!({}), "Container instances cannot be empty."),
+        ("DescribeContainerInstances", json!({}), "Container instance cannot be empty."),
+        ("UpdateContainerInstancesState", json!({}), "Container instances cannot be empty."),
         ("StopTask", json!({"task": ""}), "Task cannot be empty."),
         (
             "ListTasks",

@@ -104,15 +104,15 @@ pub(super) fn grace_period(asked: Option<i64>) -> Result<Option<u32>, CommandErr
 /// What concerns the service itself, once it is as it would be.
 pub(super) fn service(service: &Service, definition: &TaskDefinition) -> Result<(), CommandError> {
     check_placement(service, definition)?;
+    let daemon = service.scheduling_strategy == SchedulingStrategy::Daemon;
     match service.availability_zone_rebalancing.as_deref() {
-        None | Some("DISABLED") => Ok(()),
-        Some("ENABLED") if service.scheduling_strategy == SchedulingStrategy::Daemon => invalid(
+        Some("ENABLED") if daemon => invalid(
             "Availability Zone rebalancing is not supported for services with the DAEMON scheduling strategy.",
         ),
         Some("ENABLED") if service.deployment_configuration.maximum_percent == 100 => invalid(
             "Availability Zone rebalancing needs a deploymentConfiguration.maximumPercent above 100.",
         ),
-        Some("ENABLED") => Ok(()),
+        None | Some("DISABLED" | "ENABLED") => Ok(()),
         Some(other) => invalid(format!(
             "Invalid value {other:?} for availabilityZoneRebalancing: it is ENABLED or DISABLED."
         )),

@@ -4,7 +4,7 @@ use super::super::{Outcome, Reply, cluster, run_task, tag, target};
 use super::{CreateService, check, invalid};
 use crate::model::service::{SchedulingStrategy, ServiceStatus};
 use crate::model::{Service, ServiceKey, ServiceRevision, Timestamp};
-use crate::plan::cluster::deployment;
+use crate::plan::cluster::{deployment, retention};
 use crate::plan::command::CommandError;
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
@@ -53,7 +53,8 @@ pub(in super::super) fn create(
             invalid(NOT_IDEMPOTENT)
         };
     }
-    let mut changes = forgotten(world, &key);
+    // What is left of a deleted service of this name goes.
+    let mut changes = retention::forget(world, &key);
     deployment::begin(world, &mut service, revision, now, ids, &mut changes);
     changes.push(Change::PutService(Box::new(service)));
     if let Some(token) = token {
@@ -171,17 +172,4 @@ fn same(world: &World, there: &Service, service: &Service, revision: &ServiceRev
             };
             same == *revision
         })
-}
-
-/// What is left of a deleted service of this name goes when another one takes it.
-fn forgotten(world: &World, key: &ServiceKey) -> Vec<Change> {
-    let index = &world.index;
-    let revisions = index.revisions.get(key).into_iter().flatten();
-    let deployments = index.service_deployments.get(key).into_iter().flatten();
-    let events = world.service_events.get(key).into_iter().flatten();
-    revisions
-        .map(|id| Change::DeleteServiceRevision(id.clone()))
-        .chain(deployments.map(|id| Change::DeleteServiceDeployment(id.clone())))
-        .chain(events.map(|(slot, _)| Change::DeleteServiceEvent(key.clone(), *slot)))
-        .collect()
 }

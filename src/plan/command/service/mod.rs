@@ -8,6 +8,9 @@ mod names;
 mod stop_deployment;
 mod update;
 
+#[cfg(test)]
+mod tests;
+
 pub(super) use create::create;
 pub(super) use delete::delete;
 pub(super) use stop_deployment::stop_deployment;

@@ -52,7 +52,7 @@ pub(super) fn registries(
 }
 
 /// The name at the end of the ARN of a registry.
-pub(crate) fn registry_name(arn: &str) -> Option<&str> {
+fn registry_name(arn: &str) -> Option<&str> {
     let (start, name) = arn.split_once(":service/")?;
     let mut parts = start.split(':');
     let fits = parts.next() == Some("arn")

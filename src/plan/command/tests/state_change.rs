@@ -22,7 +22,7 @@ struct Stage {
 
 impl Stage {
     /// A simulation of one instance and a definition of two containers, of which one is essential.
-    fn new(rules: serde_json::Value) -> Self {
+    fn new(rules: &serde_json::Value) -> Self {
         let mut world = World::default();
         world.settings.simulated = true;
         let faults = serde_json::from_value(json!({ "rules": rules })).unwrap();
@@ -130,7 +130,7 @@ fn container(name: &str, status: ReportedStatus, exit_code: Option<i32>) -> Cont
 
 #[test]
 fn a_container_that_is_said_to_have_ended_has() {
-    let mut stage = Stage::new(json!([]));
+    let mut stage = Stage::new(&json!([]));
     let id = stage.run();
     assert_eq!(stage.world.tasks[&id].last_status, TaskStatus::Running);
     let task = stage.report(&id, |report| {
@@ -151,7 +151,7 @@ fn a_container_that_is_said_to_have_ended_has() {
 
 #[test]
 fn a_task_that_is_said_to_have_ended_has() {
-    let mut stage = Stage::new(json!([]));
+    let mut stage = Stage::new(&json!([]));
     let id = stage.run();
     let same = stage.report(&id, |report| report.status = Some(ReportedStatus::Running));
     assert_eq!(same.last_status, TaskStatus::Running);
@@ -166,7 +166,7 @@ fn a_task_that_is_said_to_have_ended_has() {
 
 #[test]
 fn a_start_that_takes_its_time_may_be_reported_early() {
-    let mut stage = Stage::new(json!([{ "family": "web", "start_after": "1h" }]));
+    let mut stage = Stage::new(&json!([{ "family": "web", "start_after": "1h" }]));
     let id = stage.run();
     assert_eq!(stage.world.tasks[&id].last_status, TaskStatus::Pending);
     let task = stage.report(&id, |report| report.status = Some(ReportedStatus::Running));
@@ -183,7 +183,7 @@ fn a_start_that_takes_its_time_may_be_reported_early() {
 
 #[test]
 fn reports_of_what_is_not_there_are_refused() {
-    let mut stage = Stage::new(json!([]));
+    let mut stage = Stage::new(&json!([]));
     let id = stage.run();
     let mut elsewhere = report(&id);
     elsewhere.cluster = ClusterName::new("nowhere").unwrap();
