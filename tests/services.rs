@@ -77,6 +77,16 @@ fn until_stable(agent: &Agent<'_>, name: &str) -> Value {
     until(agent, name, "stable", stable)
 }
 
+/// Waits until the service says that it is steady: its tasks have shown that they stay up.
+fn until_steady(agent: &Agent<'_>, name: &str) -> Value {
+    until(agent, name, "steady", |service| {
+        stable(service)
+            && messages(service)
+                .first()
+                .is_some_and(|text| text.contains("has reached a steady state"))
+    })
+}
+
 fn tasks_of(agent: &Agent<'_>, name: &str) -> BTreeSet<String> {
     let answer = agent.ok("ListTasks", &json!({"serviceName": name}));
     let arns = answer["taskArns"].as_array().unwrap();
@@ -174,11 +184,18 @@ fn a_box_that_lost_its_power_has_all_tasks_back() {
         create(&agent, "web", &definition, json!({"desiredCount": 3}));
         until_stable(&agent, "web");
         let before = tasks_of(&agent, "web");
+        let runs = |agent: &Agent<'_>| -> BTreeSet<String> {
+            let run = |arn: &String| agent.describe(arn)["containers"][0]["runtimeId"].to_string();
+            tasks_of(agent, "web").iter().map(run).collect()
+        };
+        let first = runs(&agent);
         agent.kill();
         host.cut_the_power();
         let agent = host.start();
-        until(&agent, "web", "back", |s| stable(s) && tasks_of(&agent, "web").is_disjoint(&before));
-        assert_eq!((tasks_of(&agent, "web").len(), host.container_pids().len()), (3, 3));
+        until(&agent, "web", "back", |s| {
+            stable(s) && host.container_pids().len() == 3 && runs(&agent).is_disjoint(&first)
+        });
+        assert_eq!(tasks_of(&agent, "web"), before, "they are the same tasks, started over");
     });
 }
 
@@ -223,7 +240,7 @@ fn a_drained_box_keeps_what_must_stay_healthy_and_gets_the_rest_back() {
         create(&agent, "kept", &definition, json!({"desiredCount": 2}));
         create(&agent, "each", &definition, json!({"schedulingStrategy": "DAEMON"}));
         for service in ["free", "kept"] {
-            until_stable(&agent, service);
+            until_steady(&agent, service);
         }
         let daemon = until(&agent, "each", "on the box", |s| s["runningCount"] == 1);
         assert_eq!(
@@ -317,6 +334,15 @@ impl Client {
     }
 }
 
+/// Ends a client, also when a test fails while it asks.
+struct Done<'a>(&'a Client);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.done.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The addresses of the tasks of a service that are RUNNING, as DescribeTasks tells them.
 fn addresses(agent: &Agent<'_>, service: &str) -> Vec<IpAddr> {
     let arns: Vec<String> = tasks_of(agent, service).into_iter().collect();
@@ -368,7 +394,7 @@ fn broken_images(agent: &Agent<'_>) {
         &good,
         json!({"desiredCount": 2, "networkConfiguration": vpc, "deploymentConfiguration": breaker}),
     );
-    until_stable(agent, "web");
+    until_steady(agent, "web");
     let before = tasks_of(agent, "web");
     wait_for("both to answer", || {
         let addresses = addresses(agent, "web");
@@ -383,6 +409,7 @@ fn broken_images(agent: &Agent<'_>) {
     let client = Client::new();
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| client.ask_on(agent, "web", "good"));
+        let at_the_end = Done(&client);
         for broken in [absent, failing] {
             client.wait_for_more(20);
             let broken = register(agent, "web", "awsvpc", broken);
@@ -402,7 +429,7 @@ fn broken_images(agent: &Agent<'_>) {
             assert_eq!(tasks_of(agent, "web"), before, "the good tasks were never touched");
             client.wait_for_more(20);
         }
-        client.done.store(true, Ordering::Relaxed);
+        drop(at_the_end);
         asking.join().unwrap();
     });
     assert_eq!(client.lost.into_inner(), 0, "requests were lost");

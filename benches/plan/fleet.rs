@@ -31,7 +31,7 @@ impl Default for Fleet {
         for (number, family) in FAMILIES.iter().enumerate() {
             fleet.define(family, 64 + 8 * number as u64);
         }
-        fleet.define("probe", 1);
+        fleet.define("probe", 4);
         fleet.define("huge", 1_000_000);
         fleet
     }

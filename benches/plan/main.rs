@@ -68,7 +68,9 @@ fn main() {
     let mut run = fleet.task("probe", 1);
     run.placement_constraints = vec![fleet::distinct()];
     run.group = Some("distinct".to_owned());
-    single(&mut fleet, "distinctInstance", &run);
+    let each = SINGLE.min(instances / 2);
+    let time = timed(|| (0..each).for_each(|_| fleet.run(run.clone())));
+    tell("RunTask in the full fleet: distinctInstance", each, time);
 
     let refused =
         timed(|| (0..20).for_each(|_| assert_eq!(fleet.failures("huge"), instances.min(1000))));

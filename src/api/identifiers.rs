@@ -87,14 +87,16 @@ pub(super) fn task_definition(text: &str) -> Option<(Family, Option<Revision>)> 
 pub(super) fn task_definition_revision(text: &str) -> Result<TaskDefinitionRef, ApiError> {
     match task_definition(text) {
         Some((family, Some(revision))) => Ok(TaskDefinitionRef { family, revision }),
-        Some((_, None)) => Err(ApiError::invalid(format!(
-            "The revision of the task definition is missing: give family:revision or its ARN instead of {:?}.",
-            shorten(text)
-        ))),
-        None => Err(ApiError::invalid(format!(
-            "{:?} is not a task definition: give family:revision or its ARN.",
-            shorten(text)
-        ))),
+        Some((_, None)) => Err(ApiError::client("Revision is missing.")),
+        None => Err(match text.rsplit_once(':') {
+            Some((_, revision)) if !Arn::looks_like(text) => {
+                ApiError::invalid(format!("Invalid revision number. Number: {}", shorten(revision)))
+            }
+            _ => ApiError::invalid(format!(
+                "{:?} is not a task definition: give family:revision or its ARN.",
+                shorten(text)
+            )),
+        }),
     }
 }
 

@@ -203,8 +203,8 @@ impl World {
                 let (id, cluster) = (instance.id.clone(), instance.cluster.clone());
                 self.index.rooms.put_instance(self.container_instances.get(&id), &instance);
                 let old = self.container_instances.insert(id.clone(), *instance);
-                for cluster in old.map(|old| old.cluster).filter(|c| *c != cluster).iter() {
-                    self.touch_instance(&id, cluster);
+                if let Some(left) = old.map(|old| old.cluster).filter(|c| *c != cluster) {
+                    self.touch_instance(&id, &left);
                 }
                 self.touch_instance(&id, &cluster);
             }
@@ -380,7 +380,9 @@ impl World {
                 && service.status == ServiceStatus::Active
         });
         let touched: Vec<_> = daemons.map(|service| service.key.clone()).chain(on_it).collect();
-        touched.iter().for_each(|service| self.touch(service));
+        for service in &touched {
+            self.touch(service);
+        }
         self.agenda.touch_waiting(cluster);
     }
 

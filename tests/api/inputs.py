@@ -7,6 +7,8 @@ import boto3
 SERVICE = boto3.client("ecs", region_name="x", aws_access_key_id="x", aws_secret_access_key="x").meta.service_model
 OPERATIONS = sorted(SERVICE.operation_names)
 LONG = 100_000
+# Where an empty list is how everything is taken away.
+MAY_BE_EMPTY = {"PutClusterCapacityProviders": {"capacityProviders", "defaultCapacityProviderStrategy"}}
 
 
 def model(operation):
@@ -145,7 +147,7 @@ def incomplete(operation):
     for name in shape.required_members:
         yield without(least, (name,)), name
         yield changed(least, (name,), None), name
-        if shape.members[name].type_name in ("string", "list"):
+        if shape.members[name].type_name in ("string", "list") and name not in MAY_BE_EMPTY.get(operation, ()):
             yield changed(least, (name,), "" if shape.members[name].type_name == "string" else []), name
     for path, at in places(shape, full):
         if at.type_name == "structure":

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from test_unavailable import THERE
-
 
 def test_register_run_wait_describe_stop_wait(agent, busybox, name, tmp_path):
     definition = {
@@ -90,7 +88,7 @@ def test_pages(agent, define, name):
         (["describe-task-definition", "--task-definition", "nothing"], "(ClientException)"),
         (["stop-task", "--task", "0" * 32], "(InvalidParameterException)"),
         (["list-clusters", "--starting-token", "x"], "(InvalidParameterException)"),
-        (["create-service", "--service-name", "x", "--task-definition", "x"], "(UnsupportedFeatureException)"),
+        (["create-service", "--service-name", "x", "--task-definition", "x", "--desired-count", "1"], "(ClientException)"),
         (["delete-cluster", "--cluster", "default"], "(ClusterContainsContainerInstancesException)"),
     ],
 )
@@ -111,7 +109,6 @@ def test_the_waiter_notices_what_is_missing(agent):
     assert "Waiter TasksRunning failed" in text
 
 
-@pytest.mark.skipif("CreateService" not in THERE, reason="services are not there yet")
 def test_a_service(agent, sleeper, name):
     configuration = "maximumPercent=200,minimumHealthyPercent=50,deploymentCircuitBreaker={enable=true,rollback=true}"
     created = agent.aws(

@@ -7,9 +7,6 @@ import subprocess
 import pytest
 
 from conftest import PATIENCE
-from test_unavailable import THERE
-
-services = pytest.mark.skipif("CreateService" not in THERE, reason="services are not there yet")
 
 
 @pytest.fixture
@@ -83,7 +80,6 @@ def test_update_and_diff(ecs, deploy, sleeper, name):
     assert difference.splitlines()[:3] == ["change: containers.main.environment.KEY", '    - "value"', '    + "other"']
 
 
-@services
 def test_scale(ecs, deploy, service):
     for count in (3, 1, 0, 2):
         said = deploy("scale", "default", service, str(count), "--timeout", "60")
@@ -93,7 +89,6 @@ def test_scale(ecs, deploy, service):
     assert "Service not found" in deploy("scale", "default", "nothing", "1", code=1)
 
 
-@services
 def test_deploy(ecs, deploy, service):
     before = ecs.describe_services(services=[service])["services"][0]["taskDefinition"]
     said = deploy("deploy", "default", service, "-e", "main", "KEY", "value", "--timeout", "60")
@@ -105,7 +100,6 @@ def test_deploy(ecs, deploy, service):
     assert ecs.describe_task_definition(taskDefinition=before)["taskDefinition"]["status"] == "INACTIVE"
 
 
-@services
 @pytest.mark.box
 def test_a_deployment_that_fails_is_rolled_back(ecs, deploy, service, tmp_path):
     before = ecs.describe_services(services=[service])["services"][0]["taskDefinition"]

@@ -11,7 +11,6 @@ import subprocess
 import pytest
 
 from conftest import PATIENCE, ROOT
-from test_unavailable import THERE
 
 SCRIPT = ROOT / "tests" / "clients" / "node" / "ecs.mjs"
 
@@ -34,7 +33,6 @@ def test_what_the_sdk_for_javascript_does(agent, sleeper, name, tmp_path):
         "AWS_EC2_METADATA_DISABLED": "true",
         "FAMILY": sleeper["family"],
         "NAME": f"js-{name}",
-        **({"SERVICES": "there"} if "CreateService" in THERE else {}),
     }
     done = subprocess.run(["node", "--test-reporter=tap", script], env=environment, capture_output=True, text=True, timeout=10 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -115,3 +115,6 @@ fn span(time: Duration) -> String {
         seconds => format!("{} days", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::model::{
     Task, TaskStatus, Timestamp,
 };
 use crate::plan::World;
+use crate::plan::health::{Serves, serves};
 use std::fmt::Write;
 
 /// So many tasks are told one by one; the others are counted.
@@ -48,7 +49,7 @@ pub(super) fn explain(world: &World, now: Timestamp, service: &Service) -> Findi
     let desired = u64::from(service.desired_count);
     let text = match (desired, running) {
         (0, 0) => format!("service {key} wants no tasks and has none"),
-        (desired, running) if desired == running && service.deployments.len() == 1 => {
+        (desired, running) if desired == running && is_settled(service) => {
             format!("service {key} is as it is to be: {running} of {desired} run")
         }
         (desired, running) => {
@@ -56,6 +57,12 @@ pub(super) fn explain(world: &World, now: Timestamp, service: &Service) -> Findi
         }
     };
     Finding::because(text, reasons)
+}
+
+/// Whether no roll-out is under way.
+fn is_settled(service: &Service) -> bool {
+    let state = service.primary().map(|primary| primary.rollout_state);
+    service.deployments.len() == 1 && state == Some(RolloutState::Completed)
 }
 
 fn wanted(service: &Service) -> Finding {
@@ -209,10 +216,15 @@ fn on_box(world: &World, now: Timestamp, assignment: &Assignment) -> Finding {
             && task.protected_until.is_none()
     };
     let well = number(live.iter().filter(|task| fine(task)).count());
+    let early = |task: &&&Task| matches!(serves(world, task, now), Serves::From(_));
+    let early = number(live.iter().filter(early).count());
     let rest: Vec<&Task> = live.into_iter().filter(|task| !fine(task)).collect();
     let instance = world.container_instances.get(&assignment.container_instance);
     let draining = if instance.is_some_and(|b| b.draining) { ", which drains," } else { "" };
-    let text = format!("{name}{draining} is to run {}, and {well} run", tasks(count));
+    let mut text = format!("{name}{draining} is to run {}, and {well} run", tasks(count));
+    if early > 0 {
+        let _ = write!(text, ", {early} of them not for long enough to count");
+    }
     Finding::because(text, told(world, now, &rest))
 }
 

@@ -41,8 +41,7 @@ def test_everything_that_is_there_answers(agent, ecs, busybox, name):
     tasks(call, ecs, name)
     instances(call, name)
     settings(call)
-    if "CreateService" in THERE:
-        services(call, ecs, name)
+    services(call, ecs, name)
     task_definitions_end(call, name)
     call("DeleteCluster", cluster=name)
     for operation in EMPTY:

@@ -4,13 +4,10 @@ import botocore.exceptions
 import pytest
 
 from conftest import PATIENCE
-from test_unavailable import THERE
 
 QUICK = {"Delay": 0.1, "MaxAttempts": PATIENCE * 10}
 AT_ONCE = {"Delay": 0.01, "MaxAttempts": 1}
 NOTHING = "0" * 32
-
-services = pytest.mark.skipif("CreateService" not in THERE, reason="services are not there yet")
 
 
 @pytest.fixture
@@ -66,7 +63,6 @@ def test_services_that_are_missing(waits):
     failed_at(waits("services_inactive", services=["nothing"]), "failures[].reason")
 
 
-@services
 def test_services_stable_and_inactive(ecs, sleeper, name, waits):
     definition = sleeper["taskDefinitionArn"]
     ecs.create_service(serviceName=name, taskDefinition=definition, desiredCount=2)

@@ -11,7 +11,9 @@ pub(in super::super) fn fits(content: &TaskDefinitionContent) -> Check {
     }
     size(content)?;
     if matches!(content.pid_mode.as_deref(), Some("host")) {
-        return refuse("pidMode host");
+        return client(
+            "Tasks using the Fargate launch type do not support pidMode 'host'. The supported value for pidMode is 'task'.",
+        );
     }
     if content.ipc_mode.is_some() {
         return client("Tasks using the Fargate launch type do not support ipcMode.");
