@@ -180,16 +180,14 @@ impl Writer {
         for Request { order, answer } in round.requests {
             let command = match order {
                 Order::Command(command) => command,
-                Order::Reset(first) => match self.empty() {
-                    Ok(()) => {
+                Order::Reset => {
+                    let reset = self.empty().map(|()| Reply::Done);
+                    if reset.is_ok() {
                         (emptied, changes) = (true, Vec::new());
-                        first
                     }
-                    Err(error) => {
-                        answers.push((answer, Err(error.into())));
-                        continue;
-                    }
-                },
+                    answers.push((answer, reset.map_err(SubmitError::from)));
+                    continue;
+                }
             };
             if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
                 self.world.observed.images = hands.images();
