@@ -16,7 +16,7 @@
 //! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
 //! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
-//! | L1 | [`plan`] | the pure core: world, commands, the instance planner, `check` |
+//! | L1 | [`plan`] | the pure core: world, commands, placement, the planners of the cluster and of a box, boxes that are made up, `check`, `why` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
 //! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random and signals |
 //!

@@ -179,7 +179,7 @@ fn what_is_exported_changes_nothing_when_it_is_applied() {
 }
 
 /// An agent with a directory of manifests.
-fn start_with_manifests<'h>(host: &'h Host) -> Agent<'h> {
+fn start_with_manifests(host: &Host) -> Agent<'_> {
     let manifests = host.dir.path().join("manifests.d");
     let config = format!("manifests = {:?}\n", as_str(&manifests));
     let config = write(host, "agent.toml", &config);

@@ -14,9 +14,9 @@ pub(crate) const FAMILIES: [&str; 10] =
     ["web", "api", "camera", "gauge", "mail", "store", "relay", "clock", "radio", "log"];
 
 pub(crate) struct Fleet {
-    world: World,
-    ids: Ids,
-    now: Timestamp,
+    pub(crate) world: World,
+    pub(crate) ids: Ids,
+    pub(crate) now: Timestamp,
 }
 
 impl Default for Fleet {
@@ -31,7 +31,7 @@ impl Default for Fleet {
         for (number, family) in FAMILIES.iter().enumerate() {
             fleet.define(family, 64 + 8 * number as u64);
         }
-        fleet.define("probe", 1);
+        fleet.define("probe", 4);
         fleet.define("huge", 1_000_000);
         fleet
     }
@@ -124,7 +124,7 @@ impl Fleet {
         assert!(plan.actions.is_empty());
     }
 
-    fn submit(&mut self, command: Command) -> Reply {
+    pub(crate) fn submit(&mut self, command: Command) -> Reply {
         let outcome = apply(&mut self.world, command, self.now, &mut self.ids).unwrap();
         outcome.changes.iter().for_each(|change| self.world.apply(change));
         outcome.reply

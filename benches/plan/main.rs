@@ -2,13 +2,15 @@
 //!
 //! A made-up fleet, with nothing below the pure core: no store, no API. First it is filled by RunTask, then single tasks
 //! are placed in the full fleet, each by another strategy. A placement is one RunTask: the search, its assignment, and
-//! the index that is kept in step.
+//! the index that is kept in step. Then the same for services (`services`): what the cluster planner costs when all of them
+//! are new, when nothing is to be done, and after one change in a small and in a large fleet.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its numbers")]
 #![allow(clippy::unwrap_used, reason = "a bench may end by panicking")]
 #![allow(clippy::cast_precision_loss, reason = "rates are rounded")]
 
 mod fleet;
+mod services;
 
 use fleet::{Fleet, rule};
 use std::time::{Duration, Instant};
@@ -66,11 +68,18 @@ fn main() {
     let mut run = fleet.task("probe", 1);
     run.placement_constraints = vec![fleet::distinct()];
     run.group = Some("distinct".to_owned());
-    single(&mut fleet, "distinctInstance", &run);
+    let each = SINGLE.min(instances / 2);
+    let time = timed(|| (0..each).for_each(|_| fleet.run(run.clone())));
+    tell("RunTask in the full fleet: distinctInstance", each, time);
 
     let refused =
         timed(|| (0..20).for_each(|_| assert_eq!(fleet.failures("huge"), instances.min(1000))));
     tell("RunTask that fits nowhere, with failures[]", 20, refused);
+    drop(fleet);
+    println!();
+    services::measure(instances / 10, tasks / 10);
+    println!();
+    services::measure(instances, tasks);
 }
 
 fn single(fleet: &mut Fleet, what: &str, run: &coracle::plan::command::RunTask) {
@@ -78,19 +87,19 @@ fn single(fleet: &mut Fleet, what: &str, run: &coracle::plan::command::RunTask) 
     tell(&format!("RunTask in the full fleet: {what}"), SINGLE, time);
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
+pub(crate) fn timed(work: impl FnOnce()) -> Duration {
     let begin = Instant::now();
     work();
     begin.elapsed()
 }
 
-fn tell(what: &str, count: usize, time: Duration) {
+pub(crate) fn tell(what: &str, count: usize, time: Duration) {
     let each = time.as_secs_f64() / count as f64;
     println!("{what:<58}{:>10.1} µs each {:>9.0} a second", each * 1e6, 1.0 / each);
 }
 
 /// Resident memory in KiB.
-fn resident() -> usize {
+pub(crate) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()

@@ -2,16 +2,14 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `POST /_simulate/reset` | everything is gone, as after the first start; `{"reset":true}` once that is durable |
+//! | `POST /_simulate/reset` | everything is gone, clusters too, as before the first request; `{"reset":true}` once that is durable |
 //! | `POST /_simulate/faults` with a fault plan, as JSON or TOML | the plan as JSON; it goes for tasks that start from now on |
 
 use super::body;
 use super::error::{ApiError, Exception};
 use crate::config::parse_faults;
 use crate::engine::Handle;
-use crate::model::ClusterName;
 use crate::plan::Command;
-use crate::plan::command::CreateCluster;
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use serde_json::{Value, json};
@@ -25,8 +23,7 @@ pub(super) async fn answer(engine: &Handle, request: Request<Incoming>) -> Resul
     let bytes = body::read(incoming).await?;
     match (&head.method, head.uri.path().strip_prefix(PREFIX).unwrap_or_default()) {
         (&Method::POST, "reset") => {
-            let first = CreateCluster::named(ClusterName::default_cluster());
-            engine.reset(Command::CreateCluster(Box::new(first))).await?;
+            engine.reset().await?;
             Ok(json!({ "reset": true }))
         }
         (&Method::POST, "faults") => {

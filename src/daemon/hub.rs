@@ -2,14 +2,11 @@
 //!
 //! It needs no privilege: it opens a store, two sockets, and nothing else.
 
-use super::{asked_to_stop, daily, introduce, private_dir, worker_threads};
+use super::{asked_to_stop, daily, private_dir, worker_threads};
 use crate::api::{self, Listeners};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, read_faults};
 use crate::engine::{self, Ground, Handle, Parts};
-use crate::model::ClusterName;
-use crate::plan::Command;
-use crate::plan::command::CreateCluster;
 use crate::plan::simulate::FaultPlan;
 use crate::store::{self, Store};
 use crate::telemetry;
@@ -54,7 +51,9 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
     for dir in [&config.state_dir, &config.run_dir] {
         private_dir(dir)?;
     }
-    let store = Store::open(&config.store_dir(), store::Options::default())?;
+    // Nobody depends on a simulation after a power cut, and many wait for it.
+    let options = store::Options { flushes: false, ..store::Options::default() };
+    let store = Store::open(&config.store_dir(), options)?;
     mark(&store, config)?;
     let listeners = Listeners::bind(config.listen, &config.socket()).await?;
     let keys = Arc::new(Keys::open(&config.state_dir)?);
@@ -64,8 +63,6 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
         settings: config.settings(),
         ground: Ground::Simulated(faults),
     })?;
-    let first = CreateCluster::named(ClusterName::default_cluster());
-    introduce(&handle, Command::CreateCluster(Box::new(first))).await?;
     Ok((handle, listeners, keys))
 }
 

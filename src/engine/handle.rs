@@ -21,7 +21,7 @@ pub(super) struct Request {
 pub(super) enum Order {
     Command(Command),
     /// Empties a simulation, then carries this out on what is left.
-    Reset(Command),
+    Reset,
 }
 
 /// What a handle has of the box that the engine runs on.
@@ -92,12 +92,12 @@ impl Handle {
         self.order(Order::Command(command)).await
     }
 
-    /// Empties a simulation and carries out `first` on what is left; durable when this returns.
+    /// Empties a simulation; durable when this returns.
     ///
     /// # Errors
     /// [`SubmitError::Refused`] on a real box, whose state nothing empties.
-    pub async fn reset(&self, first: Command) -> Result<Reply, SubmitError> {
-        self.order(Order::Reset(first)).await
+    pub async fn reset(&self) -> Result<Reply, SubmitError> {
+        self.order(Order::Reset).await
     }
 
     async fn order(&self, order: Order) -> Result<Reply, SubmitError> {

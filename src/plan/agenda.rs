@@ -59,7 +59,9 @@ impl Agenda {
     pub fn touch_waiting(&mut self, cluster: &ClusterName) {
         let waiting: Vec<_> =
             self.lacks_room.iter().filter(|service| &service.cluster == cluster).cloned().collect();
-        waiting.iter().for_each(|service| self.touch(service));
+        for service in &waiting {
+            self.touch(service);
+        }
     }
 
     /// The assignment, or a task of it, changed.

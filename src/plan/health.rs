@@ -30,9 +30,11 @@ pub(crate) fn serves(world: &World, task: &Task, now: Timestamp) -> Serves {
         return Serves::No;
     }
     let Some(started) = task.started_at else { return Serves::No };
-    let from = started.plus(world.settings.steady_after);
-    // A start in the future is of a clock that has been set back since.
-    if from <= now || started > now { Serves::Yes } else { Serves::From(from) }
+    let steady_after = world.settings.steady_after;
+    let from = started.plus(steady_after);
+    // A start in the future is of a clock that has been set back since; one in the near future, of one that drifts.
+    let set_back = started.since(now) > steady_after;
+    if from <= now || set_back { Serves::Yes } else { Serves::From(from) }
 }
 
 /// Whether the health of tasks of the definition is ever known.

@@ -203,8 +203,8 @@ impl World {
                 let (id, cluster) = (instance.id.clone(), instance.cluster.clone());
                 self.index.rooms.put_instance(self.container_instances.get(&id), &instance);
                 let old = self.container_instances.insert(id.clone(), *instance);
-                for cluster in old.map(|old| old.cluster).filter(|c| *c != cluster).iter() {
-                    self.touch_instance(&id, cluster);
+                if let Some(left) = old.map(|old| old.cluster).filter(|c| *c != cluster) {
+                    self.touch_instance(&id, &left);
                 }
                 self.touch_instance(&id, &cluster);
             }
@@ -338,6 +338,12 @@ impl World {
         self.tasks.insert(task.id.clone(), task);
     }
 
+    /// Everything is due: the clock was set, so what waits for a time may have it.
+    pub(super) fn touch_all(&mut self) {
+        self.services.keys().for_each(|service| self.agenda.touch(service));
+        self.assignments.keys().for_each(|assignment| self.agenda.touch_assignment(assignment));
+    }
+
     fn touch_task(&mut self, task: &Task) {
         if let Some(service) = &task.service {
             let (cluster, name) = (task.cluster.clone(), service.name.clone());
@@ -363,8 +369,10 @@ impl World {
         }
     }
 
-    /// A box came, changed or went: what is on it, what wants to be on every box, and what waits for room.
+    /// A box came, changed or went: what is on it, what wants to be on every box, and what waits for room, there or at all.
     fn touch_instance(&mut self, id: &ContainerInstanceId, cluster: &ClusterName) {
+        let assignments = self.index.on_instance.get(id).into_iter().flatten();
+        assignments.for_each(|assignment| self.agenda.touch_assignment(assignment));
         let on_it: Vec<_> = self.assignments_on(id).filter_map(Assignment::service_key).collect();
         let daemons = self.services.values().filter(|service| {
             &service.key.cluster == cluster
@@ -372,7 +380,9 @@ impl World {
                 && service.status == ServiceStatus::Active
         });
         let touched: Vec<_> = daemons.map(|service| service.key.clone()).chain(on_it).collect();
-        touched.iter().for_each(|service| self.touch(service));
+        for service in &touched {
+            self.touch(service);
+        }
         self.agenda.touch_waiting(cluster);
     }
 

@@ -7,7 +7,7 @@ use super::table::{self, Table};
 use super::{Options, Result, inspect};
 use crate::plan::World;
 use heed::types::{Bytes, Str};
-use heed::{AnyTls, Database, Env, EnvOpenOptions, RoTxn, WithoutTls};
+use heed::{AnyTls, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -249,8 +249,18 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     let map_size = options.map_size.max(wanted).min(options.map_limit.max(options.map_size));
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
     open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(16);
+    if !options.flushes {
+        // SAFETY: a file that a power cut has damaged is found by its inspection, before it is mapped.
+        #[expect(
+            unsafe_code,
+            reason = "LMDB cannot check that nobody needs the disk to be up to date"
+        )]
+        unsafe {
+            open.flags(EnvFlags::NO_SYNC);
+        }
+    }
     // SAFETY: the directory is locked, so nobody else changes the file while it is mapped, and its pages were
-    // inspected; no unsafe flag is set.
+    // inspected; the one unsafe flag is looked at above.
     #[expect(unsafe_code, reason = "LMDB maps the file into memory")]
     let env = unsafe { open.open(dir) }.map_err(|error| StoreError::lmdb(&path, error))?;
     close_on_exec(&path)?;

@@ -11,7 +11,8 @@
 //!
 //! * [`Store::commit`] writes a list of [`Change`]s in **one** transaction and returns once it is on disk: LMDB writes
 //!   new pages, `fdatasync`s, then writes the meta page with `O_DSYNC`: two device flushes, whatever the number of changes.
-//!   So the engine commits once per round. Neither `NOSYNC`, `NOMETASYNC` nor `MAPASYNC` is ever set. `WRITEMAP`
+//!   So the engine commits once per round. Neither `NOMETASYNC` nor `MAPASYNC` is ever set, and
+//!   `NOSYNC` for a simulation only ([`Options::flushes`]): its state outlives the program, not the power. `WRITEMAP`
 //!   saves no flush, and with it a full disk is a SIGBUS and a stray pointer a corrupt store, so it is not set either.
 //! * [`Store::load`] gives the stored part of the [`World`].
 //! * [`Store::changes_since`] is the change feed: which rows changed after a sequence number, bounded, with a marker
@@ -63,6 +64,9 @@ pub struct Options {
     pub map_limit: usize,
     /// How many entries of the change feed are kept at least.
     pub feed_capacity: u64,
+    /// Whether commits wait for the disk. Without, they outlive the program but not a power cut, after which the store
+    /// may be refused as damaged.
+    pub flushes: bool,
 }
 
 impl Default for Options {
@@ -72,7 +76,7 @@ impl Default for Options {
         } else {
             (16 * MIB, 512 * MIB)
         };
-        Self { map_size, map_limit, feed_capacity: 4096 }
+        Self { map_size, map_limit, feed_capacity: 4096, flushes: true }
     }
 }
 

@@ -310,7 +310,8 @@ fn a_second_agent_on_the_directory_is_told_who_has_it() {
 #[test]
 fn the_map_grows_by_itself_up_to_its_limit_and_deleting_still_works_there() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { map_size: 256 * 1024, map_limit: 2 * MIB, feed_capacity: 16 };
+    let options =
+        Options { map_size: 256 * 1024, map_limit: 2 * MIB, feed_capacity: 16, flushes: true };
     let store = Store::open(dir.path(), options.clone()).unwrap();
     let mut expected = World::default();
     let refused = (0..)
@@ -432,7 +433,8 @@ fn an_empty_data_file_is_damage_and_never_an_empty_store() {
 #[test]
 fn readers_see_whole_commits_while_the_store_is_written_and_grows() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { map_size: 128 * 1024, map_limit: 64 * MIB, feed_capacity: 16 };
+    let options =
+        Options { map_size: 128 * 1024, map_limit: 64 * MIB, feed_capacity: 16, flushes: true };
     let store = Store::open(dir.path(), options).unwrap();
     let written = AtomicBool::new(false);
     let written = &written;

@@ -69,7 +69,6 @@ def tasks_of(ecs, name, **more):
     return ecs.describe_tasks(tasks=arns, include=["TAGS"])["tasks"] if arns else []
 
 
-@pytest.mark.box
 def test_the_whole_life_of_a_service(ecs, service, stable, name, sleeper, refused, scope):
     before = time.time()
     tags = [{"key": "k", "value": "v"}]
@@ -116,7 +115,6 @@ def test_the_whole_life_of_a_service(ecs, service, stable, name, sleeper, refuse
     assert again["status"] == "ACTIVE" and again["createdAt"] > made["createdAt"]
 
 
-@pytest.mark.box
 def test_a_new_revision_replaces_the_old_one(ecs, service, stable, define, busybox, name):
     service()
     first = stable(name)
@@ -183,7 +181,6 @@ def test_a_roll_out_that_fails_is_given_up_or_stopped(ecs, service, stable, defi
     assert (code, status) == ("ConflictException", 400) and "ROLLBACK_SUCCESSFUL" in message
 
 
-@pytest.mark.box
 def test_a_daemon_service_has_one_task_on_the_box(ecs, service, stable, until, name, refused):
     shown = service(schedulingStrategy="DAEMON", desiredCount=None)
     assert shown["deploymentConfiguration"]["maximumPercent"] == 100
@@ -193,7 +190,6 @@ def test_a_daemon_service_has_one_task_on_the_box(ecs, service, stable, until, n
     ecs.get_waiter("services_inactive").wait(services=[name], WaiterConfig=QUICK)
 
 
-@pytest.mark.box
 def test_a_protected_task_outlives_a_scale_in(ecs, service, stable, until, name):
     service(desiredCount=2)
     stable(name)
@@ -273,7 +269,6 @@ def test_names_and_namespaces(ecs, service, define, name, refused):
     assert code == "InvalidParameterException" and "container port" in message
 
 
-@pytest.mark.box
 def test_the_aws_cli_waits_for_a_service(agent, sleeper, name):
     made = agent.aws(
         "create-service", "--service-name", name, "--task-definition", sleeper["taskDefinitionArn"],

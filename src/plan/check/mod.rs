@@ -1,6 +1,6 @@
 //! What must hold in every world, once the planner has had its round.
 //!
-//! Run by the tests after every step, by debug builds after each commit, and by `coracle doctor`.
+//! Run by the tests after every step, by debug builds after each commit (the larger the world, the fewer; none of a very large one), and by `coracle doctor`.
 
 mod services;
 

@@ -29,7 +29,8 @@ use super::placement::Claims;
 use super::{Ids, Plan, Settled, World};
 use crate::model::Timestamp;
 
-/// What to do next for the services that are due.
+/// What to do next for the services that are due, or for the first of them: when many boxes have been given something, the
+/// others stay due and are planned on top of that.
 #[must_use]
 pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     let mut plan = Plan::default();
@@ -39,6 +40,9 @@ pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
     // Of the room that there is each service leaves the rest to those after it.
     let mut claims = Claims::default();
     for key in world.agenda.due(now) {
+        if claims.are_many() {
+            break;
+        }
         let Some(service) = world.services.get(key) else {
             plan.settled.push(Settled::quiet(key.clone()));
             continue;

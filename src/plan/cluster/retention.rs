@@ -19,8 +19,8 @@ pub(super) fn inactive(
     changes: &mut Vec<Change>,
 ) -> Option<Timestamp> {
     let deleted = service.deleted_at.unwrap_or(now);
-    // A deletion in the future is of a clock that was wrong.
-    if deleted <= now && now.since(deleted) < INACTIVE_KEPT {
+    // A deletion in the far future is of a clock that was wrong.
+    if now.since(deleted) < INACTIVE_KEPT && deleted.since(now) < INACTIVE_KEPT {
         return Some(deleted.plus(INACTIVE_KEPT));
     }
     changes.extend(forget(world, &service.key));

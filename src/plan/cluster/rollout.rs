@@ -52,7 +52,7 @@ impl Figures {
     }
 
     /// How many outgoing tasks to stop now, when `waiting` current ones wait for their going.
-    pub(super) fn to_stop(&self, waiting: u32) -> u32 {
+    pub(super) fn to_stop(self, waiting: u32) -> u32 {
         let serving = self.current_healthy.saturating_add(self.outgoing_healthy);
         let spare = serving.saturating_sub(self.minimum);
         // Those whose place is taken by a task that serves.

@@ -106,7 +106,7 @@ impl Step<'_> {
             (instance.is_none_or(|instance| instance.draining), slot.count)
         };
         let stop = figures.to_stop(figures.missing());
-        let stopped = tally.cut(false, stop, |slot| slot.unprotected(), leaves_first);
+        let stopped = tally.cut(false, stop, Slot::unprotected, leaves_first);
         figures.outgoing -= stopped;
 
         self.complain(&figures, placed + stopped, unplaced.as_ref());
@@ -145,18 +145,15 @@ impl Step<'_> {
     /// Tasks that are too many, and outgoing ones that do not serve, which are no loss.
     fn scale_in(&self, placing: &Placing, tally: &mut Tally) {
         if !self.is_frozen() {
-            tally.cut(false, u32::MAX, |slot| slot.idle(), |slot| slot.idle());
+            tally.cut(false, u32::MAX, Slot::idle, Slot::idle);
         }
         let figures = self.figures(tally);
         let surplus = figures.current.saturating_sub(figures.desired);
         if surplus > 0 {
             let crowding = placing.crowding(tally);
-            tally.cut(
-                true,
-                surplus,
-                |slot| slot.unprotected(),
-                |slot| (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count),
-            );
+            tally.cut(true, surplus, Slot::unprotected, |slot| {
+                (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count)
+            });
         }
     }
 

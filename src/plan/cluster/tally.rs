@@ -136,8 +136,8 @@ impl<'a> Tally<'a> {
         &mut self,
         current: bool,
         n: u32,
-        spare: impl Fn(&Slot) -> u32,
-        first: impl Fn(&Slot) -> K,
+        spare: impl Fn(&Slot<'a>) -> u32,
+        first: impl Fn(&Slot<'a>) -> K,
     ) -> u32 {
         let mut left = n;
         while left > 0 {

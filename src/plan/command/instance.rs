@@ -65,7 +65,16 @@ pub(super) fn simulate(
     now: Timestamp,
     ids: &mut Ids,
 ) -> Result<Outcome, CommandError> {
-    super::cluster::active(world, &register.cluster)?;
+    // As with ECS, the first instance brings the default cluster.
+    let first = world.settings.simulated
+        && register.cluster == ClusterName::default_cluster()
+        && !world.clusters.contains_key(&register.cluster);
+    let mut changes = Vec::new();
+    if first {
+        changes.push(Change::PutCluster(Cluster::new(register.cluster.clone(), now)));
+    } else {
+        super::cluster::active(world, &register.cluster)?;
+    }
     if !world.settings.simulated {
         return Err(CommandError::Client(
             "A container instance is registered by the agent of its box when it starts (`coracle agent`), not by \
@@ -102,7 +111,8 @@ pub(super) fn simulate(
         ..returned
     };
     let reply = Reply::ContainerInstances { instances: vec![id], failures: Vec::new() };
-    Ok(Outcome::with(renewed(world, instance).into_iter().collect(), reply))
+    changes.extend(renewed(world, instance));
+    Ok(Outcome::with(changes, reply))
 }
 
 /// What a registration leaves as it is, of an instance that was there or a new one.

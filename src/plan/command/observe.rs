@@ -389,6 +389,7 @@ fn forgotten(world: &mut World, id: TaskId) -> Vec<Change> {
 /// Keeps what is being waited for as far away as it was.
 fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
     world.observed.clock_set_at = Some(now);
+    world.touch_all();
     let step = |at: &mut Option<Timestamp>| {
         if let Some(at) = at {
             *at = Timestamp(at.millis().saturating_add(by));

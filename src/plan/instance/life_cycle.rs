@@ -72,12 +72,11 @@ pub(super) fn advance_standalone(
     definition: &TaskDefinition,
 ) {
     let origin = Origin { assignment, stop };
-    let task = match round.world.tasks.get(id) {
-        Some(stored) => advance(round, &origin, definition, stored),
-        None => {
-            let task = new_task(round.ids, id.clone(), assignment, definition);
-            begin(round, &origin, definition, task)
-        }
+    let task = if let Some(stored) = round.world.tasks.get(id) {
+        advance(round, &origin, definition, stored)
+    } else {
+        let task = new_task(round.ids, id.clone(), assignment, definition);
+        begin(round, &origin, definition, task)
     };
     if task.last_status == TaskStatus::Stopped {
         round.plan.changes.push(Change::DeleteAssignment(assignment.id.clone()));

@@ -48,6 +48,11 @@ pub(super) fn advance(
             failures.push(failures_in_a_row(&after));
         }
     }
+    if kept > wanted.count {
+        // Only protection keeps them.
+        let protected = world.live(&assignment.id).filter_map(|task| task.protection(round.now));
+        protected.min().into_iter().for_each(|until| round.plan.wake(until));
+    }
     let count = if world.observed.stopping { 0 } else { wanted.count };
     for _ in kept..count {
         mint(round, assignment, wanted, definition, failures.pop().unwrap_or(0));

@@ -5,6 +5,9 @@ use super::room::Free;
 use crate::model::ContainerInstanceId;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// See [`Claims::are_many`].
+const CLAIMED_AT_MOST: usize = 64;
+
 /// Room claimed in one plan, over all its searches.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Claims {
@@ -25,8 +28,9 @@ impl Claims {
         self.boxes.get(id)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.boxes.len()
+    /// With more claimed boxes the index of what is free tells too little to search by it.
+    pub(crate) fn are_many(&self) -> bool {
+        self.boxes.len() > CLAIMED_AT_MOST
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ContainerInstanceId, &Claim)> {

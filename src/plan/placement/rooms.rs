@@ -154,6 +154,21 @@ impl Fleet {
 }
 
 impl GroupBoxes {
+    /// How many tasks of the group there are.
+    pub(super) fn tasks(&self) -> u64 {
+        let tasks = |(count, boxes): (&u32, &SlotSet)| {
+            u64::from(*count) * u64::try_from(boxes.len()).unwrap_or(u64::MAX)
+        };
+        self.with.iter().map(tasks).sum()
+    }
+
+    /// How many of them are on these boxes.
+    pub(super) fn tasks_on(&self, boxes: &SlotSet) -> u64 {
+        let tasks =
+            |(count, with): (&u32, &SlotSet)| u64::from(*count) * u64::from(with.common(boxes));
+        self.with.iter().map(tasks).sum()
+    }
+
     fn set(&mut self, id: &ContainerInstanceId, slot: Slot, count: u32) {
         let old =
             if count == 0 { self.counts.remove(id) } else { self.counts.insert(id.clone(), count) };
@@ -437,12 +452,15 @@ impl ClusterRooms {
         self.groups.get(group)
     }
 
-    /// The values that active boxes have of an attribute, and how many have none.
-    pub(super) fn values(&self, attribute: &str) -> (impl Iterator<Item = &str>, usize) {
+    /// The values that active boxes have of an attribute with those boxes, and how many have none.
+    pub(super) fn values(
+        &self,
+        attribute: &str,
+    ) -> (impl Iterator<Item = (&str, &SlotSet)>, usize) {
         let values = self.values.get(attribute);
         let with: usize = values.map_or(0, |values| values.values().map(SlotSet::len).sum());
-        let names = values.into_iter().flat_map(BTreeMap::keys).map(String::as_str);
-        (names, self.all.len().saturating_sub(with))
+        let sets = values.into_iter().flatten().map(|(value, boxes)| (value.as_str(), boxes));
+        (sets, self.all.len().saturating_sub(with))
     }
 
     fn set_group(&mut self, group: &str, id: &ContainerInstanceId, slot: Slot, count: u32) {

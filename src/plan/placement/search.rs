@@ -29,9 +29,6 @@ const LOOKED_AT_MOST: usize = 256;
 /// So few boxes are all looked at, without a walk.
 const FEW: usize = 256;
 
-/// With more claimed boxes than this the index tells too little.
-const CLAIMED_AT_MOST: usize = 64;
-
 /// How often a random box is tried before all are looked at.
 const RANDOM_TRIES: usize = 8;
 
@@ -103,7 +100,7 @@ impl<'a, 'c> Search<'a, 'c> {
         let order = Order::of(self.wish.strategy);
         let by_index = self.shortlist.is_none()
             && !self.far
-            && self.claims.len() <= CLAIMED_AT_MOST
+            && !self.claims.are_many()
             && self.narrowed().is_none();
         let best = match order.kind {
             _ if !by_index => None,

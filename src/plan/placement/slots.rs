@@ -93,6 +93,11 @@ impl SlotSet {
         }
     }
 
+    /// How many boxes are in both.
+    pub(super) fn common(&self, other: &Self) -> u32 {
+        self.bits.iter().zip(&other.bits).map(|(a, b)| (a & b).count_ones()).sum()
+    }
+
     fn iter(&self) -> impl Iterator<Item = Slot> {
         self.bits.iter().enumerate().flat_map(|(place, bits)| {
             (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| Slot(place * 64 + bit))

@@ -61,18 +61,18 @@ impl<'a> Spread<'a> {
         for (place, rank) in wish.strategy.iter().enumerate() {
             let Rank::SpreadAttribute(attribute) = rank else { continue };
             let (values, without) = rooms.values(attribute);
-            let values = values.map(Some).chain((without > 0).then_some(None));
-            let places: BTreeMap<_, _> =
-                values.enumerate().map(|(place, value)| (value, place)).collect();
-            let counts = vec![0; places.len()];
+            let (mut places, mut counts) = (BTreeMap::new(), Vec::new());
+            for (value, boxes) in values {
+                places.insert(Some(value), counts.len());
+                counts.push(on_boxes.map_or(0, |group| group.tasks_on(boxes)));
+            }
+            if without > 0 {
+                let all = on_boxes.map_or(0, GroupBoxes::tasks);
+                places.insert(None, counts.len());
+                counts.push(all.saturating_sub(counts.iter().sum()));
+            }
             if let Some(slot) = spread.by_value.get_mut(place) {
                 *slot = Some(ByValue { attribute, places, counts });
-            }
-        }
-        if spread.by_value.iter().any(Option::is_some) {
-            for (id, count) in on_boxes.into_iter().flat_map(|group| &group.counts) {
-                let Some(instance) = world.container_instances.get(id) else { continue };
-                spread.by_value.iter_mut().flatten().for_each(|v| v.add(instance, *count));
             }
         }
         for (id, claim) in claims.iter() {
@@ -96,7 +96,7 @@ impl<'a> Spread<'a> {
             *boxes -= 1;
             *self.boxes_with.entry(before + 1).or_default() += 1;
         }
-        self.by_value.iter_mut().flatten().for_each(|values| values.add(instance, 1));
+        self.by_value.iter_mut().flatten().for_each(|values| values.add(instance));
     }
 
     /// Whether the box can have the least of tasks of the group that any has, as far as those before the plan at hand say.
@@ -171,9 +171,9 @@ impl ByValue<'_> {
         self.places.get(&value_of(instance, self.attribute)).copied()
     }
 
-    fn add(&mut self, instance: &ContainerInstance, count: u32) {
+    fn add(&mut self, instance: &ContainerInstance) {
         if let Some(slot) = self.place(instance).and_then(|place| self.counts.get_mut(place)) {
-            *slot += u64::from(count);
+            *slot += 1;
         }
     }
 }
