@@ -250,11 +250,11 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
     open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(16);
     if !options.flushes {
-        // SAFETY: a file that a power cut has damaged is found by its inspection, before it is mapped.
         #[expect(
             unsafe_code,
             reason = "LMDB cannot check that nobody needs the disk to be up to date"
         )]
+        // SAFETY: a file that a power cut has damaged is found by its inspection, before it is mapped.
         unsafe {
             open.flags(EnvFlags::NO_SYNC);
         }

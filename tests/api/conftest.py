@@ -167,8 +167,6 @@ class Agent:
 class Hub(Agent):
     """A running `coracle hub --simulate`, with one simulated instance in its cluster."""
 
-    account, region = "123456789012", "eu-central-1"
-
     def __init__(self, binary, directory):
         super().__init__(binary, directory)
         resources = [
@@ -260,11 +258,15 @@ def cluster(ecs, name):
 
 
 @pytest.fixture
-def define(ecs, name):
+def define(ecs, name, target):
     """Registers a one-container definition and returns it."""
+    # The image that is not named exits at once; a simulation has to be told.
+    exits = {"dockerLabels": {"coracle.simulate.exits-after": "100ms"}} if target == "hub" else {}
 
     def define(family=name, tags=(), definition=None, **container):
-        container = {"name": "main", "image": "coracle/hello", "memory": 16, **container}
+        if "image" not in container:
+            container = {"image": "coracle/hello", **exits, **container}
+        container = {"name": "main", "memory": 16, **container}
         definition = {"networkMode": "none", **(definition or {})}
         answer = ecs.register_task_definition(
             family=family, containerDefinitions=[container], tags=list(tags), **definition

@@ -82,8 +82,9 @@ def test_what_is_unknown(refused, name):
     for text in (name, f"{name}:1", "a b", f"arn:aws:ecs:x:1:task-definition/{name}:1", "arn:aws:ecs:x:1:cluster/c"):
         assert refused("describe_task_definition", taskDefinition=text) == UNKNOWN
     assert refused("run_task", taskDefinition=name)[:2] == ("ClientException", "TaskDefinition not found.")
-    code, _, status = refused("deregister_task_definition", taskDefinition=name)
-    assert (code, status) == ("InvalidParameterException", 400)
+    assert refused("deregister_task_definition", taskDefinition=name) == ("ClientException", "Revision is missing.", 400)
+    code, message, _ = refused("deregister_task_definition", taskDefinition=f"{name}:first")
+    assert (code, message) == ("InvalidParameterException", "Invalid revision number. Number: first")
     assert refused("deregister_task_definition", taskDefinition=f"{name}:7")[0] == "ClientException"
 
 

@@ -148,7 +148,9 @@ def services(call, ecs, name):
     call("UpdateTaskProtection", cluster="default", tasks=[task], protectionEnabled=True, expiresInMinutes=5)
     call("UpdateTaskProtection", cluster="default", tasks=[task], protectionEnabled=False)
     call("UpdateService", service=name, desiredCount=2)
-    call("UpdateService", service=name, taskDefinition=f"{name}:2")
+    # With no task to spare and no room for another one (two are 101 % of two, rounded down), this roll-out is under way until it is stopped.
+    stuck = {"minimumHealthyPercent": 100, "maximumPercent": 101}
+    call("UpdateService", service=name, taskDefinition=f"{name}:2", deploymentConfiguration=stuck)
     (deployment, *_) = call("ListServiceDeployments", service=name)["serviceDeployments"]
     call("StopServiceDeployment", serviceDeploymentArn=deployment["serviceDeploymentArn"])
     waiter.wait(services=[name], WaiterConfig={"Delay": 0.1, "MaxAttempts": PATIENCE * 10})

@@ -462,3 +462,14 @@ fn a_roll_out_is_stopped_once() {
     };
     assert_eq!(small.submit(unknown), Err(CommandError::ServiceDeploymentNotFound));
 }
+
+#[test]
+fn an_agent_that_ends_with_its_tasks_places_no_others() {
+    use crate::plan::{Observation, cluster};
+    let mut small = Small::new();
+    small.create(web()).unwrap();
+    let planned = |small: &mut Small| cluster::plan(&small.world, NOW, &mut small.ids).changes;
+    assert!(!planned(&mut small).is_empty(), "it says at least that there is no box");
+    small.submit(Command::Observe(Observation::Stopping)).unwrap();
+    assert_eq!(planned(&mut small), []);
+}
