@@ -165,7 +165,7 @@ fn ops() -> impl Strategy<Value = Ops> {
             .prop_map(|ms| Op::Advance { ms }),
         2 => (100..30_000_u64).prop_map(|ms| Op::Silence { ms }),
         1 => (-300..300_i64).prop_map(|minutes| Op::Clock { minutes }),
-        1 => (-2000..2000_i64).prop_map(|ms| Op::ClockDrifts { ms }),
+        1 => (0..2000_i64).prop_map(|ms| Op::ClockDrifts { ms }),
         1 => Just(Op::Restart),
     ];
     proptest::collection::vec(op, 1..300).prop_map(Ops)
@@ -577,11 +577,11 @@ fn half_a_million(seed: u64) {
     println!(
         "{steps} steps; {looked_at} plans of services, of which {replaced} replaced tasks that serve"
     );
-    assert!(steps >= 20_000, "only {steps} steps");
-    assert!(looked_at >= 2_000 && replaced >= 200, "the rules hardly ever applied");
+    assert!(steps >= 500_000, "only {steps} steps");
+    assert!(looked_at >= 20_000 && replaced >= 2_000, "the rules hardly ever applied");
 }
 
-const CASES: u32 = 60;
+const CASES: u32 = 1500;
 
 /// Stories that once went wrong; they are played first.
 const REGRESSIONS: &str =

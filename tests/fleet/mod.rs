@@ -235,7 +235,8 @@ impl Fleet {
         all.iter().for_each(|id| self.world.agenda.touch_assignment(id));
         let (now, wake) = (self.now(), self.wake_at);
         let mut services = cluster::plan(&self.world, now, &mut self.ids.clone());
-        // Which box comes closest is only looked at anew when room may have come, not when there is less.
+        // Which box comes closest is only looked at anew when room may have come, not when there is less; and what was
+        // said long ago is only said again when there is a reason to look.
         services.changes.retain(|change| !only_complains(&self.world, change));
         assert!(services.is_quiet(), "was not looked at: {services:#?}\n{}", self.trace);
         self.world.apply_plan(&services);
@@ -263,10 +264,10 @@ impl Fleet {
     }
 }
 
-/// A change that only says why a task has no place.
+/// A change that only says why nothing moves.
 fn only_complains(world: &World, change: &Change) -> bool {
     match change {
-        Change::PutServiceEvent(event) => event.message.contains("was unable to place a task"),
+        Change::PutServiceEvent(event) => event.message.contains(") was unable to "),
         Change::PutService(service) => {
             let old = &world.services[&service.key];
             let (said, next_event) = (old.said.clone(), old.next_event);

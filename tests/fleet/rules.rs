@@ -287,8 +287,13 @@ impl Rules {
             if let Some(record) = under_way.first() {
                 let primary = service.primary().unwrap();
                 assert_eq!(primary.service_deployment, record.id, "{key}");
-                assert_ne!(record.status, ServiceDeploymentStatus::StopRequested, "{key}");
-                assert_ne!(record.status, ServiceDeploymentStatus::RollbackRequested, "{key}");
+                let asked = matches!(
+                    record.status,
+                    ServiceDeploymentStatus::StopRequested
+                        | ServiceDeploymentStatus::RollbackRequested
+                );
+                // A deleted service has nothing to go back to.
+                assert!(!asked || service.status == ServiceStatus::Draining, "{key}: {record:#?}");
             }
             let events = world.service_events.get(key).map_or(0, BTreeMap::len);
             assert!(events <= 100, "{key} has {events} events");
@@ -349,7 +354,11 @@ fn serves(world: &World, task: &Task, now: Timestamp) -> bool {
             HealthStatus::Unhealthy => false,
             HealthStatus::Unknown => {
                 let steady_after = world.settings.steady_after;
-                let started = task.started_at.unwrap();
+                let set_by = task.containers.iter().find_map(|container| {
+                    Some(container.start_timeout_from?.millis() - container.started_at?.millis())
+                });
+                let started = task.started_at.unwrap().millis() + set_by.unwrap_or(0);
+                let started = Timestamp(started);
                 // One that started far in the future did so before the clock was set back.
                 let long_ago = started.since(now) > steady_after;
                 !checked && (started.plus(steady_after) <= now || long_ago)

@@ -147,9 +147,11 @@ impl Step<'_> {
         if !self.is_frozen() {
             tally.cut(false, u32::MAX, Slot::idle, Slot::idle);
         }
+        // A DAEMON service has one task on each box, so none is too many; a roll-out that was stopped changes nothing in that.
+        let daemon = self.service.scheduling_strategy == SchedulingStrategy::Daemon;
         let figures = self.figures(tally);
         let surplus = figures.current.saturating_sub(figures.desired);
-        if surplus > 0 {
+        if surplus > 0 && !daemon {
             let crowding = placing.crowding(tally);
             tally.cut(true, surplus, Slot::unprotected, |slot| {
                 (slot.idle() > 0, crowding.get(slot.instance()).cloned(), slot.count)
