@@ -89,7 +89,6 @@ impl Play {
                 let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
                 format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
             }
-            Ok(Reply::Service(key)) => format!("  = service {key}"),
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();
