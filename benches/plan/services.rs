@@ -1,7 +1,7 @@
 //! Services of a hundred tasks each, from their creation to one change at a time.
 
 use crate::fleet::{FAMILIES, Fleet, rule};
-use crate::{resident, tell, timed};
+use crate::{tell, timed};
 use coracle::model::service::{PropagateTags, SchedulingStrategy};
 use coracle::model::{ClusterName, Family, ServiceKey, ServiceName, TaskId, TaskStatus};
 use coracle::plan::action::ContainerRun;
@@ -28,7 +28,6 @@ pub(crate) fn measure(instances: usize, tasks: usize) {
     println!("{count} services of {EACH} tasks on {instances} instances");
     let mut fleet = Fleet::default();
     (0..instances).for_each(|number| fleet.register(number));
-    let before = resident();
     for number in 0..count {
         fleet.submit(Command::CreateService(Box::new(create(number))));
     }
@@ -38,8 +37,6 @@ pub(crate) fn measure(instances: usize, tasks: usize) {
     wait(&mut fleet);
     let running = fleet.world.tasks.values().filter(|t| t.last_status == TaskStatus::Running);
     assert_eq!(running.count(), count * EACH);
-    let each = (resident() - before) * 1024 / tasks;
-    println!("{:<58}{each:>10} bytes each", "memory of a task with its share of all records");
 
     let keys: Vec<ServiceKey> = fleet.world.services.keys().cloned().collect();
     keys.iter().for_each(|key| fleet.world.agenda.touch(key));

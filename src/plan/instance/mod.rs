@@ -93,7 +93,9 @@ pub(crate) fn lacks_room(
     let needs = Needs::of_assignment(definition, assignment);
     let mut room = Room::empty(instance);
     for other in world.assignments_on(&instance.id).flat_map(|a| world.live(&a.id)) {
-        if other.id == task.id || !has_begun(other) {
+        // A standalone task was given its room when it was placed, and waits for nobody.
+        let holds = has_begun(other) || !other.is_of_service();
+        if other.id == task.id || !holds {
             continue;
         }
         let definition = world.task_definitions.get(&other.task_definition);
