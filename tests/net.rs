@@ -168,6 +168,19 @@ fn dynamic_ports_are_free_ones() {
     });
 }
 
+/// Binds an address that is free; a program that another test starts may hold the old socket until it is executed.
+#[allow(clippy::disallowed_methods, reason = "a test's patience is real time")]
+fn bound_soon(address: &str) -> TcpListener {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{address}: {error}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_port_belongs_to_one() {
     on_a_box(|ground| async move {
@@ -189,7 +202,7 @@ fn a_port_belongs_to_one() {
         network.detach(&first.attachment.endpoint).await.unwrap();
 
         for address in ["0.0.0.0:8080", "127.0.0.1:8080", "[::1]:8080", "192.0.2.2:8080"] {
-            let process = TcpListener::bind(address).unwrap();
+            let process = bound_soon(address);
             let ports = vec![tcp(80, 8000), tcp(80, 8080)];
             let error = attach(&network, endpoint(2, "b"), ports).await.err().unwrap();
             assert!(
