@@ -7,6 +7,16 @@
 //!
 //! The seeds are committed, so that each run is the same; `FLEET_SEED=N` tries others.
 
+#![allow(
+    clippy::needless_for_each,
+    clippy::unused_self,
+    clippy::expect_used,
+    clippy::manual_let_else,
+    clippy::needless_range_loop,
+    clippy::print_stdout,
+    clippy::struct_field_names,
+    reason = "a test may fail by panicking, and says how far it went"
+)]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod fleet;

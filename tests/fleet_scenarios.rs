@@ -4,6 +4,14 @@
 //! Regenerate with `UPDATE_GOLDEN=1 cargo test --test fleet_scenarios`, then read the difference. The words of the
 //! scripts are explained in `tests/scenarios/fleet/README.md`.
 
+#![allow(
+    clippy::needless_for_each,
+    clippy::unused_self,
+    clippy::expect_used,
+    clippy::manual_let_else,
+    clippy::struct_field_names,
+    reason = "a test may fail by panicking"
+)]
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod fleet;

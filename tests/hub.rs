@@ -1,5 +1,12 @@
 //! `coracle hub --simulate` as users start it: boxes that are made up, faults, restarts, kill -9, reset. No root needed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
+    reason = "a test may fail by panicking, shows the log then, and hands over what `json!` makes"
+)]
+
 mod agent;
 
 use agent::{PATIENCE, kill};

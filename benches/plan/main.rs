@@ -5,6 +5,15 @@
 //! the index that is kept in step. Then the same for services (`services`): what the cluster planner costs when all of them
 //! are new, when nothing is to be done, and after one change in a small and in a large fleet.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::disallowed_methods,
+    clippy::needless_for_each,
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    reason = "a measurement, of small numbers, with a clock of its own"
+)]
 #![allow(clippy::print_stdout, reason = "a bench prints its numbers")]
 #![allow(clippy::unwrap_used, reason = "a bench may end by panicking")]
 #![allow(clippy::cast_precision_loss, reason = "rates are rounded")]

@@ -11,8 +11,8 @@ use crate::model::{
 pub(crate) enum Serves {
     /// It is RUNNING, and HEALTHY or, without a health check, has been RUNNING for a while.
     Yes,
-    /// It will, if it goes on like this until then.
-    From(Timestamp),
+    /// It is RUNNING, and nothing is known against it: it will serve, from then on where time alone decides.
+    NotYet(Option<Timestamp>),
     /// Not now.
     No,
 }
@@ -29,7 +29,7 @@ pub(crate) fn serves(world: &World, task: &Task, now: Timestamp) -> Serves {
         HealthStatus::Unknown => {}
     }
     if world.task_definitions.get(&task.task_definition).is_some_and(is_checked) {
-        return Serves::No;
+        return Serves::NotYet(None);
     }
     let Some(started) = task.started_at else { return Serves::No };
     // By how much the clock was set since: the same start by the clock as it is now.
@@ -40,7 +40,7 @@ pub(crate) fn serves(world: &World, task: &Task, now: Timestamp) -> Serves {
     let from = started.plus(steady_after);
     // A start in the future is of a clock that has been set back since; one in the near future, of one that drifts.
     let set_back = started.since(now) > steady_after;
-    if from <= now || set_back { Serves::Yes } else { Serves::From(from) }
+    if from <= now || set_back { Serves::Yes } else { Serves::NotYet(Some(from)) }
 }
 
 /// Whether the health of tasks of the definition is ever known.

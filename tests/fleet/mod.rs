@@ -248,7 +248,7 @@ impl Fleet {
 
     /// That a refused command changes nothing.
     pub(crate) fn may_refuse(&mut self, command: Command) -> Option<Reply> {
-        let before = (self.steps % 16 == 0).then(|| self.world.clone());
+        let before = self.steps.is_multiple_of(16).then(|| self.world.clone());
         let reply = self.submit(command);
         if let (Err(_), Some(before)) = (&reply, before) {
             before.assert_same_records(&self.world);

@@ -4,6 +4,7 @@ use super::super::Connection;
 use super::super::client::Client;
 use super::super::output::{self, Format};
 use crate::image::recipe;
+use crate::sys;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::fs;
@@ -44,7 +45,8 @@ impl Build {
     async fn load(&self, client: &Client) -> Result<(String, String)> {
         // It is no use to build what nobody takes.
         client.version().await?;
-        let folder = format!("coracle-image-build-{}", std::process::id());
+        // Not by the process id: one that was killed may have left a folder, and its id comes again.
+        let folder = format!("coracle-image-build-{:032x}", sys::seed());
         let folder = std::env::temp_dir().join(folder);
         fs::DirBuilder::new()
             .mode(0o700)

@@ -146,6 +146,10 @@ impl Step<'_> {
     fn scale_in(&self, placing: &Placing, tally: &mut Tally) {
         if !self.is_frozen() {
             tally.cut(false, u32::MAX, Slot::idle, Slot::idle);
+            // Those that may come to serve are waited for only as long as they may be needed.
+            if tally.healthy_of(true) >= self.service.desired_count {
+                tally.cut(false, u32::MAX, Slot::not_serving, Slot::not_serving);
+            }
         }
         // A DAEMON service has one task on each box, so none is too many; a roll-out that was stopped changes nothing in that.
         let daemon = self.service.scheduling_strategy == SchedulingStrategy::Daemon;

@@ -20,6 +20,8 @@ pub(super) struct Slot<'a> {
     pub(super) count: u32,
     /// How many of its tasks serve.
     healthy: u32,
+    /// How many run and may come to serve.
+    young: u32,
     /// How many of its tasks are protected.
     protected: u32,
     /// How many have not stopped.
@@ -44,8 +46,13 @@ impl Slot<'_> {
         self.healthy.min(self.count)
     }
 
-    /// How many tasks could be done without if they did not serve.
+    /// How many tasks neither serve nor may come to.
     pub(super) fn idle(&self) -> u32 {
+        self.count.saturating_sub((self.healthy + self.young).max(self.protected))
+    }
+
+    /// How many tasks do not serve.
+    pub(super) fn not_serving(&self) -> u32 {
         self.count.saturating_sub(self.healthy.max(self.protected))
     }
 
@@ -85,6 +92,7 @@ impl<'a> Tally<'a> {
                 current: primary == Some(&wanted.deployment) && instance.is_some_and(&stays),
                 count: wanted.count,
                 healthy: 0,
+                young: 0,
                 protected: 0,
                 live: 0,
                 all: false,
@@ -106,7 +114,12 @@ impl<'a> Tally<'a> {
         self.running.insert(task.id.clone());
         match serves(self.world, task, now) {
             Serves::Yes => slot.healthy += 1,
-            Serves::From(at) => self.wake(at),
+            Serves::NotYet(at) => {
+                slot.young += 1;
+                if let Some(at) = at {
+                    self.wake(at);
+                }
+            }
             Serves::No => {}
         }
         if let Some(until) = task.protection(now) {

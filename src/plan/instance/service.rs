@@ -127,7 +127,11 @@ pub(crate) fn victims<'a>(
     let mut candidates: Vec<&Task> =
         tasks.iter().copied().filter(|task| task.protection(now).is_none()).collect();
     let missed_least = |task: &&Task| {
-        let serves = serves(world, task, now) == Serves::Yes;
+        let serves = match serves(world, task, now) {
+            Serves::No => 0,
+            Serves::NotYet(_) => 1,
+            Serves::Yes => 2,
+        };
         let runs = task.last_status == TaskStatus::Running;
         (serves, runs, std::cmp::Reverse(task.created_at), task.id.clone())
     };

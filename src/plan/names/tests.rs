@@ -1,3 +1,4 @@
+#![allow(clippy::needless_pass_by_value, reason = "what `json!` makes is handed over")]
 use super::*;
 use crate::model::{Service, ServiceRevision, TaskDefinition};
 use crate::plan::Change;
@@ -217,8 +218,8 @@ fn containers_of_bridge_mode_are_in_places_of_their_own() {
     let addresses = [("web", "10.9.0.5"), ("sidecar", "10.9.0.6"), ("cut-off", "")];
     records.task("ab12", "pod", &addresses, json!({}));
     let web = ("web.ab12.default.internal".to_owned(), vec![80]);
-    assert_eq!(records.hosts("ab12.default.internal"), [web.clone()]);
-    assert_eq!(records.hosts("AB12.default.internal"), [web.clone()]);
+    assert_eq!(records.hosts("ab12.default.internal"), std::slice::from_ref(&web));
+    assert_eq!(records.hosts("AB12.default.internal"), std::slice::from_ref(&web));
     assert_eq!(records.hosts("web.ab12.default.internal"), [web]);
     let sidecar = ("sidecar.ab12.default.internal".to_owned(), vec![]);
     assert_eq!(records.hosts("sidecar.ab12.default.internal"), [sidecar]);

@@ -1,5 +1,7 @@
 //! Simulated boxes in virtual time; every step ends with `check`.
 
+#![allow(clippy::needless_pass_by_value, reason = "what `json!` makes is handed over")]
+
 use super::*;
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::task::TaskOverride;
@@ -100,7 +102,7 @@ impl Sim {
         let tasks: Vec<TaskId> = (0..count).map(|_| self.ids.task()).collect();
         for id in &tasks {
             let wanted = OneTask { desired_status: DesiredStatus::Running, stop: None };
-            let on = if self.placed % 2 == 0 { "a" } else { "b" };
+            let on = if self.placed.is_multiple_of(2) { "a" } else { "b" };
             self.placed += 1;
             self.put(AssignmentId::of_task(id), on, Wanted::Task(wanted));
         }
@@ -283,7 +285,9 @@ fn a_stop_is_ignored_for_a_while_and_killed_after_its_timeout() {
     ]));
     sim.register(web(serde_json::json!({ "stopTimeout": 10 })));
     let tasks = [sim.run(1).remove(0), sim.run(1).remove(0)];
-    tasks.iter().for_each(|id| sim.stop(id));
+    for id in &tasks {
+        sim.stop(id);
+    }
     sim.pass(Duration::from_secs(3));
     assert_eq!(sim.task(&tasks[0]).last_status, TaskStatus::Stopping);
     sim.pass(Duration::from_secs(1));

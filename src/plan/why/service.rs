@@ -216,7 +216,7 @@ fn on_box(world: &World, now: Timestamp, assignment: &Assignment) -> Finding {
             && task.protected_until.is_none()
     };
     let well = number(live.iter().filter(|task| fine(task)).count());
-    let early = |task: &&&Task| matches!(serves(world, task, now), Serves::From(_));
+    let early = |task: &&&Task| matches!(serves(world, task, now), Serves::NotYet(_));
     let early = number(live.iter().filter(early).count());
     let rest: Vec<&Task> = live.into_iter().filter(|task| !fine(task)).collect();
     let instance = world.container_instances.get(&assignment.container_instance);

@@ -90,7 +90,8 @@ fn a_few_lines_cannot_stand_for_billions() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..20 {
         let before = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", "));
+        let line = format!("a{level}: &a{level} [{}]\n", vec![before; 10].join(", "));
+        bomb.push_str(&line);
     }
     assert!(read(&bomb).unwrap_err().to_string().contains("more than 200000 values"));
     let deep = "- ".repeat(5000);

@@ -28,7 +28,11 @@ pub(in crate::api::manifest) fn write(documents: &[Value]) -> String {
             Value::Object(object) if !object.is_empty() => members(&mut text, object, 0),
             Value::Array(list) if !list.is_empty() => items(&mut text, list, 0),
             other => {
-                scalar(&mut text, other, 0);
+                // No block here: without an indent its lines could be taken for comments or documents.
+                match other {
+                    Value::String(value) => string(&mut text, value, None),
+                    other => scalar(&mut text, other, 0),
+                }
                 text.push('\n');
             }
         }

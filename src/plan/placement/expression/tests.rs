@@ -19,7 +19,7 @@ impl Facts for Box_ {
     fn agent_connected(&self) -> bool {
         true
     }
-    fn agent_version(&self) -> &str {
+    fn agent_version(&self) -> &'static str {
         "1.68.2"
     }
     fn ec2_instance_id(&self) -> Option<&str> {
