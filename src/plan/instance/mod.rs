@@ -92,17 +92,18 @@ pub(crate) fn lacks_room(
     let instance = world.container_instances.get(&task.container_instance)?;
     let needs = Needs::of_assignment(definition, assignment);
     let mut room = Room::empty(instance);
-    for other in world.assignments_on(&instance.id).flat_map(|a| world.live(&a.id)) {
-        // A standalone task was given its room when it was placed, and waits for nobody.
-        let holds = has_begun(other) || !other.is_of_service();
-        if other.id == task.id || !holds {
-            continue;
-        }
-        let definition = world.task_definitions.get(&other.task_definition);
-        let assignment = world.assignments.get(&other.assignment());
-        if let (Some(definition), Some(assignment)) = (definition, assignment) {
-            room.take(&Needs::of_assignment(definition, assignment), 1);
-        }
+    for other in world.assignments_on(&instance.id) {
+        let Some(definition) = world.task_definitions.get(&other.task_definition) else { continue };
+        let tasks = match &other.wanted {
+            // It was given its room when it was placed, and waits for nobody, begun or not.
+            Wanted::Task(_) => 1,
+            Wanted::Service(_) => {
+                let holds = |other: &&Task| other.id != task.id && has_begun(other);
+                world.live(&other.id).filter(holds).count()
+            }
+        };
+        let tasks = u32::try_from(tasks).unwrap_or(u32::MAX);
+        room.take(&Needs::of_assignment(definition, other), tasks);
     }
     for needs in begun {
         room.take(needs, 1);

@@ -163,6 +163,7 @@ impl Round<'_> {
 
     /// Brings an assignment as far as it comes.
     fn bring_on(&mut self, id: &AssignmentId) {
+        let on = self.world.assignments.get(id).map(|a| a.container_instance.clone());
         for _ in 0..STEPS {
             self.cancel_starts(id);
             let plan = instance::plan_assignment(self.world, id, self.now, self.ids);
@@ -178,6 +179,8 @@ impl Round<'_> {
             }
         }
         self.world.agenda.settle_assignment(id);
+        // What was given room and never began gives it back without a word.
+        self.roomier.extend(on.filter(|_| !self.world.assignments.contains_key(id)));
         while let Some(instance) = self.roomier.pop_first() {
             self.touch_waiting(&instance);
         }
