@@ -146,8 +146,12 @@ impl Step<'_> {
     fn scale_in(&self, placing: &Placing, tally: &mut Tally) {
         if !self.is_frozen() {
             tally.cut(false, u32::MAX, Slot::idle, Slot::idle);
-            // Those that may come to serve are waited for only as long as they may be needed.
-            if tally.healthy_of(true) >= self.service.desired_count {
+            // Those that may come to serve are waited for only as long as they may be needed; on a way back never.
+            let back = |record: &ServiceDeployment| {
+                record.status == ServiceDeploymentStatus::RollbackInProgress
+            };
+            let enough = tally.healthy_of(true) >= self.service.desired_count;
+            if enough || self.record.as_ref().is_some_and(back) {
                 tally.cut(false, u32::MAX, Slot::not_serving, Slot::not_serving);
             }
         }
