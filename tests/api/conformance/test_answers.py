@@ -1,5 +1,6 @@
 """A life of everything there is: each operation that is there answers at least once, as its output shape says."""
 
+import time
 from conftest import PATIENCE, wait
 from test_unavailable import EMPTY, THERE
 
@@ -137,6 +138,11 @@ def services(call, ecs, name):
     arn = made["service"]["serviceArn"]
     waiter = ecs.get_waiter("services_stable")
     waiter.wait(services=[name], WaiterConfig={"Delay": 0.1, "MaxAttempts": PATIENCE * 10})
+    # Only a roll-out that was whole can be gone back to.
+    end = time.monotonic() + PATIENCE
+    while call("DescribeServices", services=[name])["services"][0]["deployments"][0]["rolloutState"] != "COMPLETED":
+        assert time.monotonic() < end, "the first roll-out does not end"
+        time.sleep(0.1)
     (described,) = call("DescribeServices", services=[name, "nothing"])["services"]
     assert described["serviceArn"] == arn and described["tags"] == TAGS
     assert arn in call("ListServices", maxResults=100)["serviceArns"]
