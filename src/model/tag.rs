@@ -1,5 +1,6 @@
 //! Tags, as `{key, value}` pairs.
 
+use super::ids::{ClusterName, ServiceName};
 use super::shape::{Member, Shape, Shaped};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,24 @@ pub struct Tag {
     /// The value.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub value: Option<String>,
+}
+
+impl Tag {
+    /// The managed tag that tells a task's cluster.
+    #[must_use]
+    pub fn of_cluster(cluster: &ClusterName) -> Self {
+        Self::managed("aws:ecs:clusterName", cluster.as_str())
+    }
+
+    /// The managed tag that tells a task's service.
+    #[must_use]
+    pub fn of_service(service: &ServiceName) -> Self {
+        Self::managed("aws:ecs:serviceName", service.as_str())
+    }
+
+    fn managed(key: &str, value: &str) -> Self {
+        Self { key: Some(key.to_owned()), value: Some(value.to_owned()) }
+    }
 }
 
 impl Shaped for Tag {

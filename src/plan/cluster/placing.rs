@@ -217,12 +217,8 @@ impl<'a> Placing<'a> {
             PropagateTags::Service => self.service.tags.clone(),
         };
         if self.service.enable_ecs_managed_tags {
-            for (key, value) in [
-                ("aws:ecs:clusterName", self.service.key.cluster.as_str()),
-                ("aws:ecs:serviceName", self.service.key.name.as_str()),
-            ] {
-                tags.push(Tag { key: Some(key.to_owned()), value: Some(value.to_owned()) });
-            }
+            let key = &self.service.key;
+            tags.extend([Tag::of_cluster(&key.cluster), Tag::of_service(&key.name)]);
         }
         tags
     }

@@ -5,7 +5,7 @@ use super::{CommandError, Outcome, Reply, RunTask, registration, target};
 use crate::model::task::TaskOverride;
 use crate::model::task_definition::TaskDefinitionContent;
 use crate::model::{
-    Assignment, AssignmentId, DesiredStatus, Generation, OneTask, TaskId, Timestamp, Wanted,
+    Assignment, AssignmentId, DesiredStatus, Generation, OneTask, Tag, TaskId, Timestamp, Wanted,
 };
 use crate::plan::world::ClientToken;
 use crate::plan::{Change, Ids, World};
@@ -47,7 +47,7 @@ pub(super) fn run(
         run.tags.clone()
     };
     if run.enable_ecs_managed_tags {
-        tags.push(super::tag::of_cluster(&run.cluster));
+        tags.push(Tag::of_cluster(&run.cluster));
     }
     for Placed { instance, pool } in placed {
         let task = ids.task();

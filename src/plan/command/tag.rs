@@ -2,7 +2,7 @@
 
 use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
 use crate::model::service::ServiceStatus;
-use crate::model::{AssignmentId, ClusterName, Tag};
+use crate::model::{AssignmentId, Tag};
 use crate::plan::{Change, World};
 
 /// How many tags a resource may have.
@@ -35,11 +35,6 @@ pub(super) fn check_tags(tags: &[Tag]) -> Result<(), CommandError> {
         }
     }
     Ok(())
-}
-
-/// The managed tag of a task that no service runs.
-pub(super) fn of_cluster(cluster: &ClusterName) -> Tag {
-    Tag { key: Some("aws:ecs:clusterName".to_owned()), value: Some(cluster.to_string()) }
 }
 
 /// `base` with `more` put over it, by key.
