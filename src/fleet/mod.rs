@@ -6,4 +6,5 @@
 //! MQTT only carries. Whatever arrives is taken to be doubled, out of order, old or forged until the layer above has
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
+pub mod link;
 pub mod topic;
