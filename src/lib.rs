@@ -10,6 +10,7 @@
 //! | L7 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
 //! | L6 | [`metadata`] | what ECS's agent answers to containers: metadata, credentials, protection; introspection |
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
+//! | L6 | [`fleet`] | boxes that sync with a hub over MQTT |
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
 //! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod fleet;
 pub mod image;
 pub mod metadata;
 pub mod model;
