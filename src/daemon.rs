@@ -63,7 +63,15 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
-        api::serve(handle.clone(), listeners, keys, Some(metadata), stop).await?;
+        let parts = api::Parts {
+            engine: handle.clone(),
+            listeners,
+            keys,
+            metadata: Some(metadata),
+            boxes: None,
+            from_hub: None,
+        };
+        api::serve(parts, stop).await?;
         daily.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -32,6 +32,8 @@ pub(super) enum Peer {
     Network(IpAddr),
     /// The unix socket, and a user who may use it.
     Local,
+    /// The hub that this box belongs to.
+    Hub,
     /// The unix socket, and somebody else.
     Stranger,
 }
@@ -56,6 +58,7 @@ pub(super) async fn answer(
         (_, path) if peer == Peer::Local && path.starts_with(local::PREFIX) => {
             local::answer(api, request).await
         }
+        _ if peer == Peer::Hub => local::answer_hub(api, request).await,
         (_, path) if api.engine.is_simulation() && path.starts_with(simulate::PREFIX) => {
             match simulate::answer(&api.engine, request).await {
                 Ok(output) => json_answer(StatusCode::OK, &output),

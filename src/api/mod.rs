@@ -5,6 +5,7 @@
 //!                                        ├─► http ─► shapes::check ─► operations ─► engine::Handle
 //!  RUN/api.sock ──────── peer's uid ─────┤                                │
 //!  (from 127.0.0.1: also metadata)       └─► local (socket only)          └─► render ─► JSON
+//!  the hub's connections ────────────────────► local (what only looks, and exec)
 //! ```
 //!
 //! * [`server`](self::serve) accepts connections and ends them in order; [`Listeners`] binds the two sockets.
@@ -15,6 +16,7 @@
 //!   list of all, and `unavailable` refuses the rest. `render` writes records as ECS shows them.
 //! * `simulate` is `/_simulate/…`, of a simulation only.
 //! * `local` is `/coracle/v1/…`: logs, watches and images, not part of the ECS API.
+//! * [`Boxes`] is how a hub reaches the same `local` of a box; who carries the bytes is not known here.
 //! * `manifest` makes the world what files declare, by the operations.
 //!
 //! The API decides nothing: it turns texts into ids, submits a [`Command`](crate::plan::Command), and reads the
@@ -25,6 +27,7 @@
 mod account_settings;
 mod attributes;
 mod body;
+mod boxes;
 mod capacity_providers;
 mod clusters;
 mod container_instances;
@@ -49,10 +52,11 @@ mod task_definitions;
 mod tasks;
 mod unavailable;
 
+pub use boxes::{Boxes, ByteStream, Connecting, Unreachable};
 pub use error::{ApiError, Exception};
 pub use listen::{ListenError, Listeners};
 pub use manifest::apply_directory;
-pub use server::{ServeError, serve};
+pub use server::{Parts, ServeError, serve};
 
 use crate::auth::Keys;
 use crate::engine::Handle;
@@ -68,6 +72,8 @@ struct Api {
     keys: Arc<Keys>,
     /// What containers and programs on the box are told; a hub has neither.
     metadata: Option<Arc<Metadata>>,
+    /// Of a hub: the way to its boxes.
+    boxes: Option<Arc<dyn Boxes>>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

@@ -4,13 +4,14 @@
 //! end, and what is left then is dropped.
 
 use super::http::{self, Peer};
-use super::{Api, Listeners};
+use super::{Api, Boxes, ByteStream, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How long a client may take to send the head of a request, and how long an idle connection is kept.
@@ -40,21 +41,41 @@ pub enum ServeError {
     Accept(#[source] io::Error),
 }
 
-/// Serves the API on `listeners` until `shutdown` resolves and the requests in progress are answered.
+/// What a server is made of.
+pub struct Parts {
+    /// The engine that it asks.
+    pub engine: Handle,
+    /// Its sockets.
+    pub listeners: Listeners,
+    /// Who may sign.
+    pub keys: Arc<Keys>,
+    /// What containers are told; a hub has none.
+    pub metadata: Option<Arc<Metadata>>,
+    /// The way to the boxes of a fleet; only a hub has one.
+    pub boxes: Option<Arc<dyn Boxes>>,
+    /// Connections of the hub that this box belongs to, as they come.
+    pub from_hub: Option<mpsc::Receiver<Box<dyn ByteStream>>>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts")
+            .field("listeners", &self.listeners)
+            .field("boxes", &self.boxes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Serves the API until `shutdown` resolves and the requests in progress are answered.
 ///
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
-pub async fn serve(
-    handle: Handle,
-    listeners: Listeners,
-    keys: Arc<Keys>,
-    metadata: Option<Arc<Metadata>>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
+pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+    let Parts { engine, listeners, keys, metadata, boxes, mut from_hub } = parts;
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine: handle, keys, metadata, address, stopping, sessions });
+    let api = Arc::new(Api { engine, keys, metadata, boxes, address, stopping, sessions });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -84,11 +105,14 @@ pub async fn serve(
                 }
                 Err(e) => if let Err(e) = survive(e).await { break Err(e) },
             },
+            stream = next_from_hub(&mut from_hub) => {
+                connections.spawn(connection(stream, Peer::Hub, Arc::clone(&api), permit));
+            }
         }
         // Connections that have ended are forgotten.
         while connections.try_join_next().is_some() {}
     };
-    drop((tcp, unix));
+    drop((tcp, unix, from_hub));
     let _ = stop.send(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, all_ended).await.is_err() {
@@ -114,6 +138,19 @@ async fn accept_tcp(
 async fn accept_unix(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
     let Some(listener) = listener else { return std::future::pending().await };
     Ok(listener.accept().await?.0)
+}
+
+/// The next connection of the hub; when none can come any more, it is waited for without an end.
+async fn next_from_hub(
+    from_hub: &mut Option<mpsc::Receiver<Box<dyn ByteStream>>>,
+) -> Box<dyn ByteStream> {
+    if let Some(streams) = from_hub {
+        if let Some(stream) = streams.recv().await {
+            return stream;
+        }
+        *from_hub = None;
+    }
+    std::future::pending().await
 }
 
 /// Most failures concern one connection or a shortage that passes; only a broken listener is the end.

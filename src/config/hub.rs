@@ -115,6 +115,7 @@ impl HubConfig {
         Settings {
             scope: self.scope.clone(),
             simulated: true,
+            epoch: 0,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
             capacity_providers: self.capacity_providers.clone(),

@@ -49,7 +49,15 @@ impl Foreground {
             runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
-            api::serve(handle.clone(), listeners, keys, Some(metadata), stop).await?;
+            let parts = api::Parts {
+                engine: handle.clone(),
+                listeners,
+                keys,
+                metadata: Some(metadata),
+                boxes: None,
+                from_hub: None,
+            };
+            api::serve(parts, stop).await?;
             stop_all_tasks(&handle).await?;
             containers.close().await.context("cannot remove the cgroup")
         });

@@ -36,7 +36,15 @@ pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(%listen, state = %config.state_dir.display(), "the simulation answers; signatures are not checked");
-        api::serve(handle.clone(), listeners, keys, None, stop).await?;
+        let parts = api::Parts {
+            engine: handle.clone(),
+            listeners,
+            keys,
+            metadata: None,
+            boxes: None,
+            from_hub: None,
+        };
+        api::serve(parts, stop).await?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         daily::keep_one(&handle).await;
         Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What the connection becomes.
-const PROTOCOL: HeaderValue = HeaderValue::from_static("coracle-session");
+pub(super) const PROTOCOL: HeaderValue = HeaderValue::from_static("coracle-session");
 
 /// The object of the request.
 #[derive(Debug, Deserialize)]
@@ -96,7 +96,8 @@ fn read<T: DeserializeOwned>(head: &Parts, bytes: &[u8]) -> Result<T, LocalError
         .map_err(|e| LocalError::bad(format!("the request cannot be read: {e}")))
 }
 
-fn room(api: &Api) -> Result<OwnedSemaphorePermit, LocalError> {
+/// A permit for one more session.
+pub(super) fn room(api: &Api) -> Result<OwnedSemaphorePermit, LocalError> {
     Arc::clone(&api.sessions).try_acquire_owned().map_err(|_| {
         let message = "there are as many sessions as the agent serves at once; end one";
         LocalError::new(StatusCode::SERVICE_UNAVAILABLE, message)
@@ -119,6 +120,11 @@ fn upgraded(
             session::serve(stream, started, stopping).await;
         }
     });
+    switching()
+}
+
+/// The answer whose connection becomes a session.
+pub(super) fn switching() -> Response<AnswerBody> {
     let mut response = Response::new(body::whole(Vec::new()));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -38,6 +38,11 @@ impl Sender {
         let _ = self.0.try_send(encode(line));
     }
 
+    /// Sends what is lines already, waiting for room.
+    pub(super) async fn pass(&self, lines: Bytes) -> Result<(), Gone> {
+        self.0.send(lines).await.map_err(|_| Gone)
+    }
+
     /// Resolves when the client went away.
     pub(super) async fn gone(&self) {
         self.0.closed().await;

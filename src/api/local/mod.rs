@@ -10,6 +10,8 @@
 //! | `POST tasks/ID/attach` `{"container","terminal"}` | the same with the container's own process |
 //! | `POST tasks/ID/exec` `{"container","command","environment","workingDirectory","user","terminal","stdin"}` | the connection becomes a session, see `exec` |
 //! | `GET stats`, `GET tasks/ID/stats` | `{"containers":[…]}`: what running containers use, in the form of Docker's stats |
+//! | the same of a hub | of all boxes; `"unreachable"` lists those that did not answer, with the reason |
+//! | `GET stats?instance=ID`, `GET images?instance=ID` of a hub | those of one box |
 //! | `GET tasks/ID/top[?container=NAME]` | `{"containers":[{"name","processes":[{"pid","containerPid","uid","user","cpuMillis","residentBytes","command"}]}]}` |
 //! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
 //! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
@@ -26,7 +28,9 @@
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
-//! A hub has no containers, logs, images and volumes: what asks for them is answered with a 404 that says so.
+//! A hub has no containers, logs, images and volumes of its own. What asks for those of a task is passed on to its box
+//! (`remote`), and a box answers its hub a few of these requests: what looks, and `exec`. Anything else of a box is
+//! answered with a 404 that says so.
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
@@ -38,6 +42,7 @@ mod lines;
 mod logs;
 mod manifest;
 mod query;
+mod remote;
 mod secrets;
 mod services;
 mod session;
@@ -106,10 +111,20 @@ pub(super) async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Respons
     })
 }
 
+/// Answers one request of the hub that this box belongs to.
+pub(super) async fn answer_hub(api: Arc<Api>, request: Request<Incoming>) -> Response<AnswerBody> {
+    if remote::is_for_hubs(request.method(), request.uri().path()) {
+        return answer(api, request).await;
+    }
+    let path = shorten(request.uri().path());
+    let text = format!("a box does not let its hub {} {path}", request.method());
+    http::plain(StatusCode::FORBIDDEN, JSON, json!({ "error": text }).to_string())
+}
+
 async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     let (head, incoming) = request.into_parts();
     // Read whatever is asked for: a client must not be cut off while it still sends.
-    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
+    let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
     let limit = if path == "manifests" { manifest::LIMIT } else { body::BODY_LIMIT };
     let bytes = body::read_up_to(incoming, limit)
         .await
@@ -121,7 +136,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         ["logs" | "stats" | "images" | "volumes", ..]
             | ["tasks", _, "stats" | "top" | "exec" | "attach"]
     ) {
-        api.engine.on_box()?;
+        match (api.engine.on_box(), &api.boxes) {
+            (Ok(()), _) => {}
+            (Err(_), Some(_)) => return remote::answer(&api, head, &parts, &query, bytes).await,
+            (Err(why), None) => return Err(why.into()),
+        }
     }
     match (&head.method, parts.as_slice()) {
         (&Method::GET, ["version"]) => {
@@ -173,7 +192,7 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
-        (&Method::GET, ["why"]) => why::answer(&api, &query),
+        (&Method::GET, ["why"]) => why::answer(&api, &query).await,
         (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
@@ -181,7 +200,7 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,
         (&Method::GET, ["volumes", name]) => volumes::inspect(&api, query::decode(name)?).await,
         (&Method::DELETE, ["volumes", name]) => volumes::remove(&api, query::decode(name)?).await,
-        (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(path)))),
+        (method, _) => Err(LocalError::missing(format!("there is no {method} {}", shorten(&path)))),
     }
 }
 

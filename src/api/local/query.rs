@@ -1,9 +1,10 @@
 //! The query of an address.
 
 use super::{LocalError, shorten};
+use std::fmt::Write;
 
 /// Decoded parameters, each at most once.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
@@ -28,6 +29,27 @@ impl Query {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// The same with another value of a parameter.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// As it stands in an address.
+    pub(super) fn encode(&self) -> String {
+        let mut text = String::new();
+        for (name, value) in &self.0 {
+            if !text.is_empty() {
+                text.push('&');
+            }
+            encode(name, &mut text);
+            text.push('=');
+            encode(value, &mut text);
+        }
+        text
+    }
+
     /// Refuses parameters that nobody would read.
     pub(super) fn only(&self, names: &[&str]) -> Result<(), LocalError> {
         match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
@@ -35,6 +57,18 @@ impl Query {
             Some((name, _)) => {
                 Err(LocalError::bad(format!("the parameter {} is not known here", shorten(name))))
             }
+        }
+    }
+}
+
+/// Writes `text` with everything as `%XX` that could mean something.
+fn encode(text: &str, to: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~:".contains(&byte) {
+            to.push(char::from(byte));
+        } else {
+            // Writing to a text cannot fail.
+            let _ = write!(to, "%{byte:02X}");
         }
     }
 }
@@ -63,6 +97,14 @@ pub(super) fn decode(text: &str) -> Result<String, LocalError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_query_is_encoded_as_it_is_decoded() {
+        let query =
+            Query::parse("family=web:3&since=2026-01-31T12%3A00%3A00Z&x=%26%3D%20").unwrap();
+        let query = query.with("x", "&= é").with("task", "abc");
+        assert_eq!(Query::parse(&query.encode()), Ok(query));
+    }
 
     #[test]
     fn parameters_are_decoded_and_unknown_ones_refused() {

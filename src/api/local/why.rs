@@ -1,14 +1,14 @@
 //! Why a task or a service is as it is.
 
 use super::query::Query;
-use super::{Answer, Api, LocalError, whole};
+use super::{Answer, Api, LocalError, remote, whole};
 use crate::api::identifiers;
 use crate::plan::why;
 use crate::sys;
 use serde_json::json;
 
-/// The chain of reasons of what `of` names.
-pub(super) fn answer(api: &Api, query: &Query) -> Answer {
+/// The chain of reasons of what `of` names; of a hub with what the boxes add.
+pub(super) async fn answer(api: &Api, query: &Query) -> Answer {
     query.only(&["of", "cluster"])?;
     let of = query
         .get("of")
@@ -19,10 +19,15 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
         .transpose()
         .map_err(|error| LocalError::bad(error.message))?;
     let now = sys::now();
-    let finding = api.engine.read(|world| {
+    let (subject, mut finding) = api.engine.read(|world| {
         let subject = why::find(world, of, cluster.as_ref())
             .map_err(|error| LocalError::missing(error.to_string()))?;
-        Ok::<_, LocalError>(why::explain(world, now, &subject))
+        let finding = why::explain(world, now, &subject)
+            .ok_or_else(|| LocalError::missing(format!("{of} is not there any more")))?;
+        Ok::<_, LocalError>((subject, finding))
     })?;
+    if let Some(boxes) = &api.boxes {
+        remote::ask_reason(boxes, &api.engine, &subject, &mut finding).await;
+    }
     Ok(whole(&json!(finding)))
 }

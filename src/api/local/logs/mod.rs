@@ -10,7 +10,7 @@ mod kept;
 use super::query::Query;
 use super::{Answer, Api, LocalError, find_task, is_over, lines, shorten};
 use crate::api::server::told_to_stop;
-use crate::model::{ContainerName, Family, Revision, TaskId, Timestamp};
+use crate::model::{ContainerName, Family, Revision, Task, TaskId, Timestamp};
 use crate::plan::World;
 use crate::runtime::logs::{Beginning, LogError, LogLine};
 use serde_json::{Value, json};
@@ -65,6 +65,20 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
     Ok(response)
 }
 
+/// Whether a task is of the family that is asked for.
+pub(super) fn family(
+    query: &Query,
+) -> Result<impl Fn(&Task) -> bool + Send + Sync + use<>, LocalError> {
+    let text = query.get("family").unwrap_or_default();
+    let (family, revision) = parse_family(text)?;
+    Ok(move |task: &Task| is_of(task, &family, revision))
+}
+
+fn is_of(task: &Task, family: &Family, revision: Option<Revision>) -> bool {
+    task.task_definition.family == *family
+        && revision.is_none_or(|r| task.task_definition.revision == r)
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -99,10 +113,7 @@ impl Wanted {
     fn sources(&self, world: &World) -> Vec<Source> {
         let tasks = world.tasks.values().filter(|task| match &self.tasks {
             Tasks::One(id) => task.id == *id,
-            Tasks::Family(family, revision) => {
-                task.task_definition.family == *family
-                    && revision.is_none_or(|r| task.task_definition.revision == r)
-            }
+            Tasks::Family(family, revision) => is_of(task, family, *revision),
         });
         let mut sources: Vec<Source> = tasks
             .flat_map(|task| task.containers.iter().map(move |container| (task, container)))
@@ -129,18 +140,22 @@ fn tasks(world: &World, query: &Query) -> Result<Tasks, LocalError> {
     match (query.get("task"), query.get("family")) {
         (Some(task), None) => find_task(world, task).map(Tasks::One),
         (None, Some(text)) => {
-            let (family, revision) = match text.split_once(':') {
-                Some((family, revision)) => (family, Some(revision)),
-                None => (text, None),
-            };
-            let bad = || LocalError::bad(format!("{} is not FAMILY[:REVISION]", shorten(text)));
-            let family = Family::new(family).map_err(|_| bad())?;
-            let revision = revision.map(str::parse).transpose().map_err(|_| bad())?;
-            Ok(Tasks::Family(family, revision.map(Revision)))
+            parse_family(text).map(|(family, revision)| Tasks::Family(family, revision))
         }
         (None, None) => Err(LocalError::bad("the parameter task is missing")),
         (Some(_), Some(_)) => Err(LocalError::bad("give task or family, not both")),
     }
+}
+
+fn parse_family(text: &str) -> Result<(Family, Option<Revision>), LocalError> {
+    let (family, revision) = match text.split_once(':') {
+        Some((family, revision)) => (family, Some(revision)),
+        None => (text, None),
+    };
+    let bad = || LocalError::bad(format!("{} is not FAMILY[:REVISION]", shorten(text)));
+    let family = Family::new(family).map_err(|_| bad())?;
+    let revision = revision.map(str::parse).transpose().map_err(|_| bad())?;
+    Ok((family, revision.map(Revision)))
 }
 
 fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, LocalError> {
