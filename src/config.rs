@@ -291,6 +291,7 @@ impl Config {
             scope: self.scope.clone(),
             this_instance,
             simulated: false,
+            epoch: 0,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,

@@ -140,7 +140,12 @@ impl HubConfig {
     pub fn settings(&self, simulated: bool) -> Settings {
         Settings {
             scope: self.scope.clone(),
+<<<<<<< HEAD
             simulated,
+=======
+            simulated: true,
+            epoch: 0,
+>>>>>>> main
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
             capacity_providers: self.capacity_providers.clone(),

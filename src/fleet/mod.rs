@@ -8,4 +8,5 @@
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
 pub mod broker;
+pub mod link;
 pub mod topic;
