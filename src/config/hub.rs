@@ -135,17 +135,18 @@ impl HubConfig {
         merge(overrides, written, &path)
     }
 
-    /// What the planners need of it.
+    /// What the planners need of it, in a simulation.
     #[must_use]
-    pub fn settings(&self, simulated: bool) -> Settings {
+    pub fn simulation(&self) -> Settings {
+        Settings { simulated: true, ..self.settings(0) }
+    }
+
+    /// What the planners need of it, after this many restorations.
+    #[must_use]
+    pub fn settings(&self, epoch: u64) -> Settings {
         Settings {
             scope: self.scope.clone(),
-<<<<<<< HEAD
-            simulated,
-=======
-            simulated: true,
-            epoch: 0,
->>>>>>> main
+            epoch,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
             capacity_providers: self.capacity_providers.clone(),
@@ -195,7 +196,8 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         (flags, _) => (flags.clone(), "--mqtt-advertise".to_owned()),
     };
     let mqtt_advertise = broker_hosts(advertised.0, &advertised.1)?;
-    let credentials = dir("broker_credentials", &overrides.broker_credentials, file.broker_credentials)?;
+    let credentials =
+        dir("broker_credentials", &overrides.broker_credentials, file.broker_credentials)?;
     let ca = dir("broker_ca", &overrides.broker_ca, file.broker_ca)?;
     let broker = match given("broker", &overrides.broker, file.broker) {
         Some(url) => Some(RemoteBroker { url: broker_url(&url)?, credentials, ca }),
@@ -203,7 +205,8 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
             let lone = [("broker_credentials", credentials), ("broker_ca", ca)];
             if let Some((key, Some(path))) = lone.into_iter().find(|(_, path)| path.is_some()) {
                 let value = path.display().to_string();
-                let rule = "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
+                let rule =
+                    "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
                 return Err(ConfigError::Invalid { origin: origin(key), value, rule });
             }
             None

@@ -48,7 +48,10 @@ pub(super) enum Sign {
 
 impl Life {
     /// Starts it and waits until it is up.
-    pub(super) async fn begin(program: &Program, configuration: &Path) -> Result<Self, BrokerError> {
+    pub(super) async fn begin(
+        program: &Program,
+        configuration: &Path,
+    ) -> Result<Self, BrokerError> {
         let mut life = Self::spawn(program, configuration)
             .map_err(|source| BrokerError::NotRunnable { program: program.path.clone(), source })?;
         let up = async {

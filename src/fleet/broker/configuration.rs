@@ -128,7 +128,10 @@ mod tests {
         let text = rules(&roster);
         let of_a: Vec<_> =
             text.lines().skip_while(|line| !line.starts_with("user aaaa")).take(3).collect();
-        assert_eq!(of_a[1..], ["topic read coracle/1/north/hub", "topic read coracle/1/north/doc/+"]);
+        assert_eq!(
+            of_a[1..],
+            ["topic read coracle/1/north/hub", "topic read coracle/1/north/doc/+"]
+        );
         assert_eq!(text.matches("south").count(), 2);
         assert!(text.starts_with("user hub\ntopic readwrite coracle/1/#\npattern read"), "{text}");
     }

@@ -181,7 +181,9 @@ pub enum BrokerError {
         source: io::Error,
     },
     /// The one that a killed hub left does not end.
-    #[error("mosquitto (process {0}), which an earlier hub left, does not end; end it, then start again")]
+    #[error(
+        "mosquitto (process {0}), which an earlier hub left, does not end; end it, then start again"
+    )]
     Leftover(i32),
     /// It ended before it was up.
     #[error("mosquitto ended at its start ({status}): {said}")]

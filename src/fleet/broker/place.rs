@@ -111,8 +111,12 @@ impl Place {
         let path = self.dir.join(name);
         let new = self.dir.join(format!("{name}.new"));
         let make = || -> std::io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o640).open(&new)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o640)
+                .open(&new)?;
             file.set_permissions(Permissions::from_mode(0o640))?;
             if let Some(reader) = &self.reader {
                 fchown(&file, None, Some(reader.gid.as_raw()))?;

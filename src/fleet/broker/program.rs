@@ -62,7 +62,9 @@ fn locate(search_path: Option<&OsStr>) -> Option<PathBuf> {
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.is_absolute()
-        && path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        && path
+            .metadata()
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// `2.0.11` of the line `mosquitto version 2.0.11`.
