@@ -38,8 +38,9 @@ pub struct Enrolment {
     pub hub: String,
     /// Where the broker is: `mqtts://HOST:PORT` or `mqtt://HOST:PORT`.
     pub broker: String,
-    /// The CA of the broker's certificate.
-    pub authority: Certificate,
+    /// The authorities that the broker's certificate comes from, in PEM; none for the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_authorities: Option<String>,
     /// The box's certificate.
     pub certificate: Certificate,
     /// The hub's epoch at that time.

@@ -38,5 +38,33 @@ pub use sealing::{Exchange, SealError, SealingKey};
 pub use token::{JoinToken, Proof, TokenError, TokenId};
 pub use vault::Vault;
 
+use crate::model::Timestamp;
+use std::path::Path;
+
+/// All that a hub is trusted by, in `STATE/keys`.
+#[derive(Debug)]
+pub struct HubTrust {
+    /// What it signs with.
+    pub key: HubKey,
+    /// What certificates come from.
+    pub authority: Authority,
+    /// Its own secret.
+    pub vault: Vault,
+}
+
+impl HubTrust {
+    /// Reads what is there, and makes what is not. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(state_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
+        Ok(Self {
+            key: HubKey::open(state_dir)?,
+            authority: Authority::open(state_dir, now)?,
+            vault: Vault::open(state_dir)?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -412,7 +412,7 @@ fn enrolment(state: &Path, key: &PrivateKey) -> Enrolment {
         hub_key: HubKey::open(state).unwrap().verifying_key(),
         hub: "http://hub:51678".to_owned(),
         broker: "mqtts://hub:8883".to_owned(),
-        authority: authority.certificate().clone(),
+        broker_authorities: Some(authority.certificate().pem()),
         certificate: authority.issue(&device(id.as_str()), key.public(), NOW),
         epoch: 1,
         attributes: [("site".to_owned(), "a".to_owned())].into(),
