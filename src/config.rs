@@ -21,11 +21,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 mod faults;
 mod hub;
 mod parse;
+mod remote_broker;
 mod role;
 mod value;
 
 pub use faults::{FaultsError, parse_faults, read_faults};
 pub use hub::{HubConfig, HubOverrides};
+pub use remote_broker::{BrokerHost, RemoteBroker};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
