@@ -11,6 +11,7 @@
 
 pub mod broker;
 pub mod join;
+pub mod hub;
 pub mod link;
 pub mod message;
 pub mod topic;
