@@ -2,8 +2,11 @@
 //!
 //! * [`topic`] names what is published where: the only place that spells a topic.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
+//! * [`command`] is what the hub tells one device for now; [`tunnel`] is byte streams made of such commands and answers.
 //!
 //! MQTT only carries. Whatever arrives is taken to be doubled, out of order, old or forged until the layer above has
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
+pub mod command;
 pub mod topic;
+pub mod tunnel;
