@@ -6,6 +6,7 @@
 //! * [`sigv4`] checks the `Authorization` header of a request against those keys.
 //!
 //! * [`Secrets`] keeps what containers may know and nobody else, sealed in the store.
+//! * [`fleet`] is what a hub and its boxes trust each other by: signatures, certificates, join tokens.
 //!
 //! Nothing here knows HTTP servers or ECS errors: `api` turns an [`AuthError`] into the answer.
 //!
@@ -13,6 +14,7 @@
 //! refused, as its token cannot be one of ours.
 
 mod endpoints;
+pub mod fleet;
 mod keys;
 pub mod secrets;
 pub mod sigv4;

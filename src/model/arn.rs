@@ -9,10 +9,11 @@ use super::ids::{
     ServiceRevisionId, TaskDefinitionRef, TaskId,
 };
 use super::service::ServiceKey;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The region and account that this installation's ARNs carry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// For example `local`.
     pub region: String,

@@ -1,0 +1,182 @@
+//! What a box keeps: its own key, and of its membership what the hub said when it joined.
+//!
+//! | file | |
+//! | --- | --- |
+//! | `STATE/keys/device.pk8` | the box's key, made before the first join and kept for good: who comes back with it is the same box |
+//! | `STATE/fleet/enrolment.json` | the hub's key, certificates, addresses; replaced whole when a certificate is renewed |
+//! | `STATE/fleet/sealing.key` | the key that the box shares with the hub |
+//!
+//! `STATE/fleet` is made under another name, synced and renamed: a box is a member or it is not, wherever the power went.
+
+use super::authority::open_key;
+use super::certificate::Certificate;
+use super::file::{self, FileError, failed};
+use super::jws::VerifyingKey;
+use super::request::PrivateKey;
+use super::sealing::SealingKey;
+use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the hub says when a box joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolment {
+    /// The box's id: of its container instance, and its name at the broker.
+    pub device: ContainerInstanceId,
+    /// The cluster that it is in.
+    pub cluster: ClusterName,
+    /// Region and account of the hub's ARNs.
+    pub scope: Scope,
+    /// The key that the hub signs with.
+    pub hub_key: VerifyingKey,
+    /// Where the hub's API is.
+    pub hub: String,
+    /// Where the broker is: `mqtts://HOST:PORT` or `mqtt://HOST:PORT`.
+    pub broker: String,
+    /// The CA of the broker's certificate.
+    pub authority: Certificate,
+    /// The box's certificate.
+    pub certificate: Certificate,
+    /// The hub's epoch at that time.
+    pub epoch: u64,
+}
+
+/// A box's own key.
+#[derive(Debug)]
+pub struct DeviceKey;
+
+impl DeviceKey {
+    /// Reads the key, or makes it.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(state_dir: &Path) -> Result<PrivateKey, FileError> {
+        let dir = state_dir.join("keys");
+        open_key(&dir, &dir.join("device.pk8"))
+    }
+}
+
+/// A box that is a member of a fleet.
+#[derive(Debug)]
+pub struct DeviceIdentity {
+    state_dir: PathBuf,
+    key: PrivateKey,
+    sealing: SealingKey,
+    enrolment: Enrolment,
+}
+
+const ENROLMENT: &str = "enrolment.json";
+const SEALING: &str = "sealing.key";
+
+fn dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("fleet")
+}
+
+impl DeviceIdentity {
+    /// The identity in this state directory; none when the box is no member.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(state_dir: &Path) -> Result<Option<Self>, FileError> {
+        // Left over from a join or a leave that was cut short.
+        for left in ["fleet.new", "fleet.old"] {
+            remove_dir(&state_dir.join(left))?;
+        }
+        let dir = dir(state_dir);
+        let path = dir.join(ENROLMENT);
+        let Some(text) = file::read(&path)? else { return Ok(None) };
+        let malformed = |what| FileError::malformed(&path, what);
+        let enrolment: Enrolment = serde_json::from_slice(&text)
+            .map_err(|_| malformed("is not what a hub says to a box that joins"))?;
+        let key = DeviceKey::open(state_dir)?;
+        if enrolment.certificate.info().key != key.public().fingerprint() {
+            return Err(malformed("has a certificate for another key than keys/device.pk8"));
+        }
+        let path = dir.join(SEALING);
+        let sealing = file::read(&path)?.and_then(|bytes| SealingKey::from_bytes(&bytes));
+        let sealing = sealing
+            .ok_or_else(|| FileError::malformed(&path, "does not hold the 32 bytes of a key"))?;
+        Ok(Some(Self { state_dir: state_dir.to_owned(), key, sealing, enrolment }))
+    }
+
+    /// Makes this box a member, durably.
+    ///
+    /// # Errors
+    /// [`FileError`]; then it is none.
+    pub fn create(
+        state_dir: &Path,
+        enrolment: &Enrolment,
+        sealing: &SealingKey,
+    ) -> Result<(), FileError> {
+        let new = state_dir.join("fleet.new");
+        remove_dir(&new)?;
+        file::private_dir(&new)?;
+        file::write(&new.join(ENROLMENT), &encode(enrolment))?;
+        file::write(&new.join(SEALING), sealing.expose())?;
+        let dir = dir(state_dir);
+        fs::rename(&new, &dir).map_err(failed("make", &dir))?;
+        file::sync_parent(&dir)
+    }
+
+    /// Forgets the membership; the box's own key stays.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn forget(state_dir: &Path) -> Result<(), FileError> {
+        let (dir, old) = (dir(state_dir), state_dir.join("fleet.old"));
+        remove_dir(&old)?;
+        match fs::rename(&dir, &old) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(failed("rename", &dir))?,
+        }
+        file::sync_parent(&dir)?;
+        remove_dir(&old)
+    }
+
+    /// The box's key.
+    #[must_use]
+    pub fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// The key that it shares with the hub.
+    #[must_use]
+    pub fn sealing(&self) -> &SealingKey {
+        &self.sealing
+    }
+
+    /// What the hub said.
+    #[must_use]
+    pub fn enrolment(&self) -> &Enrolment {
+        &self.enrolment
+    }
+
+    /// Takes a renewed certificate, durably; false when it is not for this box's key.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the one before stays.
+    pub fn renew(&mut self, certificate: Certificate) -> Result<bool, FileError> {
+        if certificate.info().key != self.key.public().fingerprint() {
+            return Ok(false);
+        }
+        let renewed = Enrolment { certificate, ..self.enrolment.clone() };
+        file::write(&dir(&self.state_dir).join(ENROLMENT), &encode(&renewed))?;
+        self.enrolment = renewed;
+        Ok(true)
+    }
+}
+
+fn encode(enrolment: &Enrolment) -> Vec<u8> {
+    // Plain data of texts and numbers.
+    serde_json::to_vec_pretty(enrolment).unwrap_or_default()
+}
+
+fn remove_dir(dir: &Path) -> Result<(), FileError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(e)),
+        _ => Ok(()),
+    }
+}
