@@ -31,6 +31,8 @@ const VERSION: u8 = 1;
 pub enum Purpose {
     /// A frame of a tunnel; `id` is the tunnel's.
     Tunnel,
+    /// A renewed certificate; `id` is that of the request.
+    Certificate,
 }
 
 /// One device, as long as it stays connected.

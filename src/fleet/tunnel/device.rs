@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::pump::{Inbound, Pump, WAITING};
 use super::stream::{self, TunnelStream};
 use super::way::{Carrier, Seal, Way};
-use super::{Refusals, TUNNELS, lock};
+use super::{Refusals, STEP, TUNNELS, lock};
 use crate::auth::fleet::SealingKey;
 use crate::fleet::command::{Address, Outgoing};
 use crate::fleet::topic::Part;
@@ -13,6 +13,7 @@ use crate::model::{ClusterName, ContainerInstanceId};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// A frame and what sealing adds to it.
@@ -33,6 +34,7 @@ struct Inner {
     accept: Accept,
     state: Mutex<State>,
     refused: Refusals,
+    step: Duration,
 }
 
 #[derive(Default)]
@@ -70,7 +72,17 @@ impl DeviceEnd {
             accept: Box::new(accept),
             state: Mutex::default(),
             refused: Refusals::default(),
+            step: STEP,
         }))
+    }
+
+    /// The same in another time, before anything happens.
+    #[cfg(test)]
+    pub(super) fn paced(mut self, step: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.step = step;
+        }
+        self
     }
 
     /// A new connection to the broker, or none any more: all tunnels are over.
@@ -115,11 +127,8 @@ impl DeviceEnd {
             }
             return;
         }
-        let to = Address {
-            cluster: self.0.cluster.clone(),
-            device: self.0.device.clone(),
-            session,
-        };
+        let to =
+            Address { cluster: self.0.cluster.clone(), device: self.0.device.clone(), session };
         let seal = Seal::new(self.0.key.clone(), &to, id);
         let Some(frame) = seal.open_down(body) else { return refuse("tunnel: forged") };
         // A frame of a tunnel that is over is one of those that crossed its end.
@@ -144,7 +153,8 @@ impl DeviceEnd {
         drop(state);
         let (inner, id) = (Arc::clone(&self.0), id.clone());
         tokio::spawn(async move {
-            Pump { machine, way, inbound: frames, accepted: None }.run(first, far).await;
+            let step = inner.step;
+            Pump { machine, way, inbound: frames, step, accepted: None }.run(first, far).await;
             // No id is used twice.
             lock(&inner.state).tunnels.remove(&id);
         });

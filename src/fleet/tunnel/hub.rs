@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::pump::{Inbound, Pump, WAITING};
 use super::stream::{self, TunnelStream};
 use super::way::{Carrier, Seal, Way};
-use super::{Refusals, TUNNELS, lock};
+use super::{Refusals, STEP, TUNNELS, lock};
 use crate::auth::fleet::SealingKey;
 use crate::fleet::command::{Address, Commander};
 use crate::fleet::topic::Part;
@@ -19,8 +19,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// A frame and what sealing adds to it.
 const SEALED_LIMIT: usize = FRAME_LIMIT + 64;
-/// How long a device may take to accept. Its link says sooner that it is gone, as a rule.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A device to open a tunnel to, while it is connected.
 #[derive(Debug, Clone)]
@@ -38,9 +36,7 @@ pub enum OpenError {
     #[error("{TUNNELS} tunnels lead to container instance {0} already: end one")]
     Crowded(ContainerInstanceId),
     /// It does not answer.
-    #[error(
-        "container instance {0} has not answered for {PATIENCE:?}, although the broker takes it for connected"
-    )]
+    #[error("container instance {0} does not answer, although the broker takes it for connected")]
     Silent(ContainerInstanceId),
     /// It says no, or went away.
     #[error("no way to container instance {device}: {why}")]
@@ -60,6 +56,7 @@ struct Inner {
     commander: Arc<Commander>,
     tunnels: Mutex<BTreeMap<Part, Tunnel>>,
     refused: Refusals,
+    step: Duration,
 }
 
 struct Tunnel {
@@ -82,6 +79,7 @@ impl HubEnd {
             commander,
             tunnels: Mutex::default(),
             refused: Refusals::default(),
+            step: STEP,
         }))
     }
 
@@ -89,6 +87,15 @@ impl HubEnd {
     #[must_use]
     pub fn count(&self) -> usize {
         lock(&self.0.tunnels).len()
+    }
+
+    /// The same in another time, before anything happens.
+    #[cfg(test)]
+    pub(super) fn paced(mut self, step: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.step = step;
+        }
+        self
     }
 
     #[cfg(test)]
@@ -126,11 +133,12 @@ impl HubEnd {
         let (accepted, is_accepted) = oneshot::channel();
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move {
-            Pump { machine, way, inbound: frames, accepted: Some(accepted) }.run(first, far).await;
+            let (step, accepted) = (inner.step, Some(accepted));
+            Pump { machine, way, inbound: frames, step, accepted }.run(first, far).await;
             lock(&inner.tunnels).remove(&id);
         });
-        // Whatever is returned here but the stream drops it, which ends the tunnel.
-        match tokio::time::timeout(PATIENCE, is_accepted).await {
+        // A step is time enough, and as a rule the link says sooner that a device is gone. Whatever is returned here but the stream drops it, which ends the tunnel.
+        match tokio::time::timeout(self.0.step, is_accepted).await {
             Ok(Ok(Ok(()))) => Ok(stream),
             Ok(Ok(Err(why))) => Err(OpenError::Refused { device: device.clone(), why }),
             Ok(Err(_)) | Err(_) => Err(OpenError::Silent(device.clone())),
@@ -159,8 +167,7 @@ impl HubEnd {
     /// The session of `device` is another one now, or over: its tunnels are.
     pub fn session_changed(&self, device: &ContainerInstanceId, session: Option<&str>) {
         lock(&self.0.tunnels).retain(|_, tunnel| {
-            let stays =
-                tunnel.to.device != *device || session == Some(tunnel.to.session.as_str());
+            let stays = tunnel.to.device != *device || session == Some(tunnel.to.session.as_str());
             if !stays {
                 let why = "the box lost its connection to the broker".to_owned();
                 // With no room left, the closed channel says it with fewer words.

@@ -33,9 +33,13 @@ pub use stream::TunnelStream;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// As many tunnels lead to one box at once.
 pub const TUNNELS: usize = 32;
+
+/// A step of the time of a tunnel's end; after four without a word the other end is taken for gone.
+const STEP: Duration = Duration::from_secs(15);
 
 /// What was refused, counted by the reason. None of it had an effect.
 #[derive(Debug, Default)]

@@ -11,8 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
-/// A step of the machine's time.
-const STEP: Duration = Duration::from_secs(15);
 /// Frames that have come and not been looked at: as many as a window of the smallest has, and a few without content.
 pub(super) const WAITING: usize = 1200;
 
@@ -42,6 +40,8 @@ pub(super) struct Pump {
     pub(super) machine: Machine,
     pub(super) way: Way,
     pub(super) inbound: mpsc::Receiver<Inbound>,
+    /// A step of the machine's time.
+    pub(super) step: Duration,
     /// Told once the device has accepted, or why it has not.
     pub(super) accepted: Option<oneshot::Sender<Result<(), String>>>,
 }
@@ -123,7 +123,7 @@ impl Pump {
         if self.way.send(&first).await.is_err() {
             return closed();
         }
-        let mut steps: Interval = interval_at(tokio::time::Instant::now() + STEP, STEP);
+        let mut steps: Interval = interval_at(tokio::time::Instant::now() + self.step, self.step);
         steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut buffer = vec![0; CHUNK];
         // The stream has no more to say; it was dropped.

@@ -4,7 +4,7 @@ use crate::fleet::command::{Acceptor, Address, Commander, Outgoing, Purpose};
 use crate::fleet::topic::{Channel, Part, Topic};
 use crate::model::{ClusterName, ContainerInstanceId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -14,6 +14,7 @@ struct Weather {
     doubles: Arc<AtomicBool>,
     /// Loses all that comes.
     down: Arc<AtomicBool>,
+    lost: Arc<AtomicUsize>,
 }
 
 /// Both ends and what carries their messages.
@@ -31,6 +32,10 @@ struct Fleet {
 
 impl Fleet {
     fn start() -> Self {
+        Self::paced(STEP)
+    }
+
+    fn paced(step: Duration) -> Self {
         let cluster = ClusterName::default_cluster();
         let device = ContainerInstanceId::new("0123456789abcdef0123456789abcdef").unwrap();
         let address = Address {
@@ -46,11 +51,12 @@ impl Fleet {
         acceptor.session_changed(Some(&address.session));
         let acceptor = Arc::new(Mutex::new(acceptor));
         let commander = Arc::new(Commander::new(signing, 1, down));
-        let hub = HubEnd::new(Arc::clone(&commander));
+        let hub = HubEnd::new(Arc::clone(&commander)).paced(step);
         let (streams, accepted) = mpsc::channel(TUNNELS);
         let end = DeviceEnd::new(cluster, device.clone(), key.clone(), up, move |stream| {
             streams.try_send(stream).is_ok()
-        });
+        })
+        .paced(step);
         end.session_changed(Some(&address.session));
         let weather = Weather::default();
         let commands = Arc::new(Mutex::new(Vec::new()));
@@ -61,6 +67,7 @@ impl Fleet {
                 while let Some(message) = going_down.recv().await {
                     lock(&commands).push(message.payload.clone());
                     if weather.down.load(Ordering::SeqCst) {
+                        weather.lost.fetch_add(1, Ordering::SeqCst);
                         continue;
                     }
                     let times = if weather.doubles.load(Ordering::SeqCst) { 2 } else { 1 };
@@ -76,9 +83,12 @@ impl Fleet {
             tokio::spawn(async move {
                 while let Some(message) = going_up.recv().await {
                     if weather.down.load(Ordering::SeqCst) {
+                        weather.lost.fetch_add(1, Ordering::SeqCst);
                         continue;
                     }
-                    let Topic::Device(_, device, Channel::Rpc(id)) = message.topic else { panic!() };
+                    let Topic::Device(_, device, Channel::Rpc(id)) = message.topic else {
+                        panic!()
+                    };
                     let times = if weather.doubles.load(Ordering::SeqCst) { 2 } else { 1 };
                     for _ in 0..times {
                         hub.incoming(&device, &id, &message.payload);
@@ -110,7 +120,7 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn bytes_go_both_ways_whole_although_messages_come_twice() {
     let mut fleet = Fleet::start();
     fleet.weather.doubles.store(true, Ordering::SeqCst);
@@ -133,7 +143,7 @@ async fn bytes_go_both_ways_whole_although_messages_come_twice() {
     assert!(lock(&fleet.acceptor).accept(&lock(&fleet.commands)[0]).is_err());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_reader_that_is_slow_stops_the_writer_and_nobody_else() {
     let mut fleet = Fleet::start();
     let (mut slow, mut slow_far) = fleet.tunnel().await;
@@ -156,7 +166,7 @@ async fn a_reader_that_is_slow_stops_the_writer_and_nobody_else() {
     drop(writing.await.unwrap());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn what_was_written_before_a_stream_is_dropped_arrives() {
     let mut fleet = Fleet::start();
     let (mut near, mut far) = fleet.tunnel().await;
@@ -172,7 +182,7 @@ async fn what_was_written_before_a_stream_is_dropped_arrives() {
     fleet.empty().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_client_that_goes_away_ends_what_the_box_sends() {
     let mut fleet = Fleet::start();
     let (near, mut far) = fleet.tunnel().await;
@@ -183,7 +193,7 @@ async fn a_client_that_goes_away_ends_what_the_box_sends() {
     fleet.empty().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_new_session_ends_all_tunnels_with_a_reason() {
     let mut fleet = Fleet::start();
     let (mut near, mut far) = fleet.tunnel().await;
@@ -202,13 +212,15 @@ async fn a_new_session_ends_all_tunnels_with_a_reason() {
     assert!(lock(&fleet.acceptor).accept(&old).is_err());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn silence_ends_a_tunnel_and_idle_ones_last() {
-    let mut fleet = Fleet::start();
+    let step = Duration::from_millis(50);
+    let mut fleet = Fleet::paced(step);
     let (mut near, mut far) = fleet.tunnel().await;
-    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
-    far.write_all(b"still there").await.unwrap();
+    // Idle for longer than silence may last.
     let mut word = [0; 11];
+    assert!(tokio::time::timeout(step * 20, near.read(&mut word)).await.is_err());
+    far.write_all(b"still there").await.unwrap();
     near.read_exact(&mut word).await.unwrap();
     fleet.weather.down.store(true, Ordering::SeqCst);
     let error = near.read(&mut word).await.unwrap_err();
@@ -220,13 +232,13 @@ async fn silence_ends_a_tunnel_and_idle_ones_last() {
     assert_eq!(error, OpenError::Silent(fleet.address.device.clone()));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_lost_message_ends_the_tunnel_and_not_in_silence() {
     let mut fleet = Fleet::start();
     let (mut near, mut far) = fleet.tunnel().await;
     fleet.weather.down.store(true, Ordering::SeqCst);
     far.write_all(b"lost").await.unwrap();
-    for _ in 0..100 {
+    while fleet.weather.lost.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     fleet.weather.down.store(false, Ordering::SeqCst);
@@ -235,7 +247,7 @@ async fn a_lost_message_ends_the_tunnel_and_not_in_silence() {
     assert_eq!(error.to_string(), "a message got lost on the way");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn there_are_as_many_tunnels_as_there_may_be() {
     let mut fleet = Fleet::start();
     let mut held = Vec::new();
@@ -255,7 +267,7 @@ async fn there_are_as_many_tunnels_as_there_may_be() {
     fleet.tunnel().await;
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_box_that_is_busy_says_so() {
     let mut fleet = Fleet::start();
     fleet.accepted.close();
@@ -263,7 +275,7 @@ async fn a_box_that_is_busy_says_so() {
     assert!(error.ends_with("the agent of this box is busy or stopping"), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn hostile_messages_change_nothing_and_are_counted() {
     let mut fleet = Fleet::start();
     let (mut near, mut far) = fleet.tunnel().await;
