@@ -21,11 +21,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 mod faults;
 mod hub;
 mod parse;
+mod remote_broker;
 mod role;
 mod value;
 
 pub use faults::{FaultsError, parse_faults, read_faults};
 pub use hub::{HubConfig, HubOverrides};
+pub use remote_broker::{BrokerHost, RemoteBroker};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
@@ -289,6 +291,7 @@ impl Config {
             scope: self.scope.clone(),
             this_instance,
             simulated: false,
+            epoch: 0,
             pull_behavior: self.image_pull_behavior,
             stop_timeout: self.container_stop_timeout,
             restart_early_exits: self.restart_early_exits,

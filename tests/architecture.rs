@@ -37,6 +37,8 @@ const CLIENT: [&str; 5] = ["model", "config", "daemon", "sys", "telemetry"];
 
 /// The files with `unsafe` code: where the kernel or LMDB leaves no other way.
 const UNSAFE: &[&str] = &[
+    // Says to mosquitto, between fork and exec, that it ends with the hub.
+    "src/fleet/broker/child.rs",
     // Maps the database file.
     "src/store/environment.rs",
     // bpf(2) has no safe wrapper.

@@ -68,7 +68,7 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
     let handle = engine::start(Parts {
         secrets: Secrets::new(&config.state_dir, store.clone()),
         store,
-        settings: config.settings(),
+        settings: config.simulation(),
         ground: Ground::Simulated(faults),
     })?;
     Ok((handle, listeners, keys))

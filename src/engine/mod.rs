@@ -78,6 +78,8 @@ pub struct Parts {
 pub enum Ground {
     /// On the box that this program runs on.
     ThisBox(Box<ThisBox>),
+    /// On the boxes of a fleet, which are told and tell over `fleet`.
+    Fleet,
     /// Nowhere: the planner makes up what becomes of them, along these faults.
     Simulated(FaultPlan),
 }
@@ -135,6 +137,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
     let published = Arc::new(RwLock::new(World::default()));
     let mut held = None;
     let under = match ground {
+        Ground::Fleet => Under::Fleet { _facts: facts_in },
         Ground::Simulated(faults) => {
             simulate::begin(&mut world, faults.clone());
             Under::Simulated { faults, _facts: facts_in }

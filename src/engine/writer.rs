@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 use crate::plan::simulate::{self, FaultPlan};
 use crate::plan::{
     self, Action, Change, Command, CommandError, Ids, Observation, Plan, Reply, World, cluster,
-    command, instance,
+    command, fleet, instance,
 };
 use crate::store::{Store, StoreError};
 use crate::sys;
@@ -60,6 +60,11 @@ pub(super) struct Writer {
 /// What carries out what is decided.
 pub(super) enum Under {
     ThisBox(Arc<Hands>),
+    /// The boxes of the fleet.
+    Fleet {
+        /// Never used: what boxes observe comes as commands.
+        _facts: mpsc::UnboundedSender<Fact>,
+    },
     Simulated {
         /// What a simulation begins with.
         faults: FaultPlan,
@@ -205,9 +210,11 @@ impl Writer {
         changes.extend(plan.changes);
         reasons.extend(plan.reasons);
 
+        changes.extend(self.events(&changes, now));
+
         let hands = match &self.under {
             Under::ThisBox(hands) => Some(Arc::clone(hands)),
-            Under::Simulated { .. } => None,
+            Under::Fleet { .. } | Under::Simulated { .. } => None,
         };
         let mut prepared = hands.as_ref().map(|h| h.prepare(&plan.actions)).unwrap_or_default();
         // What follows from facts alone follows from them again after a crash or a failed commit: no need to wait.
@@ -284,10 +291,17 @@ impl Writer {
             self.world.apply_plan(&services);
             let tasks = match &self.under {
                 Under::ThisBox(_) => {
-                    let tasks = instance::plan(&self.world, now, ids);
+                    let mut tasks = instance::plan(&self.world, now, ids);
                     self.world.apply_plan(&tasks);
+                    if self.world.membership.is_some() {
+                        let progress = fleet::progress::plan(&self.world, now);
+                        self.world.apply_plan(&progress);
+                        tasks.changes.extend(progress.changes);
+                        progress.wake_at.into_iter().for_each(|at| tasks.wake(at));
+                    }
                     tasks
                 }
+                Under::Fleet { .. } => fleet::hub::plan(&mut self.world, now, ids),
                 // It applies what it decides as it goes.
                 Under::Simulated { .. } => simulate::plan(&mut self.world, now, ids),
             };
@@ -308,6 +322,18 @@ impl Writer {
         #[cfg(debug_assertions)]
         self.check();
         whole
+    }
+
+    /// What of `changes` the hub is to know, if there is one; written with them.
+    fn events(&mut self, changes: &[Change], now: Timestamp) -> Vec<Change> {
+        if self.world.membership.is_none() {
+            return Vec::new();
+        }
+        let events = fleet::events::of_changes(&super::read_lock(&self.published), changes, now);
+        for change in &events {
+            self.world.apply(change);
+        }
+        events
     }
 
     /// Looks at the invariants: after every round of a small world, after the fewer rounds the larger the world is, and

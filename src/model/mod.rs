@@ -9,6 +9,7 @@ pub mod capacity_provider;
 pub mod cluster;
 pub mod container_instance;
 pub mod failure;
+pub mod fleet;
 pub mod ids;
 pub mod network;
 pub mod placement;

@@ -3,7 +3,7 @@
 //! [`World::apply`](super::World::apply) puts every service on it that a change may concern; the cluster planner looks at those that are due
 //! and says for each when it wants to look again. Not stored: after a start everything is due.
 
-use crate::model::{AssignmentId, ClusterName, ServiceKey, TaskId, Timestamp};
+use crate::model::{AssignmentId, ClusterName, ContainerInstanceId, ServiceKey, TaskId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A service that was looked at.
@@ -40,6 +40,8 @@ pub struct Agenda {
     seen: BTreeMap<ServiceKey, BTreeSet<TaskId>>,
     /// Assignments that changed, or whose tasks did, since whoever carries them out has looked.
     assignments: BTreeSet<AssignmentId>,
+    /// Boxes of a fleet whose documents may have changed.
+    devices: BTreeSet<ContainerInstanceId>,
 }
 
 /// Worlds are the same whatever of them was looked at.
@@ -106,6 +108,16 @@ impl Agenda {
     /// Whoever carries out this assignment has looked at it.
     pub fn settle_assignment(&mut self, id: &AssignmentId) {
         self.assignments.remove(id);
+    }
+
+    /// What the box is to be like may have changed.
+    pub fn touch_device(&mut self, id: &ContainerInstanceId) {
+        self.devices.insert(id.clone());
+    }
+
+    /// The boxes of which [`Agenda::touch_device`] was told since this was last asked.
+    pub fn take_devices(&mut self) -> BTreeSet<ContainerInstanceId> {
+        std::mem::take(&mut self.devices)
     }
 
     /// The service is no more.

@@ -1,6 +1,7 @@
 //! One change of one stored record.
 
 use super::world::ClientToken;
+use crate::model::fleet::{Device, Event, JoinToken, Membership};
 use crate::model::{
     Assignment, AssignmentId, Cluster, ContainerInstance, ContainerInstanceId, Family, Revision,
     Service, ServiceDeployment, ServiceDeploymentId, ServiceEvent, ServiceKey, ServiceRevision,
@@ -42,4 +43,15 @@ pub enum Change {
     PutServiceEvent(ServiceEvent),
     /// By its place in the ring.
     DeleteServiceEvent(ServiceKey, u64),
+    PutDevice(Box<Device>),
+    DeleteDevice(ContainerInstanceId),
+    PutJoinToken(Box<JoinToken>),
+    DeleteJoinToken(String),
+    /// There is one at most.
+    PutMembership(Box<Membership>),
+    DeleteMembership,
+    /// Kept until the hub has it.
+    PutEvent(Box<Event>),
+    /// By its offset.
+    DeleteEvent(u64),
 }

@@ -8,6 +8,7 @@
 //! * `placement` finds the box for a task, over the index of what is free.
 //! * [`instance::plan`] looks at the world and says what to do next for the tasks of this box.
 //! * [`simulate::plan`] does the same for boxes that are made up, and makes up what they observe.
+//! * [`fleet`] is what hub and boxes of a fleet make of what they tell each other.
 //! * [`names::find`] says who of it has a name.
 //! * [`check::check`] states what must hold in every world.
 //!
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub(crate) mod effective;
+pub mod fleet;
 pub(crate) mod health;
 pub mod ids;
 pub mod index;

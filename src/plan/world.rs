@@ -5,6 +5,7 @@ use super::action::{Action, ActionKey};
 use super::agenda::Agenda;
 use super::change::Change;
 use super::index::Index;
+use crate::model::fleet::{Device, JoinToken, Membership};
 use crate::model::service::{SchedulingStrategy, ServiceStatus};
 use crate::model::{
     Assignment, AssignmentId, Cluster, ClusterName, ContainerInstance, ContainerInstanceId, Family,
@@ -14,6 +15,7 @@ use crate::model::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 /// The world. Only [`World::apply`] changes the stored part, so the store and it cannot differ.
@@ -39,6 +41,14 @@ pub struct World {
     pub service_deployments: BTreeMap<ServiceDeploymentId, ServiceDeployment>,
     /// Events of services, by their place in the ring.
     pub service_events: BTreeMap<ServiceKey, BTreeMap<u64, ServiceEvent>>,
+    /// On a hub: the boxes of its fleet, those that are refused as well.
+    pub devices: BTreeMap<ContainerInstanceId, Device>,
+    /// On a hub: what boxes may join with, by id.
+    pub join_tokens: BTreeMap<String, JoinToken>,
+    /// On a box of a fleet: what it belongs to.
+    pub membership: Option<Membership>,
+    /// On a box of a fleet: the numbers of the events that are kept for the hub.
+    pub events: Range<u64>,
     /// Account settings by (principal ARN, name).
     pub account_settings: BTreeMap<(String, String), String>,
     /// Requests already carried out, by client token.
@@ -79,6 +89,8 @@ pub struct Settings {
     /// Container instances may be registered that have no box behind them, and only such ones: what becomes of their
     /// tasks is made up as well ([`super::simulate`]).
     pub simulated: bool,
+    /// On a hub: the epoch of the documents it makes; higher after each time it was restored.
+    pub epoch: u64,
     /// When images are pulled (`ECS_IMAGE_PULL_BEHAVIOR`).
     pub pull_behavior: PullBehavior,
     /// `stopTimeout` of containers that set none (`ECS_CONTAINER_STOP_TIMEOUT`).
@@ -101,6 +113,7 @@ impl Default for Settings {
             scope: Scope::default(),
             this_instance: None,
             simulated: false,
+            epoch: 0,
             pull_behavior: PullBehavior::PreferCached,
             stop_timeout: Duration::from_secs(30),
             restart_early_exits: true,
@@ -149,6 +162,10 @@ pub struct Observed {
     pub stopping: bool,
     /// Set once the shell has looked for running shims and reported them; nothing is started or stopped before.
     pub scanned: bool,
+    /// On a hub: when each box was last heard of.
+    pub heard: BTreeMap<ContainerInstanceId, Timestamp>,
+    /// On a hub: the current versions of its secrets, by name.
+    pub secret_versions: BTreeMap<String, String>,
     /// What is made up of boxes that are none.
     pub simulation: super::simulate::Simulation,
 }
@@ -290,6 +307,38 @@ impl World {
                     }
                 }
             }
+            change => self.apply_of_fleet(change),
+        }
+    }
+
+    /// [`World::apply`] for the records of fleets.
+    fn apply_of_fleet(&mut self, change: Change) {
+        match change {
+            Change::PutDevice(device) => {
+                self.agenda.touch_device(&device.id);
+                self.devices.insert(device.id.clone(), *device);
+            }
+            Change::DeleteDevice(id) => {
+                self.devices.remove(&id);
+                self.observed.heard.remove(&id);
+            }
+            Change::PutJoinToken(token) => {
+                self.join_tokens.insert(token.id.clone(), *token);
+            }
+            Change::DeleteJoinToken(id) => {
+                self.join_tokens.remove(&id);
+            }
+            Change::PutMembership(membership) => self.membership = Some(*membership),
+            Change::DeleteMembership => self.membership = None,
+            Change::PutEvent(event) => {
+                if self.events.is_empty() {
+                    self.events.start = event.offset;
+                }
+                self.events.end = event.offset + 1;
+            }
+            Change::DeleteEvent(offset) => {
+                self.events.start = self.events.start.max(offset + 1).min(self.events.end);
+            }
             _ => {}
         }
     }
@@ -334,6 +383,11 @@ impl World {
         }
         self.index.task(&task, true);
         let old = self.tasks.get(&task.id);
+        if old.and_then(|old| old.protected_until) != task.protected_until
+            && self.devices.contains_key(&task.container_instance)
+        {
+            self.agenda.touch_device(&task.container_instance);
+        }
         self.index.rooms.task(old, Some(&task), &self.task_definitions);
         self.tasks.insert(task.id.clone(), task);
     }
@@ -364,6 +418,9 @@ impl World {
 
     fn touch_assignment(&mut self, assignment: &Assignment) {
         self.agenda.touch_assignment(&assignment.id);
+        if self.devices.contains_key(&assignment.container_instance) {
+            self.agenda.touch_device(&assignment.container_instance);
+        }
         if let Some(service) = assignment.service_key() {
             self.touch(&service);
         }
@@ -371,6 +428,9 @@ impl World {
 
     /// A box came, changed or went: what is on it, what wants to be on every box, and what waits for room, there or at all.
     fn touch_instance(&mut self, id: &ContainerInstanceId, cluster: &ClusterName) {
+        if self.devices.contains_key(id) {
+            self.agenda.touch_device(id);
+        }
         let assignments = self.index.on_instance.get(id).into_iter().flatten();
         assignments.for_each(|assignment| self.agenda.touch_assignment(assignment));
         let on_it: Vec<_> = self.assignments_on(id).filter_map(Assignment::service_key).collect();

@@ -7,6 +7,7 @@
 use super::Result;
 use super::error::StoreError;
 use super::table::{self, Table};
+use crate::model::fleet::{Device, Event, JoinToken, Membership};
 use crate::model::{
     Assignment, Cluster, ContainerInstance, Family, Revision, Service, ServiceDeployment,
     ServiceEvent, ServiceKey, ServiceRevision, Task, TaskDefinition,
@@ -15,6 +16,9 @@ use crate::plan::Change;
 use crate::plan::world::ClientToken;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// The key of what there is one of.
+const THIS_BOX: &str = "this";
 
 /// The format of the rows that are written now.
 const VERSION: u64 = 1;
@@ -112,6 +116,14 @@ pub(super) fn encode(change: &Change) -> Result<Row> {
         Change::DeleteServiceEvent(service, slot) => {
             Ok(delete(Table::ServiceEvents, &event_key(service, *slot)))
         }
+        Change::PutDevice(device) => put(Table::Devices, device.id.as_str(), device),
+        Change::DeleteDevice(id) => Ok(delete(Table::Devices, id.as_str())),
+        Change::PutJoinToken(token) => put(Table::JoinTokens, &token.id, token),
+        Change::DeleteJoinToken(id) => Ok(delete(Table::JoinTokens, id)),
+        Change::PutMembership(membership) => put(Table::Membership, THIS_BOX, membership),
+        Change::DeleteMembership => Ok(delete(Table::Membership, THIS_BOX)),
+        Change::PutEvent(event) => put(Table::Events, &offset_key(event.offset), event),
+        Change::DeleteEvent(offset) => Ok(delete(Table::Events, &offset_key(*offset))),
     }
 }
 
@@ -149,6 +161,12 @@ pub(super) fn decode(table: Table, key: &str, value: &[u8]) -> Result<Option<Cha
             Change::PutServiceDeployment(Box::new(parse::<ServiceDeployment>(table, key, value)?))
         }
         Table::ServiceEvents => Change::PutServiceEvent(parse::<ServiceEvent>(table, key, value)?),
+        Table::Devices => Change::PutDevice(Box::new(parse::<Device>(table, key, value)?)),
+        Table::JoinTokens => Change::PutJoinToken(Box::new(parse::<JoinToken>(table, key, value)?)),
+        Table::Membership => {
+            Change::PutMembership(Box::new(parse::<Membership>(table, key, value)?))
+        }
+        Table::Events => Change::PutEvent(Box::new(parse::<Event>(table, key, value)?)),
         Table::Meta | Table::Changes | Table::Secrets => return Ok(None),
     }))
 }
@@ -156,6 +174,11 @@ pub(super) fn decode(table: Table, key: &str, value: &[u8]) -> Result<Option<Cha
 /// ARNs hold no `|`.
 pub(super) fn setting_key(principal: &str, name: &str) -> String {
     format!("{principal}|{name}")
+}
+
+/// In the order of the numbers.
+pub(super) fn offset_key(offset: u64) -> String {
+    format!("{offset:020}")
 }
 
 /// Names hold no `/`.

@@ -6,6 +6,7 @@
 //! | 2 | account settings keyed `PRINCIPAL\|NAME` as objects; the table `changes` |
 //! | 3 | the table `secrets` |
 //! | 4 | the tables `services`, `serviceRevisions`, `serviceDeployments`, `serviceEvents`; assignments have an `id` |
+//! | 5 | the tables `devices`, `joinTokens`, `membership`, `events` |
 //!
 //! A migration runs in the same transaction as the new schema number: it happened whole or not at all. Before it a
 //! verified copy is kept as `copies/schema-N.mdb`. A store with a newer schema than [`CURRENT`] is left alone.
@@ -20,7 +21,7 @@ use heed::{CommitOrAbort, DatabaseOpener, Env, RwTxn, WithoutTls};
 use std::path::Path;
 
 /// The schema that this version reads and writes.
-pub const CURRENT: u64 = 4;
+pub const CURRENT: u64 = 5;
 
 /// The row of the table `meta` that holds the schema number.
 pub const KEY: &str = "schema";
@@ -29,7 +30,7 @@ type Opener<'e> = DatabaseOpener<'e, WithoutTls>;
 type Migration = for<'e> fn(&Opener<'e>, &mut RwTxn<'e>) -> std::result::Result<(), Fault>;
 
 /// `MIGRATIONS[n - 1]` leads from schema n to n + 1.
-const MIGRATIONS: [Migration; 3] = [one_to_two, two_to_three, three_to_four];
+const MIGRATIONS: [Migration; 4] = [one_to_two, two_to_three, three_to_four, four_to_five];
 const _: () = assert!(MIGRATIONS.len() as u64 + 1 == CURRENT, "one migration per step");
 
 /// A failure inside a transaction: LMDB's errors get their path outside.
@@ -187,6 +188,14 @@ fn three_to_four<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::R
     for table in
         [Table::Services, Table::ServiceRevisions, Table::ServiceDeployments, Table::ServiceEvents]
     {
+        create_table(opener, txn, table)?;
+    }
+    Ok(())
+}
+
+/// No fleet yet.
+fn four_to_five<'e>(opener: &Opener<'e>, txn: &mut RwTxn<'e>) -> std::result::Result<(), Fault> {
+    for table in [Table::Devices, Table::JoinTokens, Table::Membership, Table::Events] {
         create_table(opener, txn, table)?;
     }
     Ok(())

@@ -19,6 +19,10 @@ pub enum Table {
     ServiceRevisions,
     ServiceDeployments,
     ServiceEvents,
+    Devices,
+    JoinTokens,
+    Membership,
+    Events,
     /// The schema number, and single values that others keep here.
     Meta,
     /// The change feed: sequence number → which row changed.
@@ -29,7 +33,7 @@ pub enum Table {
 
 impl Table {
     /// All of them, in the order in which they are numbered.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Clusters,
         Self::TaskDefinitions,
         Self::Revisions,
@@ -42,13 +46,17 @@ impl Table {
         Self::ServiceRevisions,
         Self::ServiceDeployments,
         Self::ServiceEvents,
+        Self::Devices,
+        Self::JoinTokens,
+        Self::Membership,
+        Self::Events,
         Self::Meta,
         Self::Changes,
         Self::Secrets,
     ];
 
     /// Those that hold records of the world.
-    pub const RECORDS: &'static [Self] = Self::ALL.split_at(12).0;
+    pub const RECORDS: &'static [Self] = Self::ALL.split_at(16).0;
 
     /// The place in [`Table::ALL`].
     pub(super) const fn index(self) -> usize {
@@ -71,6 +79,10 @@ impl Table {
             Self::ServiceRevisions => "serviceRevisions",
             Self::ServiceDeployments => "serviceDeployments",
             Self::ServiceEvents => "serviceEvents",
+            Self::Devices => "devices",
+            Self::JoinTokens => "joinTokens",
+            Self::Membership => "membership",
+            Self::Events => "events",
             Self::Meta => "meta",
             Self::Changes => "changes",
             Self::Secrets => "secrets",

@@ -27,7 +27,11 @@ impl Check<'_> {
             let Some(key) = assignment.service_key() else { continue };
             let id = &assignment.id;
             let service = self.world.services.get(&key);
-            self.require(service.is_some(), || format!("assignment {id} is of no service"));
+            // The services of a box of a fleet are the hub's.
+            let elsewhere = self.world.membership.is_some();
+            self.require(elsewhere || service.is_some(), || {
+                format!("assignment {id} is of no service")
+            });
             let (Some(service), Some(wanted)) = (service, assignment.service()) else { continue };
             let deployed = service.deployment(&wanted.deployment).is_some();
             self.require(deployed || wanted.count == 0, || {

@@ -89,7 +89,7 @@ fn edit(
 }
 
 /// Refuses names and values that ECS refuses.
-pub(super) fn check(attribute: &Attribute) -> Result<(), CommandError> {
+pub(in crate::plan) fn check(attribute: &Attribute) -> Result<(), CommandError> {
     let name = &attribute.name;
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-_./\\".contains(c);
     if !(1..=128).contains(&name.len()) || !name.chars().all(in_name) {

@@ -24,7 +24,7 @@ const KEPT: Duration = Duration::from_hours(1);
 const DEREGISTERED: &str = "Container instance deregistered forcibly by user";
 
 /// Makes or renews the box's container instance; its cluster is made when it is not there.
-pub(super) fn register(
+pub(in crate::plan) fn register(
     world: &World,
     this: RegisterThisInstance,
     now: Timestamp,
@@ -172,7 +172,7 @@ fn renewed(world: &World, instance: ContainerInstance) -> Option<Change> {
 }
 
 /// `DeregisterContainerInstance`: it takes no more tasks and is `INACTIVE`. With `force` its tasks are stopped.
-pub(super) fn deregister(
+pub(in crate::plan) fn deregister(
     world: &World,
     cluster: &ClusterName,
     id: &ContainerInstanceId,

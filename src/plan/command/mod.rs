@@ -3,10 +3,10 @@
 //! [`apply`] is pure: it checks the command against the world and answers with changes and a reply, or an error
 //! and no change. Names are resolved already: `api` and `cli` parse ARNs into ids.
 
-mod attribute;
+pub(super) mod attribute;
 pub mod capacity_provider;
 mod cluster;
-mod instance;
+pub(super) mod instance;
 mod observe;
 mod place_tasks;
 mod protection;
@@ -133,6 +133,8 @@ pub enum Command {
     RegisterThisInstance(Box<RegisterThisInstance>),
     /// What befalls tasks of a simulation that start from now on.
     SetFaults(Box<super::simulate::FaultPlan>),
+    /// What hub and boxes of a fleet tell each other.
+    Fleet(Box<super::fleet::FleetCommand>),
     Observe(Observation),
 }
 
@@ -284,6 +286,10 @@ pub enum Reply {
         /// ECS's `failures[]`.
         failures: Vec<Failure>,
     },
+    /// What became of a desired document.
+    Document(super::fleet::Acceptance),
+    /// What the hub makes of a box's report.
+    Report(super::fleet::Answer),
     /// Tasks started, and where there was no room.
     Tasks {
         /// New tasks, or those of an earlier request with the same client token.
@@ -372,12 +378,12 @@ pub struct Outcome {
 
 impl Outcome {
     /// Nothing changes, nothing to say.
-    const fn nothing() -> Self {
+    pub(super) const fn nothing() -> Self {
         Self { changes: Vec::new(), reply: Reply::Done, reasons: Vec::new() }
     }
 
     /// These changes, answered with `reply`.
-    const fn with(changes: Vec<Change>, reply: Reply) -> Self {
+    pub(super) const fn with(changes: Vec<Change>, reply: Reply) -> Self {
         Self { changes, reply, reasons: Vec::new() }
     }
 }
@@ -395,6 +401,7 @@ pub fn apply(
     now: Timestamp,
     ids: &mut Ids,
 ) -> Result<Outcome, CommandError> {
+    super::fleet::allowed(world, &command)?;
     match command {
         Command::CreateCluster(create) => cluster::create(world, *create, now),
         Command::UpdateCluster(update) => cluster::update(world, *update),
@@ -457,6 +464,7 @@ pub fn apply(
         }
         Command::RegisterThisInstance(this) => instance::register(world, *this, now),
         Command::SetFaults(faults) => super::simulate::set_faults(world, *faults),
+        Command::Fleet(command) => super::fleet::apply(world, *command, now),
         Command::Observe(observation) => Ok(observe::observe(world, observation, now)),
     }
 }

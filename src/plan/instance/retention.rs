@@ -2,6 +2,7 @@
 
 use super::Round;
 use crate::model::Timestamp;
+use crate::model::fleet::Membership;
 use crate::plan::command::run_task::{CLIENT_TOKEN_KEPT, expired};
 use crate::plan::{Action, ActionKey, Change};
 use std::time::Duration;
@@ -40,6 +41,15 @@ pub(super) fn stopped_tasks(round: &mut Round) {
             continue;
         }
         too_many = too_many.saturating_sub(1);
+        // Its fleet still wants it: were it forgotten, it would be run again.
+        let wanted = |membership: &Membership| {
+            world.tasks.get(id).is_some_and(|task| {
+                task.service.is_none() && membership.assignments.contains(&task.assignment())
+            })
+        };
+        if world.membership.as_ref().is_some_and(wanted) {
+            continue;
+        }
         if round.in_flight(&ActionKey::Forget(id.clone())) {
             continue;
         }

@@ -51,10 +51,11 @@ pub(super) fn value_of<'a>(instance: &'a ContainerInstance, name: &str) -> Optio
     Some(instance.attribute(name)?.value.as_deref().unwrap_or_default())
 }
 
-/// Whether tasks reach the box: it is this one, or a simulated one.
+/// Whether tasks reach the box: it is this one, a simulated one, or one of the fleet that is connected.
 pub(crate) fn is_connected(world: &World, instance: &ContainerInstance) -> bool {
     let is_here = || world.settings.this_instance.as_ref() == Some(&instance.id);
-    instance.is_registered() && (instance.simulated || is_here())
+    let is_member = || world.devices.get(&instance.id).is_some_and(|device| device.connected);
+    instance.is_registered() && (instance.simulated || is_here() || is_member())
 }
 
 /// Whether the box is one that the definition can run on, whatever is free; if not, why not.

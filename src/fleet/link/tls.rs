@@ -1,0 +1,142 @@
+//! TLS towards the broker: the pinned authorities, this end's certificate, and a clock that may be wrong.
+//!
+//! A box without a battery wakes up in 1970 and gets the time from the network it has yet to reach. When the clock cannot
+//! be right, the broker's certificate is checked in everything but its time: the chain to the pinned authority, the name,
+//! and the proof that the broker has its key.
+
+use super::error::LinkError;
+use super::settings::Tls;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A clock before this is wrong: the program is not as old (2026-01-01).
+const EARLIEST: u64 = 1_767_225_600;
+/// A clock after this is taken to be wrong as well (2056-01-01).
+const LATEST: u64 = 2_713_910_400;
+/// The certificates of one chain, and some.
+const MOST_CERTIFICATES: usize = 10;
+
+/// Reads certificates and keys. Made once and used for all connections, so that sessions of TLS are resumed.
+pub(super) fn client(tls: &Tls) -> Result<Arc<ClientConfig>, LinkError> {
+    let settings = |what: &str, reason: &dyn std::fmt::Display| {
+        LinkError::TlsSettings(format!("{what}: {reason}"))
+    };
+    let mut roots = RootCertStore::empty();
+    match &tls.authorities {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
+        Some(pem) => {
+            for authority in certificates(pem) {
+                let authority = authority.map_err(|e| settings("the broker's authority", &e))?;
+                roots.add(authority).map_err(|e| settings("the broker's authority", &e))?;
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|e| settings("the broker's authority", &e))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| settings("the versions of TLS", &e))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier { chain }));
+    let mut config = match &tls.identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let certificate = certificates(certificate)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|e| settings("this client's certificate", &e))?;
+            let key = PrivateKeyDer::from_pem_slice(key)
+                .map_err(|e| settings("this client's key", &e))?;
+            config
+                .with_client_auth_cert(certificate, key)
+                .map_err(|e| settings("this client's certificate and key", &e))?
+        }
+    };
+    config.resumption = Resumption::in_memory_sessions(2);
+    Ok(Arc::new(config))
+}
+
+fn certificates(
+    pem: &[u8],
+) -> impl Iterator<Item = Result<CertificateDer<'static>, rustls::pki_types::pem::Error>> + '_ {
+    CertificateDer::pem_slice_iter(pem)
+}
+
+/// Checks a broker's certificate as usual, but its time only when the clock can be right.
+#[derive(Debug)]
+struct Verifier {
+    chain: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let at = |time| self.chain.verify_server_cert(end_entity, intermediates, name, ocsp, time);
+        if is_plausible(now) {
+            return at(now);
+        }
+        // Some time at which the whole chain was valid: that of its youngest certificate.
+        let mut time = UnixTime::since_unix_epoch(Duration::from_secs(EARLIEST));
+        let mut latest = EARLIEST;
+        for _ in 0..MOST_CERTIFICATES {
+            match at(time) {
+                Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                    not_before,
+                    ..
+                })) if not_before.as_secs() > latest => {
+                    latest = not_before.as_secs();
+                    time = not_before;
+                }
+                Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                    not_after,
+                    ..
+                })) if latest == EARLIEST && not_after < time => {
+                    // Expired before this program was made.
+                    time = not_after;
+                }
+                other => return other,
+            }
+        }
+        at(time)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
+fn is_plausible(now: UnixTime) -> bool {
+    (EARLIEST..LATEST).contains(&now.as_secs())
+}
