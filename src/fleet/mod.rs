@@ -2,16 +2,20 @@
 //!
 //! * [`broker`] is the mosquitto that a hub brings up itself.
 //! * [`topic`] names what is published where: the only place that spells a topic.
-//! * [`join`] is how a box becomes a member.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
 //! * [`message`] is what the messages hold.
+//! * [`command`] is what the hub tells one box for now; [`tunnel`] makes byte streams of it.
+//! * [`join`] is how a box becomes a member.
+//! * [`hub`] is the loop of a hub.
 //!
 //! MQTT only carries. Whatever arrives is taken to be doubled, out of order, old or forged until the layer above has
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
 pub mod broker;
-pub mod join;
+pub mod command;
 pub mod hub;
+pub mod join;
 pub mod link;
 pub mod message;
 pub mod topic;
+pub mod tunnel;

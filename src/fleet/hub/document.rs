@@ -150,13 +150,10 @@ pub(super) fn body(hub: &Shared, definition: &TaskDefinitionRef) -> Option<Vec<u
 
 /// What all documents refer to, by cluster.
 pub(super) fn used(hub: &Shared, bodies: &mut Bodies) -> BTreeSet<(ClusterName, ContentHash)> {
-    let mut definitions = BTreeSet::new();
     let mut used = BTreeSet::new();
     hub.engine.read(|world| {
-        for assignment in world.assignments.values() {
-            definitions.insert((&assignment.cluster, &assignment.task_definition));
-        }
-        for (cluster, definition) in std::mem::take(&mut definitions) {
+        let referred = world.assignments.values().map(|a| (&a.cluster, &a.task_definition));
+        for (cluster, definition) in referred.collect::<BTreeSet<_>>() {
             if let Some(hash) = content::reference(world, definition, bodies) {
                 used.insert((cluster.clone(), hash));
             }

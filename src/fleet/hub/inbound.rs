@@ -37,8 +37,7 @@ struct Inbound {
 
 /// Until the link is closed.
 pub(super) async fn run(shared: Arc<Shared>, mut events: Events) {
-    let mut inbound =
-        Inbound { shared, turns: Turns::new(), waiting: 0, tasks: JoinSet::new() };
+    let mut inbound = Inbound { shared, turns: Turns::new(), waiting: 0, tasks: JoinSet::new() };
     loop {
         tokio::select! {
             event = events.next(), if inbound.waiting < WAITING => match event {
@@ -63,13 +62,19 @@ impl Inbound {
             }
             Event::Subscribed => self.shared.tell(Told::Subscribed),
             Event::SubscribeRefused { filter, reason } => {
-                tracing::error!(filter, ?reason, "the broker does not let the hub listen there: the hub's user or certificate must be allowed coracle/1/#");
+                tracing::error!(
+                    filter,
+                    ?reason,
+                    "the broker does not let the hub listen there: the hub's user or certificate must be allowed coracle/1/#"
+                );
             }
             Event::Disconnected { why, next_attempt_in } => {
                 tracing::warn!(%why, ?next_attempt_in, "there is no connection to the broker");
                 self.shared.tell(Told::Disconnected);
             }
-            Event::Published { ticket, outcome } => self.shared.tell(Told::Outcome(ticket, outcome)),
+            Event::Published { ticket, outcome } => {
+                self.shared.tell(Told::Outcome(ticket, outcome))
+            }
             Event::Oversized { topic, size } => match Topic::parse(&topic) {
                 Ok(topic) => self.shared.refuse("oversized", &topic),
                 Err(_) => tracing::debug!(topic, size, "an oversized message"),

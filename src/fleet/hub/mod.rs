@@ -123,12 +123,9 @@ impl Hub {
             will: Some(will),
             ..broker
         });
-        // Presence before states: a state of a session that is not known yet says nothing.
-        let own = [Filter::of_hub(), vec![Filter::raw("coracle/1/+/doc/+")]].concat();
-        let (live, others) = own.into_iter().partition(|f: &Filter| f.as_str().ends_with("/live"));
-        let filters: Vec<Filter> = [live, others].concat();
-        link.subscribe(filters);
-        let commander = Arc::new(Commander::new(Arc::clone(&trust), series, commands_in));
+        link.subscribe(Filter::of_hub());
+        link.subscribe([Filter::raw("coracle/1/+/doc/+")]);
+        let commander = Arc::new(Commander::new(Arc::clone(&trust.key), series, commands_in));
         let shared = Arc::new(Shared {
             engine,
             trust,
@@ -288,9 +285,7 @@ fn spread_over(boxes: usize) -> u64 {
 }
 
 /// How many boxes each cluster has.
-fn boxes_by_cluster<'a>(
-    devices: impl Iterator<Item = &'a Device>,
-) -> BTreeMap<ClusterName, usize> {
+fn boxes_by_cluster<'a>(devices: impl Iterator<Item = &'a Device>) -> BTreeMap<ClusterName, usize> {
     let mut clusters = BTreeMap::new();
     for device in devices.filter(|device| device.revoked_at.is_none()) {
         match clusters.get_mut(&device.cluster) {

@@ -233,7 +233,8 @@ impl Publisher {
     fn look(&mut self) -> Look {
         let (sent, erased, now) = (&mut self.sent, &self.erased, sys::uptime());
         self.hub.engine.read(|world| {
-            let mut look = Look { clusters: boxes_by_cluster(world.devices.values()), ..Look::default() };
+            let mut look =
+                Look { clusters: boxes_by_cluster(world.devices.values()), ..Look::default() };
             for device in world.devices.values() {
                 if device.revoked_at.is_some() {
                     if !erased.contains(&device.id) {
@@ -295,7 +296,9 @@ impl Publisher {
         for key in missed {
             // One that no document refers to has been overtaken.
             let found = self.bodies.iter().find(|(_, body)| body.sha256 == key.1);
-            let Some(definition) = found.map(|(definition, _)| definition.clone()) else { continue };
+            let Some(definition) = found.map(|(definition, _)| definition.clone()) else {
+                continue;
+            };
             let hub = Arc::clone(&self.hub);
             let body = tokio::task::spawn_blocking(move || document::body(&hub, &definition)).await;
             if let Ok(Some(body)) = body
@@ -400,18 +403,14 @@ impl Publisher {
 }
 
 /// Whether a box is to be sent its document. What was sent before this connection is known by what the box has.
-fn is_due(
-    device: &Device,
-    sent: &mut HashMap<ContainerInstanceId, Sent>,
-    now: Duration,
-) -> bool {
+fn is_due(device: &Device, sent: &mut HashMap<ContainerInstanceId, Sent>, now: Duration) -> bool {
     let Some(hash) = &device.hash else { return false };
     if let Some(sent) = sent.get(&device.id) {
         let again = sent.refused && now.saturating_sub(sent.at) >= AGAIN;
         return sent.position < device.position || again;
     }
-    let has = device.reported.position == device.position
-        && device.reported.hash.as_ref() == Some(hash);
+    let has =
+        device.reported.position == device.position && device.reported.hash.as_ref() == Some(hash);
     if has {
         let position = device.position;
         sent.insert(device.id.clone(), Sent { position, at: Duration::ZERO, refused: false });
