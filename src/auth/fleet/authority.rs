@@ -13,6 +13,7 @@
 use super::certificate::{Certificate, Draft, PLAUSIBLE, Purpose};
 use super::file::{self, FileError};
 use super::request::{CertifiedKey, PrivateKey};
+use super::{pem, revocation};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
 use std::path::Path;
 use std::time::Duration;
@@ -98,6 +99,14 @@ impl Authority {
         };
         let not_after = end(now, lifetime);
         Draft { common_name, organization, purpose, key, not_after }.issue(&self.name, &self.key)
+    }
+
+    /// The signed list of certificates that are refused, by [`super::CertificateInfo::serial`], in PEM. None when one of
+    /// these is no serial number.
+    #[must_use]
+    pub fn revocation_list<'a>(&self, serials: impl Iterator<Item = &'a str>) -> Option<String> {
+        let list = revocation::list(serials, &self.name, &self.key)?;
+        Some(pem("X509 CRL", &list))
     }
 }
 

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 pub const PLAUSIBLE: Timestamp = Timestamp::from_secs(1_767_225_600);
 
 /// Since when certificates are valid, whatever the clocks say: 2020-01-01.
-const NOT_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
+pub(super) const NOT_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
 
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
@@ -131,7 +131,7 @@ fn alternative(name: &str) -> Vec<u8> {
     }
 }
 
-fn name(common_name: &str, organization: Option<&str>) -> Vec<u8> {
+pub(super) fn name(common_name: &str, organization: Option<&str>) -> Vec<u8> {
     let part = |id: &[u8], text: &str| {
         let pair = [der::value(der::OID, id), der::value(der::UTF8_STRING, text.as_bytes())];
         der::of(der::SET, &[der::of(der::SEQUENCE, &pair)])
@@ -141,7 +141,7 @@ fn name(common_name: &str, organization: Option<&str>) -> Vec<u8> {
     der::of(der::SEQUENCE, &parts)
 }
 
-fn time(at: Timestamp) -> Vec<u8> {
+pub(super) fn time(at: Timestamp) -> Vec<u8> {
     // A time that no calendar has is the last one that certificates can name.
     let zoned = jiff::Timestamp::from_millisecond(at.millis()).unwrap_or(jiff::Timestamp::MAX);
     let date = zoned.to_zoned(TimeZone::UTC).datetime();

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `jws` | [`HubKey`]: the hub's Ed25519 key, and what it signs; [`VerifyingKey`]: the half that boxes pin |
 //! | `authority` | [`Authority`]: the small CA of a hub; certificates of broker, hub and boxes |
-//! | `certificate`, `request`, `der` | X.509 and PKCS#10, as much of them as that takes |
+//! | `certificate`, `request`, `revocation`, `der` | X.509, its revocation lists and PKCS#10, as much of them as that takes |
 //! | `device` | [`DeviceKey`]: a box's own key; [`DeviceIdentity`]: what a box keeps of its membership |
 //! | `sealing` | [`SealingKey`]: shared by hub and one box; [`Exchange`] agrees on it |
 //! | `token` | [`JoinToken`]: the text that lets a box join; [`Proof`]: how it is shown without being sent |
@@ -23,6 +23,7 @@ mod device;
 mod file;
 mod jws;
 mod request;
+mod revocation;
 mod sealing;
 mod token;
 

@@ -98,7 +98,7 @@ impl Place {
         roster: &Roster,
     ) -> Result<(), BrokerError> {
         let revoked =
-            (settings.tls.revocation_list)(&roster.revoked).map_err(BrokerError::RevocationList)?;
+            (settings.tls.revocation_list)(&roster.revoked).ok_or(BrokerError::RevocationList)?;
         self.write("acl", configuration::rules(roster).into())?;
         self.write("revoked.pem", revoked.into())
     }
