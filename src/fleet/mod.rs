@@ -3,10 +3,12 @@
 //! * [`broker`] is the mosquitto that a hub brings up itself.
 //! * [`topic`] names what is published where: the only place that spells a topic.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
+//! * [`message`] is what the messages hold.
 //!
 //! MQTT only carries. Whatever arrives is taken to be doubled, out of order, old or forged until the layer above has
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
 pub mod broker;
 pub mod link;
+pub mod message;
 pub mod topic;
