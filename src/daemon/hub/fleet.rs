@@ -111,7 +111,7 @@ async fn own_broker(
     let certificate = authority.issue(&Subject::Broker(names), key.public(), sys::now());
     let signer = Arc::clone(authority);
     let revocation_list = move |serials: &BTreeSet<String>| {
-        signer.revocation_list(serials.iter().map(String::as_str))
+        signer.revocation_list(serials.iter().map(String::as_str), sys::now())
     };
     let tls = broker::Tls {
         authority: authority.certificate().pem(),

@@ -59,8 +59,8 @@ const WAITING: usize = 64;
 /// The serial number of a certificate, in hexadecimal.
 pub type Serial = String;
 
-/// Makes the revocation list, signed by the authority, in PEM; none when one of these is no serial number.
-pub type RevocationList = Arc<dyn Fn(&BTreeSet<Serial>) -> Option<String> + Send + Sync>;
+/// Makes the revocation list, signed by the authority, in PEM.
+pub type RevocationList = Arc<dyn Fn(&BTreeSet<Serial>) -> String + Send + Sync>;
 
 /// Who may take part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -201,9 +201,6 @@ pub enum BrokerError {
     /// The hub's own way in is closed.
     #[error("mosquitto refuses the hub's own connection: {0}")]
     Door(String),
-    /// The authority did not sign.
-    #[error("a certificate of the store that is to be revoked has no valid serial number")]
-    RevocationList,
     /// A change did not get through yet; it is tried again.
     #[error("the broker does not act by the change yet: {0}")]
     NotYet(String),
