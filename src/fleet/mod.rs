@@ -2,6 +2,7 @@
 //!
 //! * [`broker`] is the mosquitto that a hub brings up itself.
 //! * [`topic`] names what is published where: the only place that spells a topic.
+//! * [`join`] is how a box becomes a member.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
 //! * [`command`] is what the hub tells one device for now; [`tunnel`] is byte streams made of such commands and answers.
 //! * [`message`] is what the messages hold.
@@ -11,6 +12,7 @@
 
 pub mod broker;
 pub mod command;
+pub mod join;
 pub mod link;
 pub mod message;
 pub mod topic;
