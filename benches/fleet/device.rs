@@ -246,7 +246,7 @@ impl Device {
         let batch = EventBatch { v: VERSION, log, dropped: membership.dropped, events };
         let stream = Part::new(message::EVENTS).unwrap();
         let topic = Topic::log(&self.cluster, &self.id, stream);
-        let sealed = self.seal(&topic, &batch.encode());
+        let sealed = batch.seal_up(&self.sealing, &topic);
         Some((topic, sealed))
     }
 
