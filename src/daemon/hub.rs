@@ -42,6 +42,7 @@ pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
             keys,
             metadata: None,
             boxes: None,
+            gate: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;
