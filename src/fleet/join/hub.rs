@@ -11,6 +11,7 @@ use crate::auth::fleet::{
     Subject, TokenId,
 };
 use crate::engine::{Handle, SubmitError};
+use crate::fleet::broker;
 use crate::model::container_instance::Attribute;
 use crate::model::fleet::{ContentHash, Device, JoinToken};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
@@ -72,7 +73,7 @@ impl From<SubmitError> for Refused {
 }
 
 /// What boxes are told of the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Broker {
     /// Its URL; none when it is where the hub is, as the box names the hub.
     pub url: Option<String>,
@@ -80,6 +81,8 @@ pub struct Broker {
     pub port: u16,
     /// Where its certificate comes from, in PEM; none for the public authorities.
     pub authorities: Option<String>,
+    /// The one that the hub brought up: a box is let in there before it hears that it may.
+    pub own: Option<broker::Broker>,
 }
 
 /// A token that is to be made.
@@ -244,6 +247,12 @@ impl Registrar {
             sealing_key: self.trust.vault.wrap(request.device.as_str(), &sealing),
         };
         self.engine.submit(FleetCommand::Enrol(Box::new(enrol)).into()).await?;
+        if let Some(broker) = &self.broker.own
+            && let Err(error) = broker.admit(request.device.clone(), token.cluster.clone()).await
+        {
+            // The roster is kept besides, and the box tries again.
+            tracing::warn!(%error, device = %request.device, "the broker does not know the box yet");
+        }
         tracing::info!(device = %request.device, cluster = %token.cluster, "a box joined");
         Ok(self.answer(&hub, token.cluster, &record, &request.device))
     }

@@ -69,7 +69,12 @@ fn start(dir: &Path) -> Handle {
 fn desk(dir: &Path, engine: Handle, lifetime: Duration) -> Registrar {
     let trust = Arc::new(HubTrust::open(dir, sys::now()).unwrap());
     let authorities = Some(trust.authority.certificate().pem());
-    Registrar::new(engine, trust, Broker { url: None, port: 8883, authorities }, lifetime)
+    Registrar::new(
+        engine,
+        trust,
+        Broker { url: None, port: 8883, authorities, own: None },
+        lifetime,
+    )
 }
 
 struct Taken {
