@@ -32,6 +32,7 @@ mod join;
 mod leave;
 mod logs;
 mod manifest;
+mod node;
 mod output;
 mod ps;
 mod run;
@@ -91,6 +92,8 @@ enum Verb {
     Export(export::Arguments),
     Why(why::Arguments),
     #[command(subcommand)]
+    Node(node::Verb),
+    #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
     Secret(secret::Verb),
@@ -144,6 +147,7 @@ impl Cli {
             Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Node(verb) => block_on(verb.run()),
             Verb::Service(verb) => block_on_code(verb.run()),
             Verb::Apply(arguments) => block_on_code(arguments.run()),
             Verb::Diff(arguments) => block_on_code(arguments.run()),
