@@ -2,15 +2,19 @@
 //!
 //! * [`broker`] is the mosquitto that a hub brings up itself.
 //! * [`topic`] names what is published where: the only place that spells a topic.
-//! * [`join`] is how a box becomes a member.
+//! * [`join`] is how a box becomes a member; [`device`] is what it does as one.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
+//! * [`command`] is what the hub tells one device for now; [`tunnel`] is byte streams made of such commands and answers.
 //! * [`message`] is what the messages hold.
 //!
 //! MQTT only carries. Whatever arrives is taken to be doubled, out of order, old or forged until the layer above has
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
 pub mod broker;
+pub mod command;
+pub mod device;
 pub mod join;
 pub mod link;
 pub mod message;
 pub mod topic;
+pub mod tunnel;

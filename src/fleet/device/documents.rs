@@ -52,8 +52,15 @@ enum Waiting {
     /// For its bytes.
     Fetch(Fetch),
     /// For these bodies; with none missing, for the disk.
-    Bodies { desired: Box<Desired>, at_hand: BTreeMap<ContentHash, TaskDefinition> },
-    Disk { desired: Box<Desired>, definitions: Vec<TaskDefinition>, again: Duration },
+    Bodies {
+        desired: Box<Desired>,
+        at_hand: BTreeMap<ContentHash, TaskDefinition>,
+    },
+    Disk {
+        desired: Box<Desired>,
+        definitions: Vec<TaskDefinition>,
+        again: Duration,
+    },
 }
 
 /// What a message on `want` is.
@@ -119,12 +126,14 @@ fn at_hand(
 ) -> (Vec<TaskDefinition>, BTreeSet<ContentHash>) {
     let (mut here, mut missing) = (Vec::new(), BTreeSet::new());
     for body in &desired.content.task_definitions {
-        let stored = world.task_definitions.get(&body.task_definition).filter(|definition| {
-            match membership.bodies.get(&body.task_definition) {
+        let stored =
+            world.task_definitions.get(&body.task_definition).filter(|definition| match membership
+                .bodies
+                .get(&body.task_definition)
+            {
                 Some(hash) => hash == &body.sha256,
                 None => ContentHash::of(&content::body(definition)) == body.sha256,
-            }
-        });
+            });
         match stored.or_else(|| brought.get(&body.sha256)) {
             Some(definition) => here.push(definition.clone()),
             None => {
@@ -153,9 +162,10 @@ impl Documents {
     /// The bodies that the newest document waits for.
     pub(super) fn missing(&self, world: &World) -> BTreeSet<ContentHash> {
         match (&self.parked, &world.membership) {
-            (Some(Parked { what: Waiting::Bodies { desired, at_hand: brought }, .. }), Some(membership)) => {
-                at_hand(world, membership, desired, brought).1
-            }
+            (
+                Some(Parked { what: Waiting::Bodies { desired, at_hand: brought }, .. }),
+                Some(membership),
+            ) => at_hand(world, membership, desired, brought).1,
             _ => BTreeSet::new(),
         }
     }
@@ -194,7 +204,10 @@ impl Member {
             }
             Judged::Unsupported(reason) => {
                 self.give_up_parked();
-                let _ = self.submit(FleetCommand::Unsupported(reason)).await;
+                // It comes again with each connection.
+                if membership.progress.reason.as_ref() != Some(&reason) {
+                    let _ = self.submit(FleetCommand::Unsupported(reason)).await;
+                }
                 self.link.ack(ack);
             }
             Judged::Known(desired) => {
@@ -267,7 +280,11 @@ impl Member {
         // What an older one has brought already may be of use.
         let brought = match self.documents.parked.take() {
             Some(Parked { what: Waiting::Bodies { at_hand, desired }, ack, since }) => {
-                let parked = Parked { what: Waiting::Bodies { at_hand: BTreeMap::new(), desired }, ack, since };
+                let parked = Parked {
+                    what: Waiting::Bodies { at_hand: BTreeMap::new(), desired },
+                    ack,
+                    since,
+                };
                 self.documents.parked = Some(parked);
                 at_hand
             }
@@ -288,7 +305,10 @@ impl Member {
         since: Duration,
     ) {
         let found = self.engine.read(|world| {
-            world.membership.as_ref().map(|membership| at_hand(world, membership, &desired, &brought))
+            world
+                .membership
+                .as_ref()
+                .map(|membership| at_hand(world, membership, &desired, &brought))
         });
         let Some((definitions, missing)) = found else { return };
         if missing.is_empty() {
@@ -342,7 +362,12 @@ impl Member {
     ) -> Result<Acceptance, String> {
         let Some(membership) = self.membership() else { return Ok(Acceptance::Foreign) };
         if !desired.content.secrets.is_empty() {
-            let fresh: Vec<_> = desired.content.secrets.iter().filter(|s| !membership.secrets.contains(s)).collect();
+            let fresh: Vec<_> = desired
+                .content
+                .secrets
+                .iter()
+                .filter(|s| !membership.secrets.contains(s))
+                .collect();
             if !fresh.is_empty() {
                 self.keep_secrets(&membership, desired).await?;
             }
@@ -355,14 +380,18 @@ impl Member {
     }
 
     /// The names are recorded first: whatever happens then, none is left that nobody knows of.
-    async fn keep_secrets(&mut self, membership: &Membership, desired: &Desired) -> Result<(), String> {
-        let names: BTreeSet<&str> = desired.content.secrets.iter().map(|s| s.name.as_str()).collect();
+    async fn keep_secrets(
+        &mut self,
+        membership: &Membership,
+        desired: &Desired,
+    ) -> Result<(), String> {
+        let names: BTreeSet<&str> =
+            desired.content.secrets.iter().map(|s| s.name.as_str()).collect();
         let known: BTreeSet<&str> = membership.secrets.iter().map(|s| s.name.as_str()).collect();
         if !names.is_subset(&known) {
-            let more = names.difference(&known).map(|name| SecretVersion {
-                name: (*name).to_owned(),
-                version: String::new(),
-            });
+            let more = names
+                .difference(&known)
+                .map(|name| SecretVersion { name: (*name).to_owned(), version: String::new() });
             let all = membership.secrets.iter().cloned().chain(more).collect();
             self.submit(FleetCommand::SecretsKept(all)).await?;
         }
@@ -372,7 +401,8 @@ impl Member {
         blocking(move || secrets::keep(&store, values))
             .await
             .ok_or_else(|| "the program ends".to_owned())??;
-        let current = desired.content.secrets.iter().map(|s| s.name.as_str()).collect::<BTreeSet<_>>();
+        let current =
+            desired.content.secrets.iter().map(|s| s.name.as_str()).collect::<BTreeSet<_>>();
         let others = membership.secrets.iter().filter(|s| !current.contains(s.name.as_str()));
         let kept = others.chain(&desired.content.secrets).cloned().collect();
         self.submit(FleetCommand::SecretsKept(kept)).await.map(drop)

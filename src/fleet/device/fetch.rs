@@ -63,8 +63,7 @@ async fn once(hub: &str, key: &SealingKey, pointer: &Pointer) -> Result<Desired,
     }
     let url: HubUrl = hub.parse().map_err(|_| format!("{hub} is not the address of a hub"))?;
     let path = format!("{DOCUMENT_PATH}{}", pointer.pointer.sha256);
-    let (status, sealed) =
-        http::get(&url, &path, size).await.map_err(|error| error.to_string())?;
+    let (status, sealed) = http::get(&url, &path, size).await.map_err(|error| error.to_string())?;
     if !status.is_success() {
         return Err(format!("the hub at {url} answers {status}"));
     }

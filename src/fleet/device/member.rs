@@ -7,7 +7,7 @@ use super::refusals::{self, Refusals};
 use super::register::Register;
 use super::renewal::Renewal;
 use super::{Accept, Parts, blocking};
-use crate::auth::fleet::{DeviceIdentity, FileError, Kind, VerifyingKey, pem};
+use crate::auth::fleet::{DeviceIdentity, FileError, Kind, VerifyingKey};
 use crate::engine::Handle;
 use crate::fleet::command::{Acceptor, Outgoing, Purpose};
 use crate::fleet::join;
@@ -94,7 +94,8 @@ impl Member {
         settings.keep_alive = parts.link.keep_alive.unwrap_or(settings.keep_alive);
         settings.back_off_cap = CAP;
         let live = Topic::live(&cluster, &device);
-        settings.will = Some(Arc::new(move |session| Message::retained(&live, presence(session, false, None))));
+        settings.will =
+            Some(Arc::new(move |session| Message::retained(&live, presence(session, false, None))));
         let (link, events) = Link::start(settings);
         let own = |topic| Filter::exact(&topic);
         link.subscribe([
@@ -107,7 +108,9 @@ impl Member {
         let accept: Accept = Arc::clone(&parts.accept);
         let sealing = identity.sealing().clone();
         let tunnels =
-            DeviceEnd::new(cluster.clone(), device.clone(), sealing, outgoing_in, move |stream| accept(stream));
+            DeviceEnd::new(cluster.clone(), device.clone(), sealing, outgoing_in, move |stream| {
+                accept(stream)
+            });
         let renewal = renewal(&identity);
         let acceptor = Acceptor::new(enrolment.hub_key, device.clone());
         Ok(Self {
@@ -144,7 +147,7 @@ impl Member {
             return;
         };
         let broker = self.identity.enrolment().broker.clone();
-        self.status.send_replace(LinkStatus { broker: Some(broker), ..LinkStatus::default() });
+        self.status.send_modify(|status| status.broker = Some(broker));
         let tunnelling = tokio::spawn(tunnel_messages(self.link.clone(), outgoing));
         let mut commits = self.engine.watch();
         let mut last = self.membership();
@@ -201,7 +204,8 @@ impl Member {
         let mut due = self.documents.due().unwrap_or(Duration::MAX);
         if self.session.is_some() {
             let stored = self.engine.read(|world| world.events.clone());
-            let publish = self.register.due().min(self.outbox.due(&stored).unwrap_or(Duration::MAX));
+            let publish =
+                self.register.due().min(self.outbox.due(&stored).unwrap_or(Duration::MAX));
             due = due.min(publish.max(self.crowded_until)).min(self.compare_at);
             due = due.min(self.renewal.due());
         }
@@ -293,7 +297,9 @@ impl Member {
                 tracing::info!(session = %session, session_present, "connected to the hub's broker");
                 self.connected(session, now);
             }
-            Event::Disconnected { why, next_attempt_in } => self.disconnected(&why, next_attempt_in),
+            Event::Disconnected { why, next_attempt_in } => {
+                self.disconnected(&why, next_attempt_in)
+            }
             Event::Received(received) => self.received(received).await,
             Event::Oversized { topic, size } => {
                 tracing::debug!(topic, size, "a message is too large");
@@ -434,7 +440,10 @@ impl Member {
         }
         let of_session = self.session.as_ref().is_some_and(|now| now.as_str() == ack.session);
         let now = sys::uptime();
-        if ack.tell_again && of_session && self.told_again_at.is_none_or(|at| at + TELL_AGAIN <= now) {
+        if ack.tell_again
+            && of_session
+            && self.told_again_at.is_none_or(|at| at + TELL_AGAIN <= now)
+        {
             self.told_again_at = Some(now);
             let _ = self.submit(FleetCommand::TellAgain).await;
         }
@@ -491,6 +500,8 @@ impl Member {
         match self.change_identity(move |identity| identity.renew(certificate)).await {
             Some(Ok(true)) => {
                 self.renewal = renewal(&self.identity);
+                let until = self.identity.enrolment().certificate.info().not_after;
+                self.status.send_modify(|status| status.certificate_until = Some(until));
                 self.link.set_tls(tls(&self.identity, self.authorities.as_deref()));
                 tracing::info!("this box has a new certificate");
             }
@@ -580,7 +591,7 @@ fn renewal(identity: &DeviceIdentity) -> Renewal {
 fn tls(identity: &DeviceIdentity, authorities: Option<&[u8]>) -> Tls {
     let enrolment = identity.enrolment();
     let named = enrolment.broker_authorities.as_ref().map(|pem| pem.as_bytes().to_vec());
-    let certificate = pem("CERTIFICATE", enrolment.certificate.der());
+    let certificate = enrolment.certificate.pem();
     let key = identity.key().pem();
     Tls {
         authorities: authorities.map(<[u8]>::to_vec).or(named),

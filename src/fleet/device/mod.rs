@@ -117,7 +117,10 @@ async fn begin(parts: &Parts) -> Option<Member> {
         })
     });
     if !fits {
-        tell(parts, "the files of its membership are of another one: `coracle leave`, then join again");
+        tell(
+            parts,
+            "the files of its membership are of another one: `coracle leave`, then join again",
+        );
         return None;
     }
     let credentials = match &parts.link.credentials {
@@ -131,7 +134,10 @@ async fn begin(parts: &Parts) -> Option<Member> {
                 }),
                 Err(error) => {
                     let path = path.display();
-                    tell(parts, &format!("the broker's password in {path} cannot be read: {error}"));
+                    tell(
+                        parts,
+                        &format!("the broker's password in {path} cannot be read: {error}"),
+                    );
                     return None;
                 }
             }
@@ -145,12 +151,17 @@ async fn begin(parts: &Parts) -> Option<Member> {
                 Ok(pem) => Some(pem),
                 Err(error) => {
                     let path = path.display();
-                    tell(parts, &format!("the broker's authorities in {path} cannot be read: {error}"));
+                    tell(
+                        parts,
+                        &format!("the broker's authorities in {path} cannot be read: {error}"),
+                    );
                     return None;
                 }
             }
         }
     };
+    let until = identity.enrolment().certificate.info().not_after;
+    parts.status.send_modify(|status| status.certificate_until = Some(until));
     match Member::new(parts, identity, credentials, authorities) {
         Ok(member) => Some(member),
         Err(error) => {

@@ -75,11 +75,13 @@ mod tests {
     #[test]
     fn each_kind_of_hostility_has_its_name() {
         let hub = HubKey::ephemeral();
-        let why = |message: &[u8]| {
-            match hub.verifying_key().verify(Kind::Document, message, WANT_LIMIT) {
-                Err(error) => of_signature(error, message),
-                Ok(payload) => of_reading(&Want::read(&payload).unwrap_err(), &payload),
-            }
+        let why = |message: &[u8]| match hub.verifying_key().verify(
+            Kind::Document,
+            message,
+            WANT_LIMIT,
+        ) {
+            Err(error) => of_signature(error, message),
+            Ok(payload) => of_reading(&Want::read(&payload).unwrap_err(), &payload),
         };
         assert_eq!(why(b"{\"v\":1}"), "unsigned");
         assert_eq!(why(b"[]"), "unsigned");

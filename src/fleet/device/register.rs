@@ -100,7 +100,12 @@ mod tests {
     }
 
     /// Goes on in steps of 50 ms, changing at each until `changes` ends, and answers when what was said.
-    fn go(register: &mut Register, from: Duration, until: Duration, changes: Duration) -> Vec<(Duration, u64)> {
+    fn go(
+        register: &mut Register,
+        from: Duration,
+        until: Duration,
+        changes: Duration,
+    ) -> Vec<(Duration, u64)> {
         let mut said = Vec::new();
         let mut now = from;
         let mut world = 0;
@@ -121,7 +126,8 @@ mod tests {
     fn a_burst_is_said_once_a_second_and_its_end_is_said() {
         let mut register = Register::default();
         register.begin();
-        let said = go(&mut register, Duration::ZERO, Duration::from_secs(30), Duration::from_secs(10));
+        let said =
+            go(&mut register, Duration::ZERO, Duration::from_secs(30), Duration::from_secs(10));
         assert_eq!(said[0], (Duration::ZERO, 1));
         assert!((10..=12).contains(&said.len()), "{said:?}");
         assert!(said.windows(2).all(|two| two[1].0 - two[0].0 >= PACE));

@@ -4,8 +4,9 @@
 //! started, so a new version reaches whatever starts from then on, and nothing restarts because of it.
 
 use super::refusals::Refusals;
+use crate::auth::Secrets;
 use crate::auth::fleet::SealingKey;
-use crate::auth::{Kind, Name, NewValue, SecretText, Secrets};
+use crate::auth::secrets::{Kind, Name, SecretError, SecretText};
 use crate::fleet::message;
 use crate::model::fleet::{Desired, SecretVersion};
 use crate::sys;
@@ -19,17 +20,23 @@ fn name(text: &str) -> Option<Name> {
         "parameter" => Kind::Parameter,
         _ => return None,
     };
-    let name = Name::parse(bare, kind == Kind::Parameter).ok()?;
-    (name.kind() == kind).then_some(name)
+    Name::new(kind, bare).ok()
 }
 
-/// Values that were opened, to be kept.
+/// A value to keep.
+pub(super) struct Opened {
+    name: Name,
+    version: String,
+    value: SecretText,
+}
+
+/// The values of a document's secrets. One that does not open is left out: what needs it says that it is missing.
 pub(super) fn open(
     key: &SealingKey,
     desired: &Desired,
     refusals: &mut Refusals,
-    topic: &str,
-) -> Vec<NewValue> {
+    topic: &'static str,
+) -> Vec<Opened> {
     let mut values = Vec::new();
     for secret in &desired.content.secrets {
         let sealed = desired.sealed.get(&secret.name);
@@ -38,25 +45,21 @@ pub(super) fn open(
             message::open_secret(key, &desired.device, name, version, sealed).ok()
         });
         let (Some(name), Some(value)) = (name(&secret.name), opened) else {
-            // What needs it says that it is missing.
             refusals.count(topic, "secret");
             continue;
         };
-        values.push(NewValue {
-            name,
-            value: SecretText::new((*value).clone()),
-            stage: None,
-            version_id: Some(secret.version.clone()),
-        });
+        let value = SecretText::new((*value).clone());
+        values.push(Opened { name, version: secret.version.clone(), value });
     }
     values
 }
 
 /// Keeps the values, each in the place of all its earlier versions. Blocks.
-pub(super) fn keep(secrets: &Secrets, values: Vec<NewValue>) -> Result<(), String> {
-    for value in values {
-        let name = value.name.to_string();
-        secrets.replace(value, sys::now()).map_err(|error| format!("{name}: {error}"))?;
+pub(super) fn keep(secrets: &Secrets, values: Vec<Opened>) -> Result<(), String> {
+    for Opened { name, version, value } in values {
+        let shown = name.to_string();
+        let kept = secrets.replace(name, version, &value, sys::now());
+        kept.map_err(|error| format!("{shown}: {error}"))?;
     }
     Ok(())
 }
@@ -66,7 +69,7 @@ pub(super) fn forget(secrets: &Secrets, names: &[String]) {
     for text in names {
         let Some(name) = name(text) else { continue };
         match secrets.remove(&name) {
-            Ok(()) | Err(crate::auth::SecretError::Missing { .. }) => {}
+            Ok(()) | Err(SecretError::Missing { .. }) => {}
             Err(error) => tracing::warn!(%error, "a secret of the fleet cannot be removed"),
         }
     }
@@ -88,8 +91,8 @@ mod tests {
         assert_eq!(name("secret/prod/db").unwrap().to_string(), "secret prod/db");
         assert_eq!(name("parameter//prod/db").unwrap().to_string(), "parameter /prod/db");
         assert_eq!(name("parameter/token").unwrap().to_string(), "parameter token");
-        // A secret whose name a parameter's looks like.
-        assert_eq!(name("secret//prod/db"), None);
+        // A secret whose name looks like a parameter's.
+        assert_eq!(name("secret//prod/db").unwrap().to_string(), "secret /prod/db");
         assert_eq!(name("prod"), None);
         assert_eq!(name("role/x"), None);
     }
