@@ -1,202 +1,138 @@
-//! What hub and boxes say to each other over a link, as bytes: who signs or seals it, and how large it may be.
+//! What is in the messages, as bytes: written by one side, read by the other within bounds.
 //!
 //! | topic | payload |
 //! | --- | --- |
-//! | `want` | JWS of a [`Desired`], or of a [`Pointer`] to one that is larger than [`INLINE_LIMIT`] |
-//! | `doc/{sha256}` | the body as it is: what it must hash to stands in a signed document, and is its name |
-//! | `ack` | JWS of an [`Acknowledgement`] |
-//! | `hub` | JWS of a [`Notice`] |
-//! | `cmd` | JWS of a command |
-//! | `state`, `live`, `log/events` | [`Report`](crate::model::fleet::Report), [`Presence`](crate::model::fleet::Presence), [`EventBatch`]: sealed |
-//! | `rpc/renew`, `rpc/leave` | [`Renewal`], [`Leaving`]: sealed |
+//! | `want` | JWS of a [`Desired`], or of a [`Pointer`] to one that is too large ([`Want`]) |
+//! | `doc/{sha256}` | JWS of a task definition; the hash is of what is signed |
+//! | `ack` | JWS of an [`EventsAck`] |
+//! | `hub` | JWS of a [`HubWord`] |
+//! | `log/events` | deflated JSON of an [`EventBatch`], sealed |
+//! | `state`, `live` | JSON of a [`Report`](crate::model::fleet::Report), a [`Presence`](crate::model::fleet::Presence), sealed |
+//! | `rpc/renew`, `rpc/leave` | JSON of a [`RenewRequest`], a [`LeaveWord`], sealed |
 //!
-//! Down, the hub's signature is what counts; up, that only the box has the key that it shares with the hub. So whoever
-//! runs the broker reads no report, and speaks for nobody. What is sealed is bound to its topic.
+//! Down, the hub's signature is what counts; up, that only the box has the key that it shares with the hub ([`seal_up`]). So
+//! whoever runs the broker reads no report and speaks for nobody. What is sealed is bound to its topic.
 //!
-//! Whatever does not hold has no effect, and is counted by [`MessageError::counter`].
+//! Members that are not known are ignored. A reader looks at `v` first: of another version nothing else is believed.
 
 use super::topic::Topic;
-use crate::auth::fleet::{HubKey, JwsError, Kind, SealError, SealingKey, VerifyingKey};
+use crate::auth::fleet::{SealError, SealingKey};
 use crate::model::fleet::{ContentHash, Desired, Event, Position, VERSION};
 use crate::model::{ClusterName, ContainerInstanceId};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
-use serde::de::DeserializeOwned;
+use flate2::read::{DeflateDecoder, DeflateEncoder};
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
+use std::io::Read;
+use zeroize::Zeroizing;
 
-/// The largest document that is carried in a message itself.
-pub const INLINE_LIMIT: usize = 64 * 1024;
-/// The largest signed message: such a document in base64url, and what is around it.
-pub const SIGNED_LIMIT: usize = 96 * 1024;
-/// The largest document at all.
-pub const DOCUMENT_LIMIT: usize = 8 * 1024 * 1024;
-/// The largest body that documents refer to.
-pub const BODY_LIMIT: usize = 192 * 1024;
-/// The largest message of a box, sealed.
-pub const SEALED_LIMIT: usize = 192 * 1024;
-/// A batch of events holds as many as fit into this, uncompressed, and one at least.
-pub const BATCH_LIMIT: usize = 64 * 1024;
-/// What a batch may be uncompressed: one event alone can be larger than [`BATCH_LIMIT`].
-const INFLATED_LIMIT: usize = 1024 * 1024;
-/// How deep JSON may be nested. Ours is not half as deep.
-const DEEPEST: usize = 64;
-
-/// The stream of `log/{stream}` that carries events.
+/// A document with a larger payload than this is not sent itself but pointed to.
+pub const INLINE: usize = 64 << 10;
+/// The largest message on `want`: a JWS with an inline document, its base64 and header.
+pub const WANT_LIMIT: usize = 96 << 10;
+/// The largest document that is pointed to.
+pub const DOCUMENT_LIMIT: usize = 16 << 20;
+/// The largest message on `doc`.
+pub const BODY_LIMIT: usize = 192 << 10;
+/// The largest message on `ack` and `hub`.
+pub const WORD_LIMIT: usize = 4 << 10;
+/// The largest message on `state`, `live` and `log`.
+pub const UP_LIMIT: usize = 128 << 10;
+/// What a batch of events may be before it is deflated; one event may be more, up to [`INFLATED_LIMIT`].
+pub const BATCH: usize = 64 << 10;
+/// What a batch may be at most when it is inflated.
+pub const INFLATED_LIMIT: usize = 1 << 20;
+/// Where the hub serves documents that are pointed to, over HTTP; the hash follows.
+pub const DOCUMENT_PATH: &str = "/coracle/v1/fleet/documents/";
+/// The stream of `log` and `ack` that carries events.
 pub const EVENTS: &str = "events";
-/// The id of `rpc/{id}` over which a box asks for a new certificate.
+/// `rpc/renew`.
 pub const RENEW: &str = "renew";
-/// The id of `rpc/{id}` over which a box says that it leaves.
+/// `rpc/leave`.
 pub const LEAVE: &str = "leave";
 
-/// Why a message has no effect.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
-    /// It bears no signature at all.
-    #[error("it is not signed")]
-    Unsigned,
-    /// Signed by another key, as another kind of message, or changed.
-    #[error("its signature is not the hub's, or not for this kind of message")]
-    Signature,
-    /// Sealed with another key, for another topic, or changed.
-    #[error("{0}")]
-    Sealed(#[from] SealError),
-    /// Larger than any of its kind.
-    #[error("it has {size} bytes, more than the {at_most} that are taken")]
-    Oversized {
-        /// Its size.
-        size: usize,
-        /// The bound.
-        at_most: usize,
-    },
-    /// Nested deeper than anything of ours.
-    #[error("it is nested more than {DEEPEST} deep")]
-    Nested,
-    /// Not what it should be.
+/// Why a payload is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Another version's.
+    #[error("version {0} is not known; {VERSION} is")]
+    Version(u64),
+    /// Larger than any of ours.
+    #[error("it has more than {0} bytes")]
+    TooLarge(usize),
+    /// Not what is expected there.
     #[error("it cannot be read: {0}")]
     Malformed(String),
-    /// Of a format that this version does not know.
-    #[error("it is of format {v}, and this version knows {VERSION}")]
-    Version {
-        /// The format.
-        v: u32,
-        /// Where it stands among documents, if it is one.
-        position: Option<Position>,
-    },
-    /// For another box or cluster.
-    #[error("it is for another box")]
-    Foreign,
-    /// It was here before, or what came after it was.
-    #[error("it was here before, or is older than what was")]
-    Replayed,
-    /// Its content is not what it says it is.
-    #[error("its content does not have its hash")]
-    Hash,
+    /// Sealed by somebody else, or for another topic.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
 }
 
-impl MessageError {
+impl ReadError {
     /// The name of its counter.
     #[must_use]
     pub const fn counter(&self) -> &'static str {
         match self {
-            Self::Unsigned => "unsigned",
-            Self::Signature | Self::Sealed(_) => "signature",
-            Self::Oversized { .. } => "oversized",
-            Self::Nested => "nested",
+            Self::Version(_) => "unsupported",
+            Self::TooLarge(_) => "oversized",
             Self::Malformed(_) => "malformed",
-            Self::Version { .. } => "version",
-            Self::Foreign => "foreign",
-            Self::Replayed => "replayed",
-            Self::Hash => "hash",
+            Self::Sealed(_) => "forged",
         }
     }
 }
 
-/// A message was refused for how it is signed.
-fn of_signature(error: JwsError, bytes: &[u8]) -> MessageError {
-    match error {
-        JwsError::TooLarge { size, at_most } => MessageError::Oversized { size, at_most },
-        JwsError::Header(_) | JwsError::Signature => MessageError::Signature,
-        JwsError::Malformed if depth(bytes) > DEEPEST => MessageError::Nested,
-        JwsError::Malformed if serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() => {
-            MessageError::Unsigned
-        }
-        JwsError::Malformed => MessageError::Malformed("it is no JSON".to_owned()),
-    }
+/// Only the version.
+#[derive(Deserialize)]
+struct Version {
+    v: u64,
 }
 
-/// How deep JSON is nested; whatever else is not deep.
-fn depth(bytes: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+/// Reads JSON of [`VERSION`], of `at_most` bytes. Nesting is bounded by the parser.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8], at_most: usize) -> Result<T, ReadError> {
+    if bytes.len() > at_most {
+        return Err(ReadError::TooLarge(at_most));
     }
-    deepest
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, MessageError> {
-    #[derive(Deserialize)]
-    struct Head {
-        v: u32,
-        #[serde(flatten)]
-        position: Option<Position>,
-    }
-    if depth(bytes) > DEEPEST {
-        return Err(MessageError::Nested);
-    }
-    let malformed = |error: serde_json::Error| {
-        MessageError::Malformed(error.to_string().chars().take(256).collect())
-    };
-    let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
-    if head.v != VERSION {
-        return Err(MessageError::Version { v: head.v, position: head.position });
+    let malformed = |error: serde_json::Error| ReadError::Malformed(error.to_string());
+    let Version { v } = serde_json::from_slice(bytes).map_err(malformed)?;
+    if v != u64::from(VERSION) {
+        return Err(ReadError::Version(v));
     }
     serde_json::from_slice(bytes).map_err(malformed)
 }
 
-/// What the hub signs, as it goes over the link.
-#[must_use]
-pub fn sign<T: Serialize>(key: &HubKey, kind: Kind, content: &T) -> Vec<u8> {
-    // Plain data: there is nothing that JSON could not hold.
-    key.sign(kind, &serde_json::to_vec(content).unwrap_or_default())
-}
-
-/// What the hub signed as this kind of message.
-///
-/// # Errors
-/// [`MessageError`].
-pub fn verify<T: DeserializeOwned>(
-    key: &VerifyingKey,
-    kind: Kind,
-    bytes: &[u8],
-) -> Result<T, MessageError> {
-    let payload = key.verify(kind, bytes, SIGNED_LIMIT).map_err(|why| of_signature(why, bytes))?;
-    parse(&payload)
-}
-
-/// What stands on `want`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Wanted {
-    /// Where the document is.
-    Pointer(Pointer),
+/// What is signed on `want`.
+#[derive(Debug)]
+pub enum Want {
     /// The document.
     Document(Box<Desired>),
+    /// Where it is.
+    Pointer(Box<Pointer>),
 }
 
-/// A document that is too large for a message: fetched from the hub's API, sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+impl Want {
+    /// Reads what was signed.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(payload: &[u8]) -> Result<Self, ReadError> {
+        #[derive(Deserialize)]
+        struct Look {
+            pointer: Option<serde::de::IgnoredAny>,
+        }
+        let Look { pointer } = read(payload, WANT_LIMIT)?;
+        Ok(match pointer {
+            Some(_) => Self::Pointer(Box::new(read(payload, WANT_LIMIT)?)),
+            None => Self::Document(Box::new(read(payload, WANT_LIMIT)?)),
+        })
+    }
+}
+
+/// Where a document is that is too large for a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pointer {
     /// [`VERSION`].
@@ -205,195 +141,298 @@ pub struct Pointer {
     pub cluster: ClusterName,
     /// The box.
     pub device: ContainerInstanceId,
-    /// The document's place.
+    /// The document's.
     #[serde(flatten)]
     pub position: Position,
-    /// Of the sealed bytes; the path that they are fetched from is [`document_path`].
+    /// Of what is there.
+    pub pointer: Place,
+}
+
+/// A sealed document that the hub serves over HTTP at [`DOCUMENT_PATH`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// Of the sealed bytes, which are those of [`seal_document`]; the path ends with it.
     pub sha256: ContentHash,
-    /// Of the sealed bytes.
-    pub size: usize,
+    /// How many they are.
+    pub size: u64,
 }
 
-/// Where the hub serves a sealed document. Nobody guesses the hash of sealed bytes.
+fn document_context(device: &ContainerInstanceId, position: Position) -> String {
+    format!("coracle document 1 {device} {position}")
+}
+
+/// Seals the JSON of a document for its box.
 #[must_use]
-pub fn document_path(sha256: &ContentHash) -> String {
-    format!("/coracle/v1/fleet/documents/{sha256}")
+pub fn seal_document(
+    key: &SealingKey,
+    device: &ContainerInstanceId,
+    at: Position,
+    json: &[u8],
+) -> Vec<u8> {
+    key.seal(document_context(device, at).as_bytes(), json)
 }
 
-/// Seals a document that is fetched.
-#[must_use]
-pub fn seal_document(key: &SealingKey, document: &Desired) -> Vec<u8> {
-    let bytes = serde_json::to_vec(document).unwrap_or_default();
-    key.seal(&document_context(&document.device, document.position), &bytes)
-}
-
-/// Opens what was fetched for a pointer.
+/// The JSON of a document that was sealed for this box and this position.
 ///
 /// # Errors
-/// [`MessageError`].
+/// [`SealError`].
 pub fn open_document(
     key: &SealingKey,
-    pointer: &Pointer,
+    device: &ContainerInstanceId,
+    at: Position,
     sealed: &[u8],
-) -> Result<Desired, MessageError> {
-    if sealed.len() > DOCUMENT_LIMIT {
-        return Err(MessageError::Oversized { size: sealed.len(), at_most: DOCUMENT_LIMIT });
-    }
-    if ContentHash::of(sealed) != pointer.sha256 {
-        return Err(MessageError::Hash);
-    }
-    let bytes = key.open(&document_context(&pointer.device, pointer.position), sealed)?;
-    let document: Desired = parse(&bytes)?;
-    if document.position != pointer.position || document.device != pointer.device {
-        return Err(MessageError::Foreign);
-    }
-    Ok(document)
+) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    key.open(document_context(device, at).as_bytes(), sealed)
 }
 
-fn document_context(device: &ContainerInstanceId, position: Position) -> Vec<u8> {
-    format!("coracle document 1\0{device}\0{position}").into_bytes()
+fn secret_context(device: &ContainerInstanceId, name: &str, version: &str) -> String {
+    format!("coracle secret 1 {device} {name} {version}")
 }
 
-/// What the value of a secret is sealed for. In a document it stands under its name, sealed, in base64 (standard).
+/// Seals a secret's value for a document, [`Desired::sealed`].
 #[must_use]
-pub fn secret_context(device: &ContainerInstanceId, name: &str, version: &str) -> Vec<u8> {
-    format!("coracle secret 1\0{device}\0{name}\0{version}").into_bytes()
+pub fn seal_secret(
+    key: &SealingKey,
+    device: &ContainerInstanceId,
+    name: &str,
+    version: &str,
+    value: &str,
+) -> String {
+    let sealed = key.seal(secret_context(device, name, version).as_bytes(), value.as_bytes());
+    STANDARD_NO_PAD.encode(sealed)
 }
 
-/// How far the hub has a stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Acknowledgement {
-    /// [`VERSION`].
-    pub v: u32,
-    /// The box.
-    pub device: ContainerInstanceId,
-    /// Which stream: [`EVENTS`].
-    pub stream: String,
-    /// Which numbering of it.
-    pub log: String,
-    /// The first that the hub does not have: what is before it may go.
-    pub up_to: u64,
-    /// In this session of the box, every task is to be told of again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tell_again: Option<String>,
+/// The value of a secret that was sealed for this box, name and version.
+///
+/// # Errors
+/// [`SealError`].
+pub fn open_secret(
+    key: &SealingKey,
+    device: &ContainerInstanceId,
+    name: &str,
+    version: &str,
+    sealed: &str,
+) -> Result<Zeroizing<String>, SealError> {
+    let sealed = STANDARD_NO_PAD.decode(sealed).map_err(|_| SealError::Malformed)?;
+    let opened = key.open(secret_context(device, name, version).as_bytes(), &sealed)?;
+    let text = std::str::from_utf8(&opened).map_err(|_| SealError::Malformed)?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// What the hub says of itself; its last will says that it is gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// [`VERSION`].
-    pub v: u32,
-    /// To whom.
-    pub cluster: ClusterName,
-    /// Whether it is there.
-    pub up: bool,
-    /// Its epoch.
-    pub epoch: u64,
-    /// Over how many seconds boxes are to spread their attempts to come back.
-    pub spread_over: u32,
+fn up_context(topic: &Topic) -> String {
+    format!("coracle up 1 {topic}")
 }
 
-/// Events of a box, in order and without holes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A payload of a box, as it goes out on this topic.
+#[must_use]
+pub fn seal_up(key: &SealingKey, topic: &Topic, payload: &[u8]) -> Vec<u8> {
+    key.seal(up_context(topic).as_bytes(), payload)
+}
+
+/// The payload that the box sealed for this topic.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn open_up(
+    key: &SealingKey,
+    topic: &Topic,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    if sealed.len() > UP_LIMIT {
+        return Err(ReadError::TooLarge(UP_LIMIT));
+    }
+    Ok(key.open(up_context(topic).as_bytes(), sealed)?)
+}
+
+/// What happened on a box, in order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventBatch {
     /// [`VERSION`].
     pub v: u32,
     /// Which numbering.
     pub log: String,
-    /// Events up to this one were dropped before the hub had them.
+    /// Events up to this one were dropped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped: Option<u64>,
-    /// The events.
+    /// Without holes among themselves.
     pub events: Vec<Event>,
 }
 
-/// A box asks for a new certificate; the answer is a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+impl EventBatch {
+    /// Deflated JSON.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        let mut deflated = Vec::with_capacity(json.len() / 4);
+        // Reading from memory and writing to memory does not fail.
+        let _ = DeflateEncoder::new(&json[..], Compression::fast()).read_to_end(&mut deflated);
+        deflated
+    }
+
+    /// What [`Self::encode`] made.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
+        if bytes.len() > UP_LIMIT {
+            return Err(ReadError::TooLarge(UP_LIMIT));
+        }
+        let mut json = Vec::new();
+        let bound = INFLATED_LIMIT as u64 + 1;
+        DeflateDecoder::new(bytes)
+            .take(bound)
+            .read_to_end(&mut json)
+            .map_err(|error| ReadError::Malformed(error.to_string()))?;
+        read(&json, INFLATED_LIMIT)
+    }
+}
+
+/// How far the hub has the events of a box. It is durable there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Renewal {
+pub struct EventsAck {
     /// [`VERSION`].
     pub v: u32,
-    /// The session that the answer is for.
+    /// The box.
+    pub device: ContainerInstanceId,
+    /// The box's session; `tell_again` counts in this one alone, and what it acknowledges in any.
     pub session: String,
-    /// PKCS#10, in base64 (standard).
+    /// [`EVENTS`].
+    pub stream: String,
+    /// Which numbering.
+    pub log: String,
+    /// The first event that the hub does not have.
+    pub up_to: u64,
+    /// The box is to tell of all its tasks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tell_again: bool,
+}
+
+/// What a hub says of itself to all boxes of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HubWord {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// False in its last will.
+    pub up: bool,
+    /// Of its documents.
+    pub epoch: u64,
+    /// Over how many seconds the boxes' attempts to connect are to be spread.
+    pub spread_over: u64,
+}
+
+/// A box wants its certificate renewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewRequest {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The session it was sent over; the answer is a command of that session.
+    pub session: String,
+    /// PKCS#10, in base64 without padding.
     pub request: String,
 }
 
-/// A box leaves. It has said so before if it says so again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A box leaves the fleet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Leaving {
+pub struct LeaveWord {
     /// [`VERSION`].
     pub v: u32,
-    /// Its connection.
+    /// The session it was sent over.
     pub session: String,
 }
 
-/// A message of a box, as it goes over the link.
+/// JSON of one of these.
 #[must_use]
-pub fn seal<T: Serialize>(key: &SealingKey, topic: &Topic, content: &T) -> Vec<u8> {
-    key.seal(&up_context(topic), &serde_json::to_vec(content).unwrap_or_default())
-}
-
-/// A message of a box, by the topic it came on.
-///
-/// # Errors
-/// [`MessageError`].
-pub fn open<T: DeserializeOwned>(
-    key: &SealingKey,
-    topic: &Topic,
-    sealed: &[u8],
-) -> Result<T, MessageError> {
-    parse(&open_bytes(key, topic, sealed)?)
-}
-
-/// A batch of events, as it goes over the link.
-#[must_use]
-pub fn seal_batch(key: &SealingKey, topic: &Topic, batch: &EventBatch) -> Vec<u8> {
-    let json = serde_json::to_vec(batch).unwrap_or_default();
-    let mut compressed = ZlibEncoder::new(Vec::new(), Compression::fast());
-    // Memory takes all that is written.
-    let bytes = compressed.write_all(&json).and_then(|()| compressed.finish());
-    key.seal(&up_context(topic), &bytes.unwrap_or_default())
-}
-
-/// A batch of events, by the topic it came on.
-///
-/// # Errors
-/// [`MessageError`].
-pub fn open_batch(
-    key: &SealingKey,
-    topic: &Topic,
-    sealed: &[u8],
-) -> Result<EventBatch, MessageError> {
-    let compressed = open_bytes(key, topic, sealed)?;
-    let mut json = Vec::new();
-    let mut inflated = ZlibDecoder::new(compressed.as_slice()).take(INFLATED_LIMIT as u64 + 1);
-    let read = inflated.read_to_end(&mut json);
-    read.map_err(|error| MessageError::Malformed(error.to_string()))?;
-    if json.len() > INFLATED_LIMIT {
-        return Err(MessageError::Oversized { size: json.len(), at_most: INFLATED_LIMIT });
-    }
-    parse(&json)
-}
-
-fn open_bytes(
-    key: &SealingKey,
-    topic: &Topic,
-    sealed: &[u8],
-) -> Result<zeroize::Zeroizing<Vec<u8>>, MessageError> {
-    if sealed.len() > SEALED_LIMIT {
-        return Err(MessageError::Oversized { size: sealed.len(), at_most: SEALED_LIMIT });
-    }
-    Ok(key.open(&up_context(topic), sealed)?)
-}
-
-fn up_context(topic: &Topic) -> Vec<u8> {
-    format!("coracle up 1\0{topic}").into_bytes()
+pub fn write(message: &impl Serialize) -> Vec<u8> {
+    // Plain data of texts and numbers.
+    serde_json::to_vec(message).unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn device() -> ContainerInstanceId {
+        ContainerInstanceId::new("0123456789abcdef0123456789abcdef").unwrap()
+    }
+
+    #[test]
+    fn a_pointer_is_told_from_a_document() {
+        let at = Position { epoch: 1, generation: 7 };
+        let pointer = Pointer {
+            v: VERSION,
+            cluster: ClusterName::default_cluster(),
+            device: device(),
+            position: at,
+            pointer: Place { sha256: ContentHash::of(b"x"), size: 1 },
+        };
+        let Want::Pointer(read) = Want::read(&write(&pointer)).unwrap() else { panic!() };
+        assert_eq!(*read, pointer);
+        let document = Desired {
+            v: VERSION,
+            cluster: ClusterName::default_cluster(),
+            device: device(),
+            position: at,
+            prev_hash: None,
+            hash: ContentHash::of(b""),
+            content: crate::model::fleet::Content::default(),
+            sealed: std::collections::BTreeMap::new(),
+            next_key: None,
+        };
+        let Want::Document(read) = Want::read(&write(&document)).unwrap() else { panic!() };
+        assert_eq!(*read, document);
+    }
+
+    #[test]
+    fn another_version_is_told_from_rubbish() {
+        assert!(matches!(Want::read(br#"{"v":2,"new":[]}"#), Err(ReadError::Version(2))));
+        assert!(matches!(Want::read(br#"{"v":1}"#), Err(ReadError::Malformed(_))));
+        assert!(matches!(Want::read(b"[[["), Err(ReadError::Malformed(_))));
+        assert!(matches!(Want::read(&vec![b' '; WANT_LIMIT + 1]), Err(ReadError::TooLarge(_))));
+        let nested = "[".repeat(10_000);
+        let nested = format!(r#"{{"v":1,"x":{nested}"#);
+        assert!(matches!(Want::read(nested.as_bytes()), Err(ReadError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_bomb_is_not_inflated() {
+        let batch = EventBatch { v: VERSION, log: "l".into(), dropped: Some(3), events: vec![] };
+        assert_eq!(EventBatch::decode(&batch.encode()).unwrap(), batch);
+        let mut bomb = Vec::new();
+        let zeros = vec![b' '; 8 << 20];
+        DeflateEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut bomb).unwrap();
+        assert!(bomb.len() < UP_LIMIT);
+        assert!(matches!(EventBatch::decode(&bomb), Err(ReadError::TooLarge(_))));
+        assert!(matches!(EventBatch::decode(b"\xff\xff"), Err(ReadError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_a_box_says_counts_on_its_topic_only() {
+        let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+        let cluster = ClusterName::default_cluster();
+        let state = Topic::state(&cluster, &device());
+        let sealed = seal_up(&key, &state, b"{}");
+        assert_eq!(*open_up(&key, &state, &sealed).unwrap(), b"{}");
+        let live = Topic::live(&cluster, &device());
+        assert_eq!(open_up(&key, &live, &sealed).unwrap_err().counter(), "forged");
+        let large = vec![1; UP_LIMIT + 1];
+        assert_eq!(open_up(&key, &state, &large).unwrap_err().counter(), "oversized");
+    }
+
+    #[test]
+    fn a_secret_opens_for_its_box_name_and_version_alone() {
+        let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+        let sealed = seal_secret(&key, &device(), "secret/a", "1", "hunter2");
+        let open = |name, version| open_secret(&key, &device(), name, version, &sealed);
+        assert_eq!(*open("secret/a", "1").unwrap(), "hunter2");
+        assert!(open("secret/a", "2").is_err() && open("secret/b", "1").is_err());
+        assert!(open_secret(&key, &device(), "secret/a", "1", "no base64!").is_err());
+    }
+}
