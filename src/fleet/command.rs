@@ -31,8 +31,6 @@ const VERSION: u8 = 1;
 pub enum Purpose {
     /// A frame of a tunnel; `id` is the tunnel's.
     Tunnel,
-    /// The hub's answer to a request for a new certificate, as [`super::join::device::renewed`] reads it.
-    Certificate,
     /// A renewed certificate; `id` is that of the request.
     Certificate,
 }

@@ -190,33 +190,6 @@ impl Secrets {
         Ok(id)
     }
 
-    /// Keeps a value as the only version, durably, in the place of all there were; the same version once more changes
-    /// nothing. For secrets that come from elsewhere with their versions.
-    ///
-    /// # Errors
-    /// [`SecretError`]; then nothing has changed.
-    pub fn replace(
-        &self,
-        name: Name,
-        version_id: String,
-        value: &SecretText,
-        now: Timestamp,
-    ) -> Result<(), SecretError> {
-        check_value(value)?;
-        let id = check_version_id(version_id)?;
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.record(&name)?;
-        if old.as_ref().is_some_and(|old| old.versions.len() == 1 && old.versions[0].id == id) {
-            return Ok(());
-        }
-        let ring = self.key.read_or_make(|| Ok(self.store.secrets()?.is_empty()))?;
-        let sealed = Sealed::seal(ring.current(), &record::context(&name, &id), value);
-        let mut record = Record::new(name.clone(), now);
-        let version = Version { id, stages: Vec::new(), created_at: now, sealed };
-        record.put(version, CURRENT.to_owned());
-        Ok(self.store.put_secrets(&[(name.key(), Some(record.encode()))])?)
-    }
-
     /// What is there, by kind and name; no values.
     ///
     /// # Errors

@@ -93,9 +93,11 @@ impl Member {
         settings.version = parts.link.version;
         settings.keep_alive = parts.link.keep_alive.unwrap_or(settings.keep_alive);
         settings.back_off_cap = CAP;
-        let live = Topic::live(&cluster, &device);
-        settings.will =
-            Some(Arc::new(move |session| Message::retained(&live, presence(session, false, None))));
+        let (live, sealing) = (Topic::live(&cluster, &device), identity.sealing().clone());
+        settings.will = Some(Arc::new(move |session| {
+            let down = presence(session, false, None);
+            Message::retained(&live, message::seal_up(&sealing, &live, &down))
+        }));
         let (link, events) = Link::start(settings);
         let own = |topic| Filter::exact(&topic);
         link.subscribe([
@@ -231,15 +233,24 @@ impl Member {
         self.tell_events(&session, now).await;
     }
 
-    fn publish(&mut self, message: Message, now: Duration) -> Option<Ticket> {
-        match self.link.publish(message) {
-            Ok(ticket) => Some(ticket),
-            Err(_) => {
-                // Offline is told by an event; whatever it is, it is no reason to try at once.
-                self.crowded_until = now + CROWDED;
-                None
-            }
+    /// Seals a message and publishes it; none when the link does not take it now.
+    fn say(
+        &mut self,
+        session: &SessionId,
+        topic: &Topic,
+        payload: &[u8],
+        now: Duration,
+    ) -> Option<Ticket> {
+        let registers = matches!(topic, Topic::Device(.., Channel::State | Channel::Live));
+        let mut message =
+            Message::new(topic, message::seal_up(self.identity.sealing(), topic, payload));
+        message.retain = registers;
+        let ticket = self.link.publish(message.only_in(session)).ok();
+        if ticket.is_none() {
+            // Offline is told by an event; whatever it is, it is no reason to try at once.
+            self.crowded_until = now + CROWDED;
         }
+        ticket
     }
 
     fn report(&mut self, session: &SessionId, now: Duration) {
@@ -258,8 +269,7 @@ impl Member {
             report.refused.insert(why.to_owned(), count);
         }
         let topic = Topic::state(&self.cluster, &self.device);
-        let message = Message::retained(topic, message::write(&report)).only_in(session);
-        self.reported = self.publish(message, now);
+        self.reported = self.say(session, &topic, &message::write(&report), now);
         if self.reported.is_none() {
             self.register.lost();
         }
@@ -285,7 +295,7 @@ impl Member {
         };
         let Ok(stream) = Part::new(message::EVENTS) else { return };
         let topic = Topic::log(&self.cluster, &self.device, stream);
-        if self.publish(Message::new(topic, batch.encode()).only_in(session), now).is_some() {
+        if self.say(session, &topic, &batch.encode(), now).is_some() {
             self.outbox.sent(end, now);
         }
     }
@@ -328,7 +338,7 @@ impl Member {
         let live = Topic::live(&self.cluster, &self.device);
         let said = presence(&session, true, agent.map(Box::new));
         self.crowded_until = Duration::ZERO;
-        self.publish(Message::retained(live, said).only_in(&session), now);
+        self.say(&session, &live, &said, now);
         self.session = Some(session);
         self.register.begin();
         self.outbox.begin();
@@ -486,7 +496,7 @@ impl Member {
         let Ok(id) = Part::new(message::RENEW) else { return };
         let topic = Topic::rpc(&self.cluster, &self.device, id);
         tracing::info!("asking the hub for a new certificate");
-        self.publish(Message::new(topic, message::write(&request)).only_in(session), sys::uptime());
+        self.say(session, &topic, &message::write(&request), sys::uptime());
     }
 
     async fn renewed(&mut self, answer: &[u8]) {
@@ -540,9 +550,8 @@ impl Member {
             let topic = Topic::rpc(&self.cluster, &self.device, id);
             let live = Topic::live(&self.cluster, &self.device);
             let now = sys::uptime();
-            self.publish(Message::new(topic, message::write(&word)).only_in(&session), now);
-            let down = Message::retained(live, presence(&session, false, None)).only_in(&session);
-            let last = self.publish(down, now);
+            self.say(&session, &topic, &message::write(&word), now);
+            let last = self.say(&session, &live, &presence(&session, false, None), now);
             let said = async {
                 while let Some(event) = events.next().await {
                     match event {

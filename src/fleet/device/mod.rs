@@ -54,8 +54,8 @@ pub struct LinkSettings {
     pub keep_alive: Option<Duration>,
     /// The version of MQTT.
     pub version: link::Version,
-    /// User name and password, for a broker that asks for them: the password is read from this file at each start.
-    pub credentials: Option<(String, PathBuf)>,
+    /// A file with one line `USER:PASSWORD`, for a broker that asks for it; read when the link starts.
+    pub credentials: Option<PathBuf>,
     /// The authorities of the broker's certificate, in place of those that the hub named.
     pub authorities: Option<PathBuf>,
 }
@@ -123,43 +123,17 @@ async fn begin(parts: &Parts) -> Option<Member> {
         );
         return None;
     }
-    let credentials = match &parts.link.credentials {
+    let credentials = match read(parts, "login at the broker", parts.link.credentials.as_ref()).await? {
         None => None,
-        Some((user, path)) => {
-            let file = path.clone();
-            match blocking(move || std::fs::read(file)).await? {
-                Ok(password) => Some(link::Credentials {
-                    user: user.clone(),
-                    password: Zeroizing::new(password.trim_ascii().to_vec()),
-                }),
-                Err(error) => {
-                    let path = path.display();
-                    tell(
-                        parts,
-                        &format!("the broker's password in {path} cannot be read: {error}"),
-                    );
-                    return None;
-                }
+        Some(line) => match login(&line) {
+            Some(credentials) => Some(credentials),
+            None => {
+                tell(parts, "the file with its login at the broker does not hold one line USER:PASSWORD");
+                return None;
             }
-        }
+        },
     };
-    let authorities = match parts.link.authorities.clone() {
-        None => None,
-        Some(path) => {
-            let file = path.clone();
-            match blocking(move || std::fs::read(file)).await? {
-                Ok(pem) => Some(pem),
-                Err(error) => {
-                    let path = path.display();
-                    tell(
-                        parts,
-                        &format!("the broker's authorities in {path} cannot be read: {error}"),
-                    );
-                    return None;
-                }
-            }
-        }
-    };
+    let authorities = read(parts, "broker's authorities", parts.link.authorities.as_ref()).await?;
     let until = identity.enrolment().certificate.info().not_after;
     parts.status.send_modify(|status| status.certificate_until = Some(until));
     match Member::new(parts, identity, credentials, authorities) {
@@ -169,6 +143,28 @@ async fn begin(parts: &Parts) -> Option<Member> {
             None
         }
     }
+}
+
+/// The file at `path`, if one is set; none for one that cannot be read.
+async fn read(parts: &Parts, what: &str, path: Option<&PathBuf>) -> Option<Option<Vec<u8>>> {
+    let Some(path) = path.cloned() else { return Some(None) };
+    let shown = path.display().to_string();
+    match blocking(move || std::fs::read(path)).await? {
+        Ok(bytes) => Some(Some(bytes)),
+        Err(error) => {
+            tell(parts, &format!("the {what} in {shown} cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// `USER:PASSWORD`, in one line.
+fn login(line: &[u8]) -> Option<link::Credentials> {
+    let line = line.trim_ascii();
+    let at = line.iter().position(|byte| *byte == b':')?;
+    let user = String::from_utf8(line[..at].to_vec()).ok()?;
+    let password = Zeroizing::new(line[at + 1..].to_vec());
+    (!line.contains(&b'\n')).then_some(link::Credentials { user, password })
 }
 
 fn tell(parts: &Parts, why: &str) {

@@ -6,27 +6,15 @@
 use super::refusals::Refusals;
 use crate::auth::Secrets;
 use crate::auth::fleet::SealingKey;
-use crate::auth::secrets::{Kind, Name, SecretError, SecretText};
+use crate::auth::secrets::SecretText;
 use crate::fleet::message;
 use crate::model::fleet::{Desired, SecretVersion};
 use crate::sys;
 use std::collections::BTreeSet;
 
-/// The name in a document, `secret/NAME` or `parameter/NAME`, as the store knows it.
-fn name(text: &str) -> Option<Name> {
-    let (kind, bare) = text.split_once('/')?;
-    let kind = match kind {
-        "secret" => Kind::Secret,
-        "parameter" => Kind::Parameter,
-        _ => return None,
-    };
-    Name::new(kind, bare).ok()
-}
-
 /// A value to keep.
 pub(super) struct Opened {
-    name: Name,
-    version: String,
+    secret: SecretVersion,
     value: SecretText,
 }
 
@@ -44,33 +32,31 @@ pub(super) fn open(
             let (name, version) = (&secret.name, &secret.version);
             message::open_secret(key, &desired.device, name, version, sealed).ok()
         });
-        let (Some(name), Some(value)) = (name(&secret.name), opened) else {
-            refusals.count(topic, "secret");
-            continue;
-        };
-        let value = SecretText::new((*value).clone());
-        values.push(Opened { name, version: secret.version.clone(), value });
+        match opened {
+            Some(value) => {
+                let value = SecretText::new((*value).clone());
+                values.push(Opened { secret: secret.clone(), value });
+            }
+            None => refusals.count(topic, "secret"),
+        }
     }
     values
 }
 
 /// Keeps the values, each in the place of all its earlier versions. Blocks.
 pub(super) fn keep(secrets: &Secrets, values: Vec<Opened>) -> Result<(), String> {
-    for Opened { name, version, value } in values {
-        let shown = name.to_string();
-        let kept = secrets.replace(name, version, &value, sys::now());
-        kept.map_err(|error| format!("{shown}: {error}"))?;
+    for Opened { secret: SecretVersion { name, version }, value } in values {
+        let kept = secrets.keep(&name, &version, &value, sys::now());
+        kept.map_err(|error| format!("{name}: {error}"))?;
     }
     Ok(())
 }
 
 /// Removes those that no document names any more. Blocks.
 pub(super) fn forget(secrets: &Secrets, names: &[String]) {
-    for text in names {
-        let Some(name) = name(text) else { continue };
-        match secrets.remove(&name) {
-            Ok(()) | Err(SecretError::Missing { .. }) => {}
-            Err(error) => tracing::warn!(%error, "a secret of the fleet cannot be removed"),
+    for name in names {
+        if let Err(error) = secrets.drop_kept(name) {
+            tracing::warn!(%error, "a secret of the fleet cannot be removed");
         }
     }
 }
@@ -80,20 +66,4 @@ pub(super) fn surplus(kept: &BTreeSet<SecretVersion>, wanted: &[SecretVersion]) 
     let wanted: BTreeSet<&str> = wanted.iter().map(|secret| secret.name.as_str()).collect();
     let names = kept.iter().map(|secret| &secret.name);
     names.filter(|name| !wanted.contains(name.as_str())).cloned().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_say_their_kind() {
-        assert_eq!(name("secret/prod/db").unwrap().to_string(), "secret prod/db");
-        assert_eq!(name("parameter//prod/db").unwrap().to_string(), "parameter /prod/db");
-        assert_eq!(name("parameter/token").unwrap().to_string(), "parameter token");
-        // A secret whose name looks like a parameter's.
-        assert_eq!(name("secret//prod/db").unwrap().to_string(), "secret /prod/db");
-        assert_eq!(name("prod"), None);
-        assert_eq!(name("role/x"), None);
-    }
 }
