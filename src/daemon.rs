@@ -3,11 +3,14 @@
 //! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
+#[allow(dead_code, reason = "the loops of hub and box are being joined to it")]
+mod boxes;
 mod daily;
 mod foreground;
 mod host;
 mod hub;
 mod manifests;
+mod uplink;
 mod why;
 
 pub use foreground::Foreground;
@@ -63,15 +66,17 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
+        let (uplink, from_hub) = uplink::Uplink::start(handle.clone(), &config);
         let parts = api::Parts {
             engine: handle.clone(),
             listeners,
             keys,
             metadata: Some(metadata),
             boxes: None,
-            from_hub: None,
+            from_hub: Some(from_hub),
         };
         api::serve(parts, stop).await?;
+        drop(uplink);
         daily.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -56,11 +56,12 @@ pub use boxes::{Boxes, ByteStream, Connecting, Unreachable};
 pub use error::{ApiError, Exception};
 pub use listen::{ListenError, Listeners};
 pub use manifest::apply_directory;
-pub use server::{Parts, ServeError, serve};
+pub use server::{FromHub, Parts, ServeError, serve};
 
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
+use crate::model::fleet::LinkStatus;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -74,6 +75,8 @@ struct Api {
     metadata: Option<Arc<Metadata>>,
     /// Of a hub: the way to its boxes.
     boxes: Option<Arc<dyn Boxes>>,
+    /// Of a box: how its way to its hub is.
+    link: Option<watch::Receiver<LinkStatus>>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

@@ -63,8 +63,9 @@ impl WrittenFleet {
             _ => Err(given("fleet.mqtt_version", text).invalid("it must be auto, 5 or 3.1.1")),
         });
         let path = |key: &str, path: Option<PathBuf>| match path {
-            Some(path) if !path.is_absolute() => Err(given(key, path.display().to_string())
-                .invalid("it must be an absolute path")),
+            Some(path) if !path.is_absolute() => {
+                Err(given(key, path.display().to_string()).invalid("it must be an absolute path"))
+            }
             path => Ok(path),
         };
         Ok(FleetSettings {

@@ -31,7 +31,7 @@ const VERSION: u8 = 1;
 pub enum Purpose {
     /// A frame of a tunnel; `id` is the tunnel's.
     Tunnel,
-    /// A renewed certificate; `id` is that of the request.
+    /// The hub's answer to a request for a new certificate, as [`super::join::device::renewed`] reads it.
     Certificate,
 }
 

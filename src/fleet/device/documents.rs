@@ -105,11 +105,10 @@ fn judge_document(membership: &Membership, desired: Box<Desired>) -> Judged {
     }
     let seen = &membership.progress;
     match desired.position.cmp(&seen.position) {
-        std::cmp::Ordering::Less => Judged::Refused("replayed"),
         std::cmp::Ordering::Equal if seen.hash.as_ref() == Some(&desired.hash) => {
             Judged::Known(Some(desired))
         }
-        std::cmp::Ordering::Equal => Judged::Refused("replayed"),
+        std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Judged::Refused("replayed"),
         std::cmp::Ordering::Greater if desired.content.task_definitions.len() > BODIES => {
             Judged::Refused("oversized")
         }
@@ -237,7 +236,7 @@ impl Member {
                 if let Judged::Refused(why) = judged {
                     self.refuse("want", why);
                 }
-                ack.into_iter().for_each(|ack| self.link.ack(ack));
+                self.acknowledge(ack);
             }
         }
     }
@@ -274,7 +273,7 @@ impl Member {
     async fn consider(&mut self, desired: Box<Desired>, ack: Option<Ack>) {
         if content::hash(&desired.content) != desired.hash {
             self.refuse("want", "hash");
-            ack.into_iter().for_each(|ack| self.link.ack(ack));
+            self.acknowledge(ack);
             return;
         }
         // What an older one has brought already may be of use.
@@ -339,12 +338,12 @@ impl Member {
             Ok(Acceptance::Accepted | Acceptance::Known) => {
                 self.follow_key(&desired).await;
                 self.documents.secrets = Some(desired.content.secrets);
-                ack.into_iter().for_each(|ack| self.link.ack(ack));
+                self.acknowledge(ack);
                 self.register.changed();
             }
             Ok(why) => {
                 self.refuse("want", if why == Acceptance::Old { "replayed" } else { "foreign" });
-                ack.into_iter().for_each(|ack| self.link.ack(ack));
+                self.acknowledge(ack);
             }
             Err(error) => {
                 tracing::warn!(%error, "a document cannot be kept yet, trying again");
@@ -452,6 +451,12 @@ impl Member {
         }
     }
 
+    fn acknowledge(&self, ack: Option<Ack>) {
+        if let Some(ack) = ack {
+            self.link.ack(ack);
+        }
+    }
+
     fn park(&mut self, what: Waiting, ack: Option<Ack>) {
         self.documents.parked = Some(Parked { what, ack, since: sys::uptime() });
     }
@@ -467,9 +472,8 @@ impl Member {
         if !filters.is_empty() {
             self.link.unsubscribe(filters);
         }
-        if let Some(ack) = self.documents.parked.take().and_then(|parked| parked.ack) {
-            self.link.ack(ack);
-        }
+        let ack = self.documents.parked.take().and_then(|parked| parked.ack);
+        self.acknowledge(ack);
     }
 
     /// The key that a document names takes the place of the one that signed it, durably.

@@ -241,10 +241,19 @@ impl Member {
         payload: &[u8],
         now: Duration,
     ) -> Option<Ticket> {
-        let registers = matches!(topic, Topic::Device(.., Channel::State | Channel::Live));
-        let mut message =
-            Message::new(topic, message::seal_up(self.identity.sealing(), topic, payload));
-        message.retain = registers;
+        let sealed = message::seal_up(self.identity.sealing(), topic, payload);
+        self.publish(session, topic, sealed, now)
+    }
+
+    fn publish(
+        &mut self,
+        session: &SessionId,
+        topic: &Topic,
+        sealed: Vec<u8>,
+        now: Duration,
+    ) -> Option<Ticket> {
+        let mut message = Message::new(topic, sealed);
+        message.retain = matches!(topic, Topic::Device(.., Channel::State | Channel::Live));
         let ticket = self.link.publish(message.only_in(session)).ok();
         if ticket.is_none() {
             // Offline is told by an event; whatever it is, it is no reason to try at once.
@@ -295,7 +304,8 @@ impl Member {
         };
         let Ok(stream) = Part::new(message::EVENTS) else { return };
         let topic = Topic::log(&self.cluster, &self.device, stream);
-        if self.say(session, &topic, &batch.encode(), now).is_some() {
+        let sealed = batch.seal_up(self.identity.sealing(), &topic);
+        if self.publish(session, &topic, sealed, now).is_some() {
             self.outbox.sent(end, now);
         }
     }
@@ -308,7 +318,7 @@ impl Member {
                 self.connected(session, now);
             }
             Event::Disconnected { why, next_attempt_in } => {
-                self.disconnected(&why, next_attempt_in)
+                self.disconnected(&why, next_attempt_in);
             }
             Event::Received(received) => self.received(received).await,
             Event::Oversized { topic, size } => {
@@ -384,13 +394,12 @@ impl Member {
             self.reported = None;
         }
         match outcome {
-            Outcome::Done => {}
             Outcome::Refused(reason) => {
                 tracing::error!(%reason, "the broker does not take what this box says");
             }
             // Said again in the next session.
             Outcome::Unknown if of_report => self.register.lost(),
-            Outcome::Unknown => {}
+            Outcome::Unknown | Outcome::Done => {}
         }
     }
 

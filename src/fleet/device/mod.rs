@@ -35,7 +35,7 @@ use crate::model::fleet::LinkStatus;
 use crate::plan::World;
 use member::Member;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -123,17 +123,23 @@ async fn begin(parts: &Parts) -> Option<Member> {
         );
         return None;
     }
-    let credentials = match read(parts, "login at the broker", parts.link.credentials.as_ref()).await? {
+    let credentials = match &parts.link.credentials {
         None => None,
-        Some(line) => match login(&line) {
-            Some(credentials) => Some(credentials),
-            None => {
-                tell(parts, "the file with its login at the broker does not hold one line USER:PASSWORD");
+        Some(path) => {
+            let credentials = login(&read(parts, "login at the broker", path).await?);
+            if credentials.is_none() {
+                let rule =
+                    "the file with its login at the broker does not hold one line USER:PASSWORD";
+                tell(parts, rule);
                 return None;
             }
-        },
+            credentials
+        }
     };
-    let authorities = read(parts, "broker's authorities", parts.link.authorities.as_ref()).await?;
+    let authorities = match &parts.link.authorities {
+        None => None,
+        Some(path) => Some(read(parts, "broker's authorities", path).await?),
+    };
     let until = identity.enrolment().certificate.info().not_after;
     parts.status.send_modify(|status| status.certificate_until = Some(until));
     match Member::new(parts, identity, credentials, authorities) {
@@ -145,14 +151,14 @@ async fn begin(parts: &Parts) -> Option<Member> {
     }
 }
 
-/// The file at `path`, if one is set; none for one that cannot be read.
-async fn read(parts: &Parts, what: &str, path: Option<&PathBuf>) -> Option<Option<Vec<u8>>> {
-    let Some(path) = path.cloned() else { return Some(None) };
-    let shown = path.display().to_string();
-    match blocking(move || std::fs::read(path)).await? {
-        Ok(bytes) => Some(Some(bytes)),
+/// The file at `path`; none, with the reason told, for one that cannot be read.
+async fn read(parts: &Parts, what: &str, path: &Path) -> Option<Vec<u8>> {
+    let file = path.to_owned();
+    match blocking(move || std::fs::read(file)).await? {
+        Ok(bytes) => Some(bytes),
         Err(error) => {
-            tell(parts, &format!("the {what} in {shown} cannot be read: {error}"));
+            let path = path.display();
+            tell(parts, &format!("the {what} in {path} cannot be read: {error}"));
             None
         }
     }

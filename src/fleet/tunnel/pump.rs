@@ -2,7 +2,7 @@
 
 use super::frame::CHUNK;
 use super::machine::{Broken, Event, Machine};
-use super::stream::FarSide;
+use super::stream::{Dropped, FarSide};
 use super::way::Way;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -107,7 +107,7 @@ impl Pump {
         };
         tokio::select! {
             () = flush => {}
-            _ = dropped => {}
+            () = dropped.wait() => {}
         }
     }
 
@@ -117,7 +117,7 @@ impl Pump {
         reader: &mut ReadHalf<DuplexStream>,
         writer: &mut WriteHalf<DuplexStream>,
         pending: &mut Pending,
-        dropped: &mut oneshot::Receiver<()>,
+        dropped: &mut Dropped,
     ) -> Over {
         let closed = || Over::Lost("the link to the broker is closed".to_owned());
         if self.way.send(&first).await.is_err() {
@@ -154,7 +154,7 @@ impl Pump {
                         (!is_dropped).then(|| self.machine.end())
                     }
                 },
-                _ = &mut *dropped, if !is_dropped => {
+                () = dropped.wait(), if !is_dropped => {
                     is_dropped = true;
                     None
                 }
@@ -164,7 +164,7 @@ impl Pump {
                     }
                     // Dropped, which is seen above.
                     Ok(0) | Err(_) => {
-                        pending.frames.clear();
+                        *pending = Pending::default();
                         None
                     }
                 },

@@ -25,7 +25,21 @@ pub(super) struct FarSide {
     pub(super) io: DuplexStream,
     /// To be set before `io` is dropped, if there is something to tell.
     pub(super) why: Arc<OnceLock<String>>,
-    pub(super) dropped: oneshot::Receiver<()>,
+    pub(super) dropped: Dropped,
+}
+
+/// Whether the near side has been dropped; may be asked again.
+#[derive(Debug)]
+pub(super) struct Dropped(Option<oneshot::Receiver<()>>);
+
+impl Dropped {
+    /// Resolves once it has.
+    pub(super) async fn wait(&mut self) {
+        if let Some(held) = &mut self.0 {
+            let _ = held.await;
+            self.0 = None;
+        }
+    }
 }
 
 /// Both sides of a stream.
@@ -34,7 +48,7 @@ pub(super) fn pair() -> (TunnelStream, FarSide) {
     let why = Arc::new(OnceLock::new());
     let (held, dropped) = oneshot::channel();
     let stream = TunnelStream { io: near, why: Arc::clone(&why), _held: held };
-    (stream, FarSide { io: far, why, dropped })
+    (stream, FarSide { io: far, why, dropped: Dropped(Some(dropped)) })
 }
 
 impl TunnelStream {

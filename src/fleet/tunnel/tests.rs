@@ -60,6 +60,7 @@ impl Fleet {
         end.session_changed(Some(&address.session));
         let weather = Weather::default();
         let commands = Arc::new(Mutex::new(Vec::new()));
+        let above = weather.clone();
         {
             let (weather, end, acceptor, commands) =
                 (weather.clone(), end.clone(), Arc::clone(&acceptor), Arc::clone(&commands));
@@ -79,7 +80,7 @@ impl Fleet {
                     }
                 }
             });
-            let (weather, hub) = (weather.clone(), hub.clone());
+            let (weather, hub) = (above, hub.clone());
             tokio::spawn(async move {
                 while let Some(message) = going_up.recv().await {
                     if weather.down.load(Ordering::SeqCst) {
@@ -257,7 +258,7 @@ async fn there_are_as_many_tunnels_as_there_may_be() {
     let error = fleet.hub.open(&fleet.peer()).await.unwrap_err();
     assert_eq!(error, OpenError::Crowded(fleet.address.device.clone()));
     // The box keeps to that by itself.
-    let second_hub = HubEnd::new(Arc::clone(&fleet.commander));
+    let second_hub = HubEnd::new(Arc::clone(&fleet.commander)).paced(Duration::from_millis(500));
     let peer = fleet.peer();
     let opening = tokio::spawn(async move { second_hub.open(&peer).await.map(drop) });
     assert!(opening.await.unwrap().is_err());
