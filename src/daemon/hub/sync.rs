@@ -1,5 +1,6 @@
 //! Starts the loop that keeps boxes and records in step, and what others need of it.
 
+use super::super::boxes::Reach;
 use crate::api::Documents;
 use crate::auth::fleet::{HubTrust, PrivateKey, Subject};
 use crate::config::{HubConfig, RemoteBroker};
@@ -8,6 +9,7 @@ use crate::fleet::broker::Broker;
 use crate::fleet::hub::{self, Hub};
 use crate::fleet::join::Registrar;
 use crate::fleet::link::{self, BrokerUrl, Credentials, Tls};
+use crate::model::fleet::Device;
 use crate::store::Store;
 use crate::sys;
 use anyhow::{Context, bail};
@@ -91,6 +93,17 @@ fn far(remote: &RemoteBroker, trust: &HubTrust) -> anyhow::Result<link::Settings
         back_off_cap: FAR,
         ..link::Settings::new(url, hub::CLIENT)
     })
+}
+
+/// The way to the boxes, for the API.
+pub(super) fn reach(engine: &Handle, hub: &Hub, desk: &Arc<Registrar>) -> Reach {
+    let desk = Arc::clone(desk);
+    let key = move |device: &Device| {
+        desk.sealing_key(device).ok_or_else(|| {
+            format!("the key that the hub shares with container instance {} cannot be opened: is keys/fleet.key another one?", device.id)
+        })
+    };
+    Reach::new(engine.clone(), hub.tunnels().clone(), Arc::new(key))
 }
 
 /// Documents that boxes fetch, for the API.
