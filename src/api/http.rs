@@ -59,6 +59,9 @@ pub(super) async fn answer(
             local::answer(api, request).await
         }
         _ if peer == Peer::Hub => local::answer_hub(api, request).await,
+        (method, path) if matches!(peer, Peer::Network(_)) && local::is_of_box(method, path) => {
+            local::answer_box(&api, request).await
+        }
         (_, path) if api.engine.is_simulation() && path.starts_with(simulate::PREFIX) => {
             match simulate::answer(&api.engine, request).await {
                 Ok(output) => json_answer(StatusCode::OK, &output),

@@ -33,6 +33,7 @@ mod clusters;
 mod container_instances;
 mod discover;
 mod error;
+mod gate;
 mod http;
 mod identifiers;
 mod input;
@@ -54,6 +55,7 @@ mod unavailable;
 
 pub use boxes::{Boxes, ByteStream, Connecting, Unreachable};
 pub use error::{ApiError, Exception};
+pub use gate::{Gate, GateAnswer, GateRefusal, GateRequest};
 pub use listen::{ListenError, Listeners};
 pub use manifest::apply_directory;
 pub use server::{Parts, ServeError, serve};
@@ -74,6 +76,8 @@ struct Api {
     metadata: Option<Arc<Metadata>>,
     /// Of a hub: the way to its boxes.
     boxes: Option<Arc<dyn Boxes>>,
+    /// Who comes into the fleet and goes, if there is one.
+    gate: Option<Arc<dyn Gate>>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

@@ -4,7 +4,7 @@
 //! end, and what is left then is dropped.
 
 use super::http::{self, Peer};
-use super::{Api, Boxes, ByteStream, Listeners};
+use super::{Api, Boxes, ByteStream, Gate, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
@@ -53,6 +53,8 @@ pub struct Parts {
     pub metadata: Option<Arc<Metadata>>,
     /// The way to the boxes of a fleet; only a hub has one.
     pub boxes: Option<Arc<dyn Boxes>>,
+    /// Who comes into the fleet and goes.
+    pub gate: Option<Arc<dyn Gate>>,
     /// Connections of the hub that this box belongs to, as they come.
     pub from_hub: Option<mpsc::Receiver<Box<dyn ByteStream>>>,
 }
@@ -71,11 +73,11 @@ impl fmt::Debug for Parts {
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
 pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Parts { engine, listeners, keys, metadata, boxes, mut from_hub } = parts;
+    let Parts { engine, listeners, keys, metadata, boxes, gate, mut from_hub } = parts;
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine, keys, metadata, boxes, address, stopping, sessions });
+    let api = Arc::new(Api { engine, keys, metadata, boxes, gate, address, stopping, sessions });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

@@ -1,7 +1,7 @@
 //! Secrets on their way from a hub to the boxes that need them: which there are, and the value of one version.
 
 use super::name::{Kind, Name};
-use super::{CURRENT, NewValue, Record, SecretError, SecretText, Secrets};
+use super::{CURRENT, NewValue, SecretError, SecretText, Secrets};
 use crate::model::Timestamp;
 use std::collections::BTreeMap;
 

@@ -35,6 +35,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             keys,
             metadata: None,
             boxes: None,
+            gate: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;
