@@ -81,6 +81,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
             metadata: Some(metadata),
             boxes: None,
             gate: Some(Arc::new(gate)),
+            documents: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;

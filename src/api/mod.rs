@@ -32,6 +32,7 @@ mod capacity_providers;
 mod clusters;
 mod container_instances;
 mod discover;
+mod documents;
 mod error;
 mod gate;
 mod http;
@@ -54,6 +55,7 @@ mod tasks;
 mod unavailable;
 
 pub use boxes::{Boxes, ByteStream, Connecting, Unreachable};
+pub use documents::Documents;
 pub use error::{ApiError, Exception};
 pub use gate::{Gate, GateAnswer, GateRefusal, GateRequest};
 pub use listen::{ListenError, Listeners};
@@ -78,6 +80,8 @@ struct Api {
     boxes: Option<Arc<dyn Boxes>>,
     /// Who comes into the fleet and goes, if there is one.
     gate: Option<Arc<dyn Gate>>,
+    /// Of a hub: documents that boxes fetch.
+    documents: Option<Arc<dyn Documents>>,
     /// Where TCP is served, if it is.
     address: Option<SocketAddr>,
     /// Becomes true when the server is to end; answers without an end must end then.

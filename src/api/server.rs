@@ -4,7 +4,7 @@
 //! end, and what is left then is dropped.
 
 use super::http::{self, Peer};
-use super::{Api, Boxes, ByteStream, Gate, Listeners};
+use super::{Api, Boxes, ByteStream, Documents, Gate, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
@@ -55,6 +55,8 @@ pub struct Parts {
     pub boxes: Option<Arc<dyn Boxes>>,
     /// Who comes into the fleet and goes.
     pub gate: Option<Arc<dyn Gate>>,
+    /// Documents that boxes fetch; only a hub has some.
+    pub documents: Option<Arc<dyn Documents>>,
     /// Connections of the hub that this box belongs to, as they come.
     pub from_hub: Option<mpsc::Receiver<Box<dyn ByteStream>>>,
 }
@@ -73,11 +75,21 @@ impl fmt::Debug for Parts {
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
 pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Parts { engine, listeners, keys, metadata, boxes, gate, mut from_hub } = parts;
+    let Parts { engine, listeners, keys, metadata, boxes, gate, documents, mut from_hub } = parts;
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine, keys, metadata, boxes, gate, address, stopping, sessions });
+    let api = Arc::new(Api {
+        engine,
+        keys,
+        metadata,
+        boxes,
+        gate,
+        documents,
+        address,
+        stopping,
+        sessions,
+    });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
