@@ -4,7 +4,7 @@
 //! end, and what is left then is dropped.
 
 use super::http::{self, Peer};
-use super::{Api, Boxes, ByteStream, Listeners};
+use super::{Api, Boxes, ByteStream, Documents, Gate, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
@@ -54,6 +54,10 @@ pub struct Parts {
     pub metadata: Option<Arc<Metadata>>,
     /// The way to the boxes of a fleet; only a hub has one.
     pub boxes: Option<Arc<dyn Boxes>>,
+    /// Who comes into the fleet and goes.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Documents that boxes fetch; only a hub has some.
+    pub documents: Option<Arc<dyn Documents>>,
     /// Of a box: its way to the hub that it may belong to.
     pub from_hub: Option<FromHub>,
 }
@@ -81,12 +85,23 @@ impl fmt::Debug for Parts {
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
 pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Parts { engine, listeners, keys, metadata, boxes, from_hub } = parts;
+    let Parts { engine, listeners, keys, metadata, boxes, gate, documents, from_hub } = parts;
     let (mut from_hub, link) = from_hub.map(|hub| (hub.streams, hub.status)).unzip();
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine, keys, metadata, boxes, link, address, stopping, sessions });
+    let api = Arc::new(Api {
+        engine,
+        keys,
+        metadata,
+        boxes,
+        link,
+        gate,
+        documents,
+        address,
+        stopping,
+        sessions,
+    });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

@@ -28,7 +28,7 @@ mod sealing;
 mod token;
 mod vault;
 
-pub use authority::{Authority, DEVICE_LIFETIME, Subject};
+pub use authority::{Authority, BROKER_NAME, DEVICE_LIFETIME, Subject};
 pub use certificate::{Certificate, CertificateInfo, PLAUSIBLE, pem};
 pub use device::{DeviceIdentity, DeviceKey, Enrolment};
 pub use file::FileError;
