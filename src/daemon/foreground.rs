@@ -56,6 +56,7 @@ impl Foreground {
                 metadata: Some(metadata),
                 boxes: None,
                 gate: None,
+                documents: None,
                 from_hub: None,
             };
             api::serve(parts, stop).await?;

@@ -2,13 +2,14 @@
 
 use super::super::gate::HubGate;
 use super::super::{asked_to_stop, daily, host, private_dir, worker_threads};
-use super::{FLEET, addresses, refuse_others, roster};
+use super::{FLEET, addresses, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
 use crate::auth::fleet::{DEVICE_LIFETIME, HubTrust, PrivateKey, Subject};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, program_search_path};
 use crate::engine::{self, Ground, Handle, Parts};
 use crate::fleet::broker::{self, Broker};
+use crate::fleet::hub::Hub;
 use crate::fleet::join::{self, Registrar};
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
@@ -35,7 +36,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         // Whoever asks from here on is heard, however long the start takes.
         let stop = asked_to_stop();
         let fleet = Fleet::start(&config).await?;
-        let Fleet { handle, listeners, keys, broker, desk } = fleet;
+        let Fleet { handle, listeners, keys, broker, desk, hub } = fleet;
         let listen = listeners.address().unwrap_or(config.listen);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mqtt = broker.as_ref().map_or_else(
@@ -48,12 +49,14 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             listeners,
             keys,
             metadata: None,
-            boxes: None,
+            boxes: Some(Arc::new(sync::reach(&handle, &hub, &desk))),
             gate: Some(Arc::new(HubGate(desk))),
+            documents: Some(Arc::new(sync::Shelf(hub.clone()))),
             from_hub: None,
         };
         let served = api::serve(parts, stop).await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        hub.close().await;
         if let Some(broker) = broker {
             broker.stop().await;
         }
@@ -72,6 +75,8 @@ struct Fleet {
     broker: Option<Broker>,
     /// Where boxes join.
     desk: Arc<Registrar>,
+    /// What keeps them in step.
+    hub: Hub,
 }
 
 impl Fleet {
@@ -100,13 +105,14 @@ impl Fleet {
             Some(_) => None,
             None => Some(own_broker(config, &handle, &trust).await?),
         };
-        let desk = Registrar::new(
+        let desk = Arc::new(Registrar::new(
             handle.clone(),
             trust.clone(),
             told_of_broker(config, broker.as_ref(), &trust)?,
             DEVICE_LIFETIME,
-        );
-        Ok(Self { handle, listeners, keys, broker, desk: Arc::new(desk) })
+        ));
+        let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
+        Ok(Self { handle, listeners, keys, broker, desk, hub })
     }
 }
 

@@ -36,6 +36,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             metadata: None,
             boxes: None,
             gate: None,
+            documents: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;

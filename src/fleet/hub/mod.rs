@@ -30,12 +30,12 @@ mod take;
 
 use crate::auth::fleet::{HubTrust, Kind, SealingKey};
 use crate::engine::Handle;
-use crate::fleet::command::{Address, Commander, Outgoing};
+use crate::fleet::command::{Commander, Outgoing};
 use crate::fleet::join::Registrar;
 use crate::fleet::link::{self, Link, Message, PublishError, SessionId, Ticket};
 use crate::fleet::message::{self, HubWord};
 use crate::fleet::topic::{Filter, Topic};
-use crate::fleet::tunnel::{HubEnd, Peer};
+use crate::fleet::tunnel::HubEnd;
 use crate::model::fleet::{ContentHash, Device, Position, VERSION};
 use crate::model::{ClusterName, ContainerInstanceId};
 use crate::plan::Command;
@@ -149,18 +149,6 @@ impl Hub {
     #[must_use]
     pub fn tunnels(&self) -> &HubEnd {
         &self.0.tunnels
-    }
-
-    /// A box to open a tunnel to; none when it is not connected.
-    #[must_use]
-    pub fn peer(&self, device: &ContainerInstanceId) -> Option<Peer> {
-        self.0.engine.read(|world| {
-            let device = world.devices.get(device).filter(|d| d.revoked_at.is_none())?;
-            let session = device.session.clone().filter(|_| device.connected)?;
-            let (cluster, id) = (device.cluster.clone(), device.id.clone());
-            let key = self.0.desk.sealing_key(device)?;
-            Some(Peer { address: Address { cluster, device: id, session }, key })
-        })
     }
 
     /// A sealed document that a box was pointed to, by its hash.
