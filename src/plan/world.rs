@@ -316,7 +316,12 @@ impl World {
         match change {
             Change::PutDevice(device) => {
                 self.agenda.touch_device(&device.id);
-                self.devices.insert(device.id.clone(), *device);
+                let (cluster, connected) = (device.cluster.clone(), device.connected);
+                let old = self.devices.insert(device.id.clone(), *device);
+                if connected && old.is_none_or(|old| !old.connected) {
+                    // Tasks can be placed on it again.
+                    self.agenda.touch_waiting(&cluster);
+                }
             }
             Change::DeleteDevice(id) => {
                 self.devices.remove(&id);
@@ -329,7 +334,11 @@ impl World {
                 self.join_tokens.remove(&id);
             }
             Change::PutMembership(membership) => self.membership = Some(*membership),
-            Change::DeleteMembership => self.membership = None,
+            Change::DeleteMembership => {
+                self.membership = None;
+                // Another membership begins another numbering.
+                self.events = 0..0;
+            }
             Change::PutEvent(event) => {
                 if self.events.is_empty() {
                     self.events.start = event.offset;

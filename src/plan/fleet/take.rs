@@ -227,7 +227,8 @@ pub(super) fn report(
         bodies: report.missing.iter().cloned().collect(),
     };
     let mut changes = Vec::new();
-    let taken = device.events.as_ref().filter(|taken| taken.log == report.events.log);
+    let events = gone(&device, report);
+    let taken = events.as_ref().filter(|taken| taken.log == report.events.log);
     let has_all = taken.map_or(report.events.next == 0, |taken| taken.next >= report.events.next);
     if has_all && report.progress.position == device.position {
         for assignment in world.assignments_on(id) {
@@ -247,16 +248,32 @@ pub(super) fn report(
         let unknown = |id: &TaskId| !world.tasks.contains_key(id);
         said.tell_again |= report.tasks.keys().any(unknown);
     }
-    if device.reported != report.progress || !device.connected {
+    if device.reported != report.progress || !device.connected || device.events != events {
         let connected_changed_at = if device.connected { device.connected_changed_at } else { now };
         changes.push(Change::PutDevice(Box::new(Device {
             reported: report.progress.clone(),
             connected: true,
             connected_changed_at,
+            events,
             ..device
         })));
     }
     Ok(Outcome::with(changes, Reply::Report(said)))
+}
+
+/// Which events are here or will never come: a hub that was restored does not have some that it acknowledged.
+fn gone(device: &Device, report: &Report) -> Option<EventsTaken> {
+    let range = &report.events;
+    let taken = device.events.clone().filter(|taken| taken.log == range.log);
+    match taken {
+        Some(taken) if taken.next >= range.first => Some(taken),
+        None if range.first == 0 => device.events.clone(),
+        taken => {
+            let next = taken.as_ref().map_or(0, |taken| taken.next);
+            let missed = taken.map_or(0, |taken| taken.missed) + (range.first - next);
+            Some(EventsTaken { log: range.log.clone(), next: range.first, missed })
+        }
+    }
 }
 
 /// What happened on a box, in order. What was taken already is skipped; what comes too early waits for its turn.
