@@ -2,6 +2,7 @@
 //!
 //! * [`broker`] is the mosquitto that a hub brings up itself.
 //! * [`topic`] names what is published where: the only place that spells a topic.
+//! * [`join`] is how a box becomes a member.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
 //! * [`message`] is what the messages hold.
 //!
@@ -9,6 +10,7 @@
 //! looked at its signature and its generation; whatever is published may be lost until somebody answers for it.
 
 pub mod broker;
+pub mod join;
 pub mod link;
 pub mod message;
 pub mod topic;

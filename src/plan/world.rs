@@ -315,12 +315,12 @@ impl World {
     fn apply_of_fleet(&mut self, change: Change) {
         match change {
             Change::PutDevice(device) => {
-                self.agenda.touch_device(&device.id);
+                let id = device.id.clone();
+                self.agenda.touch_device(&id);
                 let (cluster, connected) = (device.cluster.clone(), device.connected);
-                let old = self.devices.insert(device.id.clone(), *device);
-                if connected && old.is_none_or(|old| !old.connected) {
-                    // Tasks can be placed on it again.
-                    self.agenda.touch_waiting(&cluster);
+                let old = self.devices.insert(id.clone(), *device);
+                if old.is_none_or(|old| old.connected != connected) {
+                    self.touch_instance(&id, &cluster);
                 }
             }
             Change::DeleteDevice(id) => {

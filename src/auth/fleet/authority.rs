@@ -10,7 +10,7 @@
 //! All of them are valid since 2020, so that a box whose clock stands still can use them; and none ends before the clock
 //! of the hub could have been set.
 
-use super::certificate::{Certificate, Draft, PLAUSIBLE, Purpose};
+use super::certificate::{Certificate, Draft, PLAUSIBLE, Purpose, from_hex, pem, revocation_list};
 use super::file::{self, FileError};
 use super::request::{CertifiedKey, PrivateKey};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
@@ -98,6 +98,19 @@ impl Authority {
         };
         let not_after = end(now, lifetime);
         Draft { common_name, organization, purpose, key, not_after }.issue(&self.name, &self.key)
+    }
+
+    /// The signed list of certificates that are refused although they have not ended, in PEM; by serial numbers as
+    /// [`super::CertificateInfo`] has them. What is no serial number is left out.
+    #[must_use]
+    pub fn revocation_list<'a>(
+        &self,
+        serials: impl IntoIterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> String {
+        let serials = serials.into_iter().filter_map(from_hex);
+        let list = revocation_list(&self.name, &self.key, serials, now, end(now, LONG));
+        pem("X509 CRL", &list)
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `STATE/fleet/sealing.key` | the key that the box shares with the hub |
 //!
 //! `STATE/fleet` is made under another name, synced and renamed: a box is a member or it is not, wherever the power went.
+//! To leave is to rename it; `STATE/fleet.old` stays until all else has followed.
 
 use super::authority::open_key;
 use super::certificate::Certificate;
@@ -16,6 +17,7 @@ use super::request::PrivateKey;
 use super::sealing::SealingKey;
 use crate::model::{ClusterName, ContainerInstanceId, Scope};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,12 +38,16 @@ pub struct Enrolment {
     pub hub: String,
     /// Where the broker is: `mqtts://HOST:PORT` or `mqtt://HOST:PORT`.
     pub broker: String,
-    /// The CA of the broker's certificate.
-    pub authority: Certificate,
+    /// The authorities that the broker's certificate comes from, in PEM; none for the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_authorities: Option<String>,
     /// The box's certificate.
     pub certificate: Certificate,
     /// The hub's epoch at that time.
     pub epoch: u64,
+    /// Attributes that were given when it joined; no value is an empty one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A box's own key.
@@ -81,10 +87,8 @@ impl DeviceIdentity {
     /// # Errors
     /// [`FileError`].
     pub fn open(state_dir: &Path) -> Result<Option<Self>, FileError> {
-        // Left over from a join or a leave that was cut short.
-        for left in ["fleet.new", "fleet.old"] {
-            remove_dir(&state_dir.join(left))?;
-        }
+        // Left over from a join that was cut short.
+        remove_dir(&state_dir.join("fleet.new"))?;
         let dir = dir(state_dir);
         let path = dir.join(ENROLMENT);
         let Some(text) = file::read(&path)? else { return Ok(None) };
@@ -121,19 +125,32 @@ impl DeviceIdentity {
         file::sync_parent(&dir)
     }
 
-    /// Forgets the membership; the box's own key stays.
+    /// Ends the membership, durably; the box's own key stays. [`Self::forget`] is to follow.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn leave(state_dir: &Path) -> Result<(), FileError> {
+        let (dir, old) = (dir(state_dir), state_dir.join("fleet.old"));
+        if !dir.exists() {
+            return Ok(());
+        }
+        remove_dir(&old)?;
+        fs::rename(&dir, &old).map_err(failed("rename", &dir))?;
+        file::sync_parent(&dir)
+    }
+
+    /// Whether the box left, and what it ran for its fleet may still be there.
+    #[must_use]
+    pub fn is_leaving(state_dir: &Path) -> bool {
+        state_dir.join("fleet.old").exists() && !dir(state_dir).exists()
+    }
+
+    /// Removes what is left of a membership that ended.
     ///
     /// # Errors
     /// [`FileError`].
     pub fn forget(state_dir: &Path) -> Result<(), FileError> {
-        let (dir, old) = (dir(state_dir), state_dir.join("fleet.old"));
-        remove_dir(&old)?;
-        match fs::rename(&dir, &old) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(failed("rename", &dir))?,
-        }
-        file::sync_parent(&dir)?;
-        remove_dir(&old)
+        remove_dir(&state_dir.join("fleet.old"))
     }
 
     /// The box's key.

@@ -106,7 +106,7 @@ fn ago(now: Timestamp, at: Option<Timestamp>) -> String {
 }
 
 /// A length of time in its largest unit.
-fn span(time: Duration) -> String {
+pub(in crate::plan) fn span(time: Duration) -> String {
     match time.as_secs() {
         0 => "a moment".to_owned(),
         seconds @ 1..=119 => format!("{seconds} s"),
