@@ -43,7 +43,8 @@ pub(crate) struct Batch {
 pub(crate) struct Ack {
     pub(crate) log: String,
     pub(crate) up_to: u64,
-    pub(crate) tell_again: bool,
+    /// In this session.
+    pub(crate) tell_again: Option<String>,
 }
 
 pub(crate) type Message = (Topic, Payload);

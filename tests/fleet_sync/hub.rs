@@ -196,7 +196,7 @@ impl Hub {
             let taken = self.core.committed.devices.get(&device).and_then(|d| d.events.as_ref());
             let log = report.events.log.clone();
             let up_to = taken.filter(|taken| taken.log == log).map_or(0, |taken| taken.next);
-            let ack = Ack { log, up_to, tell_again: true };
+            let ack = Ack { log, up_to, tell_again: Some(report.session.clone()) };
             broker.publish(self.at, Topic::Ack(at), Payload::Ack(Rc::new(ack)));
         }
         Ok(())
@@ -214,7 +214,7 @@ impl Hub {
             && let Some(last) = batch.events.last()
         {
             let (log, up_to) = (batch.log.clone(), last.offset + 1);
-            let ack = Ack { log, up_to, tell_again: false };
+            let ack = Ack { log, up_to, tell_again: None };
             broker.publish(self.at, Topic::Ack(at), Payload::Ack(Rc::new(ack)));
         }
         let command = FleetCommand::Events {
@@ -228,7 +228,7 @@ impl Hub {
                 self.core.committed.devices.get(&device).and_then(|d| d.events.clone())
             && taken.log == batch.log
         {
-            let ack = Ack { log: taken.log, up_to: taken.next, tell_again: false };
+            let ack = Ack { log: taken.log, up_to: taken.next, tell_again: None };
             broker.publish(self.at, Topic::Ack(at), Payload::Ack(Rc::new(ack)));
         }
         Ok(())

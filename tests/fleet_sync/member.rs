@@ -146,6 +146,9 @@ impl Member {
             attributes,
             agent_version: version,
         }));
+        if self.core.world.membership.is_none() {
+            self.shell = Shell::default();
+        }
         let round = self.core.round(vec![join.into()], Crash::Never)?;
         let Some(round) = round else { return Ok(false) };
         self.ground.asked.extend(round.actions);
@@ -156,22 +159,22 @@ impl Member {
         if !self.up || self.core.world.membership.is_none() {
             return;
         }
-        self.shell.session.clone_from(&session);
+        self.shell.session = session;
         self.shell.seq = 0;
         self.shell.in_flight = false;
         self.shell.said = None;
-        let presence = |up: bool| {
-            let agent = up.then(|| Box::new(agent()));
-            let presence = Presence { v: VERSION, session: session.clone(), up, agent };
-            (Topic::Live(self.at), Payload::Live(Rc::new(presence)))
-        };
-        broker.connect(self.at, Some(presence(false)));
-        let (topic, live) = presence(true);
-        broker.publish(self.at, topic, live);
+        broker.connect(self.at, Some((Topic::Live(self.at), self.presence(false))));
+        broker.publish(self.at, Topic::Live(self.at), self.presence(true));
         broker.subscribe(self.at, Topic::Want(self.at));
         broker.subscribe(self.at, Topic::Ack(self.at));
         self.ask_for_bodies(broker);
         self.tell(broker);
+    }
+
+    fn presence(&self, up: bool) -> Payload {
+        let agent = up.then(|| Box::new(agent()));
+        let session = self.shell.session.clone();
+        Payload::Live(Rc::new(Presence { v: VERSION, session, up, agent }))
     }
 
     fn ask_for_bodies(&self, broker: &mut Broker) {
@@ -214,7 +217,7 @@ impl Member {
                 self.shell.bodies.insert(ContentHash::of(&bytes), Rc::clone(definition));
                 self.try_accept(broker, crash)?
             }
-            Payload::Ack(ack) => self.acknowledged(ack, crash)?,
+            Payload::Ack(ack) => self.acknowledged(ack, broker, crash)?,
             _ => true,
         };
         if lives {
@@ -247,12 +250,20 @@ impl Member {
         Ok(lives || self.mutant == Some(Mutant::DocumentAckedBeforeCommit))
     }
 
-    fn acknowledged(&mut self, ack: &Ack, crash: Crash) -> Result<bool, String> {
+    fn acknowledged(
+        &mut self,
+        ack: &Ack,
+        broker: &mut Broker,
+        crash: Crash,
+    ) -> Result<bool, String> {
         let (log, up_to) = (ack.log.clone(), ack.up_to);
-        self.shell.acked = self.shell.acked.max(up_to);
-        self.shell.in_flight = false;
+        if self.core.world.membership.as_ref().is_some_and(|m| m.events == log) {
+            self.shell.acked = self.shell.acked.max(up_to);
+            self.shell.in_flight = false;
+        }
         let mut commands = vec![FleetCommand::Acknowledged { log, up_to }.into()];
-        if ack.tell_again {
+        if ack.tell_again.as_ref() == Some(&self.shell.session) {
+            broker.publish(self.at, Topic::Live(self.at), self.presence(true));
             commands.push(FleetCommand::TellAgain.into());
         }
         self.round(commands, crash)

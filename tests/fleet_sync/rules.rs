@@ -29,6 +29,8 @@ struct OfBox {
     applied: Position,
     ended: BTreeSet<TaskId>,
     forgotten: BTreeSet<TaskId>,
+    /// Tasks of a membership that is over.
+    before: BTreeSet<TaskId>,
     /// The event that comes next, by log.
     next: BTreeMap<String, u64>,
     log: String,
@@ -55,6 +57,7 @@ impl Rules {
                 Change::DeleteMembership => {
                     (this.position, this.applied) = (Position::default(), Position::default());
                     this.log.clear();
+                    this.before.extend(member.core.committed.tasks.keys().cloned());
                 }
                 Change::PutTask(task) => {
                     let generation = this.generations.entry(task.id.clone()).or_default();
@@ -135,11 +138,6 @@ impl Rules {
         self.forgotten.clear();
     }
 
-    /// The hub forgot this task for its age.
-    fn forgot(&self, id: &TaskId) -> bool {
-        self.forgotten.contains(id)
-    }
-
     /// What a box that is of the fleet and its hub do not agree on.
     pub(crate) fn differences(&self, member: &Member, hub: &Hub, said: &mut Vec<String>) {
         let id = &member.id;
@@ -169,15 +167,15 @@ impl Rules {
             on_it.map(|task| (task.id.clone(), task.clone())).collect()
         };
         let (here, there) = (tasks(&member.core.committed), tasks(&hub.core.committed));
+        let of_box = &self.boxes[&member.at];
         for (task, here) in &here {
             match there.get(task) {
                 Some(there) if same(here, there) => {}
                 Some(there) => said.push(format!("I2: {} and {}", short(here), short(there))),
-                None if here.last_status == TaskStatus::Stopped && self.may_lack(task) => {}
+                None if here.last_status == TaskStatus::Stopped && self.may_lack(of_box, task) => {}
                 None => said.push(format!("I2: the hub does not know {}", short(here))),
             }
         }
-        let of_box = &self.boxes[&member.at];
         for (task, there) in &there {
             let stopped = there.last_status == TaskStatus::Stopped;
             if !here.contains_key(task) && !(stopped || of_box.forgotten.contains(task)) {
@@ -186,8 +184,9 @@ impl Rules {
         }
     }
 
-    fn may_lack(&self, task: &TaskId) -> bool {
-        self.restored || self.forgot(task)
+    /// Whether the hub need not know of a task that has stopped.
+    fn may_lack(&self, of_box: &OfBox, task: &TaskId) -> bool {
+        self.restored || self.forgotten.contains(task) || of_box.before.contains(task)
     }
 }
 
@@ -218,7 +217,8 @@ pub(crate) fn unfinished(hub: &Hub, said: &mut Vec<String>) {
         let tasks = world.assignments_of(&service.key).flat_map(|a| world.live(&a.id));
         let running = tasks.filter(|task| task.last_status == TaskStatus::Running).count();
         let wanted = wanted(service, takes);
-        if running != wanted || (service.status == ServiceStatus::Active && service.deployments.len() != 1)
+        let moves = service.status == ServiceStatus::Active && takes > 0;
+        if running != wanted || (moves && service.deployments.len() != 1)
         {
             let (name, deployments) = (&service.key.name, service.deployments.len());
             said.push(format!("{name} has {running} of {wanted}, {deployments} deployments"));

@@ -608,8 +608,15 @@ impl Story {
                 return Ok(());
             }
         }
-        let services: Vec<_> = self.hub.core.committed.services.values().cloned().collect();
+        let services: Vec<_> = self.hub.core.committed.services.values().map(|s| (s.key.name.clone(), s.said.clone())).collect();
         self.say(|| format!("{services:#?}"));
+        for at in 0..self.boxes.len() {
+            let member = &self.boxes[at];
+            let device = self.hub.core.committed.devices.get(&member.id).cloned();
+            let (world, shell) = (&member.core.committed, format!("{:?}", member.shell));
+            let (membership, events) = (world.membership.clone(), world.events.clone());
+            self.say(|| format!("hub: {device:?}\nbox: {events:?} {membership:?}\n{shell}"));
+        }
         Err(format!("no agreement: {differences:#?}"))
     }
 

@@ -216,8 +216,12 @@ pub(super) fn report(
     }
     let of_session = device.session.as_ref() == Some(&report.session);
     let older = report.progress.position < device.reported.position;
-    if older || (device.session.is_some() && !of_session) {
-        // Retained from before, or overtaken: a register only goes forward.
+    if device.session.is_some() && !of_session {
+        // Retained from before; or its `live` was lost on the way, and then it is to be said again.
+        return Ok(answer(Reply::Report(Answer { tell_again: true, ..Answer::default() })));
+    }
+    if older {
+        // Overtaken: a register only goes forward.
         return Ok(Outcome::nothing());
     }
     world.observed.heard.insert(id.clone(), now);
@@ -304,7 +308,7 @@ pub(super) fn events(
         taken.next += 1;
         let task = *event.task;
         let seen = newest.get(&task.id).or_else(|| world.tasks.get(&task.id));
-        if let Some(task) = believable(world, &device, seen, task) {
+        if let Some(task) = believable(world, &device, seen, task, now) {
             newest.insert(task.id.clone(), task);
         }
     }
@@ -325,7 +329,13 @@ pub(super) fn events(
 }
 
 /// The task as the hub records it, if the box has a say in it. Tags are the hub's.
-fn believable(world: &World, device: &Device, seen: Option<&Task>, mut task: Task) -> Option<Task> {
+fn believable(
+    world: &World,
+    device: &Device,
+    seen: Option<&Task>,
+    mut task: Task,
+    now: Timestamp,
+) -> Option<Task> {
     let its_own = task.container_instance == device.id && task.cluster == device.cluster;
     let of_another = seen.is_some_and(|seen| {
         seen.container_instance != device.id || seen.assignment() != task.assignment()
@@ -345,6 +355,7 @@ fn believable(world: &World, device: &Device, seen: Option<&Task>, mut task: Tas
     if assignment.is_none() && !stopped {
         return None;
     }
+    task.heard_at = seen.and_then(|seen| seen.heard_at).or(Some(now)).filter(|_| stopped);
     if let Some(seen) = seen {
         task.tags.clone_from(&seen.tags);
         task.protected_until = seen.protected_until.max(task.protected_until);
