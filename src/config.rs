@@ -13,6 +13,7 @@ use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -325,6 +326,12 @@ impl Config {
 #[must_use]
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("api.sock")
+}
+
+/// Where programs are looked for: `$PATH`.
+#[must_use]
+pub fn program_search_path() -> Option<OsString> {
+    std::env::var_os("PATH")
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
+#[allow(dead_code, reason = "the loops of hub and box are being joined to it")]
+mod boxes;
 mod daily;
 mod foreground;
 mod host;
@@ -219,12 +221,7 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
-    if store.get_meta(hub::SIMULATION)?.is_some() {
-        anyhow::bail!(
-            "the state in {} is that of a simulation (coracle hub --simulate); use another --state-dir",
-            config.state_dir.display()
-        );
-    }
+    hub::refuse_others(store, INSTANCE_ID, &config.state_dir)?;
     let id = if let Some(id) = store.get_meta(INSTANCE_ID)? {
         serde_json::from_value(id).context("the stored id of this box is not valid")?
     } else {

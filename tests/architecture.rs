@@ -56,6 +56,8 @@ const UNSAFE: &[&str] = &[
     "src/runtime/shim/namespace.rs",
     // A container's first process forks the program, and hands on the same signals.
     "src/runtime/init.rs",
+    // madvise(2) on the program itself.
+    "src/sys/memory.rs",
     // Registers the descriptor of inotify(7).
     "src/runtime/logs/follow.rs",
     // The same for the streams of a command.

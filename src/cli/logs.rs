@@ -4,7 +4,7 @@ mod target;
 mod when;
 
 use super::Connection;
-use super::client::{LogLine, LogQuery};
+use super::client::{Error, LogLine, LogQuery};
 use super::output::{self, Format};
 use super::run::Printer;
 use anyhow::Result;
@@ -82,16 +82,46 @@ impl Arguments {
             printer = printer.careful_with_terminals();
         }
         let mut lines = client.logs(&query).await?;
+        let mut trouble = Trouble::default();
         if self.format.is_json() {
             // A stream has no end to wait for: a line each, as it comes.
-            while let Some(line) = lines.next::<Value>().await? {
-                output::line(&line.to_string())?;
+            while let Some(line) = trouble.look(lines.next::<Value>().await)? {
+                if let Some(line) = line {
+                    output::line(&line.to_string())?;
+                }
             }
-            return Ok(());
+            return trouble.end();
         }
-        while let Some(line) = lines.next::<LogLine>().await? {
-            printer.print(&line)?;
+        while let Some(line) = trouble.look(lines.next::<LogLine>().await)? {
+            if let Some(line) = line {
+                printer.print(&line)?;
+            }
         }
-        Ok(())
+        trouble.end()
+    }
+}
+
+/// What is told among the lines: one container's log may not be readable, or one box not be there, and others are. The
+/// last is what the command ends with.
+#[derive(Debug, Default)]
+struct Trouble(Option<Error>);
+
+impl Trouble {
+    /// The line, if it is one; none after the last.
+    fn look<T>(&mut self, read: Result<Option<T>, Error>) -> Result<Option<Option<T>>, Error> {
+        match read {
+            Ok(line) => Ok(line.map(Some)),
+            Err(error @ Error::Told(_)) => {
+                if let Some(before) = self.0.replace(error) {
+                    output::complain("error", &before.to_string());
+                }
+                Ok(Some(None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn end(self) -> Result<()> {
+        self.0.map_or(Ok(()), |error| Err(error.into()))
     }
 }

@@ -30,6 +30,7 @@ mod hub;
 mod image;
 mod logs;
 mod manifest;
+mod node;
 mod output;
 mod ps;
 mod run;
@@ -88,6 +89,8 @@ enum Verb {
     Export(export::Arguments),
     Why(why::Arguments),
     #[command(subcommand)]
+    Node(node::Verb),
+    #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
     Secret(secret::Verb),
@@ -137,6 +140,7 @@ impl Cli {
             Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Node(verb) => block_on(verb.run()),
             Verb::Service(verb) => block_on_code(verb.run()),
             Verb::Apply(arguments) => block_on_code(arguments.run()),
             Verb::Diff(arguments) => block_on_code(arguments.run()),

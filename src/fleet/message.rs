@@ -6,12 +6,16 @@
 //! | `doc/{sha256}` | JWS of a task definition; the hash is of what is signed |
 //! | `ack` | JWS of an [`EventsAck`] |
 //! | `hub` | JWS of a [`HubWord`] |
-//! | `log/events` | deflated JSON of an [`EventBatch`] |
-//! | `state`, `live` | JSON of a [`Report`](crate::model::fleet::Report), a [`Presence`](crate::model::fleet::Presence) |
-//! | `rpc/renew`, `rpc/leave` | JSON of a [`RenewRequest`], a [`LeaveWord`] |
+//! | `log/events` | deflated JSON of an [`EventBatch`], sealed |
+//! | `state`, `live` | JSON of a [`Report`](crate::model::fleet::Report), a [`Presence`](crate::model::fleet::Presence), sealed |
+//! | `rpc/renew`, `rpc/leave` | JSON of a [`RenewRequest`], a [`LeaveWord`], sealed |
+//!
+//! Down, the hub's signature is what counts; up, that only the box has the key that it shares with the hub ([`seal_up`]). So
+//! whoever runs the broker reads no report and speaks for nobody. What is sealed is bound to its topic.
 //!
 //! Members that are not known are ignored. A reader looks at `v` first: of another version nothing else is believed.
 
+use super::topic::Topic;
 use crate::auth::fleet::{SealError, SealingKey};
 use crate::model::fleet::{ContentHash, Desired, Event, Position, VERSION};
 use crate::model::{ClusterName, ContainerInstanceId};
@@ -60,6 +64,9 @@ pub enum ReadError {
     /// Not what is expected there.
     #[error("it cannot be read: {0}")]
     Malformed(String),
+    /// Sealed by somebody else, or for another topic.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
 }
 
 impl ReadError {
@@ -70,6 +77,7 @@ impl ReadError {
             Self::Version(_) => "unsupported",
             Self::TooLarge(_) => "oversized",
             Self::Malformed(_) => "malformed",
+            Self::Sealed(_) => "forged",
         }
     }
 }
@@ -210,6 +218,31 @@ pub fn open_secret(
     let opened = key.open(secret_context(device, name, version).as_bytes(), &sealed)?;
     let text = std::str::from_utf8(&opened).map_err(|_| SealError::Malformed)?;
     Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn up_context(topic: &Topic) -> String {
+    format!("coracle up 1 {topic}")
+}
+
+/// A payload of a box, as it goes out on this topic.
+#[must_use]
+pub fn seal_up(key: &SealingKey, topic: &Topic, payload: &[u8]) -> Vec<u8> {
+    key.seal(up_context(topic).as_bytes(), payload)
+}
+
+/// The payload that the box sealed for this topic.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn open_up(
+    key: &SealingKey,
+    topic: &Topic,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, ReadError> {
+    if sealed.len() > UP_LIMIT {
+        return Err(ReadError::TooLarge(UP_LIMIT));
+    }
+    Ok(key.open(up_context(topic).as_bytes(), sealed)?)
 }
 
 /// What happened on a box, in order.
@@ -378,6 +411,19 @@ mod tests {
         assert!(bomb.len() < UP_LIMIT);
         assert!(matches!(EventBatch::decode(&bomb), Err(ReadError::TooLarge(_))));
         assert!(matches!(EventBatch::decode(b"\xff\xff"), Err(ReadError::Malformed(_))));
+    }
+
+    #[test]
+    fn what_a_box_says_counts_on_its_topic_only() {
+        let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+        let cluster = ClusterName::default_cluster();
+        let state = Topic::state(&cluster, &device());
+        let sealed = seal_up(&key, &state, b"{}");
+        assert_eq!(*open_up(&key, &state, &sealed).unwrap(), b"{}");
+        let live = Topic::live(&cluster, &device());
+        assert_eq!(open_up(&key, &live, &sealed).unwrap_err().counter(), "forged");
+        let large = vec![1; UP_LIMIT + 1];
+        assert_eq!(open_up(&key, &state, &large).unwrap_err().counter(), "oversized");
     }
 
     #[test]

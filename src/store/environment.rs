@@ -248,7 +248,7 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     let wanted = usize::try_from(used.saturating_mul(2)).unwrap_or(usize::MAX);
     let map_size = options.map_size.max(wanted).min(options.map_limit.max(options.map_size));
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
-    open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(16);
+    open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(32);
     if !options.flushes {
         #[expect(
             unsafe_code,

@@ -24,7 +24,8 @@
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //! | `POST manifests` `{"sources":[{"name","text"}],"cluster","set","prune","dryRun"}` | `{"steps":[{"object","origin","action","differences","result"}],"warnings"}` |
-//! | `GET why?of=TASK\|SERVICE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
+//! | `GET nodes[?cluster=NAME]`, `GET nodes/ID` | container instances as DescribeContainerInstances shows them, with what is known of their connections and documents; the ID `this` is the box itself |
+//! | `GET why?of=TASK\|SERVICE\|NODE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
@@ -41,6 +42,7 @@ mod images;
 mod lines;
 mod logs;
 mod manifest;
+mod nodes;
 mod query;
 mod remote;
 mod secrets;
@@ -192,6 +194,11 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
+        (&Method::GET, ["nodes"]) => nodes::list(&api, &query),
+        (&Method::GET, ["nodes", id]) => {
+            query.only(&[])?;
+            nodes::show(&api, &query::decode(id)?)
+        }
         (&Method::GET, ["why"]) => why::answer(&api, &query).await,
         (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,

@@ -93,6 +93,9 @@ pub(super) fn rules(roster: &Roster) -> String {
             "user {device}\ntopic read coracle/1/{cluster}/hub\ntopic read coracle/1/{cluster}/doc/+\n"
         );
     }
+    for device in &roster.refused {
+        let _ = write!(text, "user {device}\ntopic deny #\n");
+    }
     text
 }
 

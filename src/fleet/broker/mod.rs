@@ -18,7 +18,7 @@
 //!
 //! **Who may take part** is a [`Roster`], derived from the hub's store at its start and changed by [`Broker::admit`]
 //! and [`Broker::revoke`]. Both return when the broker acts by it. A device that is revoked is refused in three ways at
-//! once: its rules are gone, so nothing more reaches it; its certificates are on the revocation list, so that a new
+//! once: its rules deny everything, so nothing more reaches it; its certificates are on the revocation list, so that a new
 //! connection fails in the TLS handshake (a resumed one too: the reload drops all session tickets); and the connection
 //! it has is cut, by connecting with its client id. Nobody else notices.
 //!
@@ -60,13 +60,15 @@ const WAITING: usize = 64;
 pub type Serial = String;
 
 /// Makes the revocation list, signed by the authority, in PEM.
-pub type RevocationList = Arc<dyn Fn(&BTreeSet<Serial>) -> Result<String, String> + Send + Sync>;
+pub type RevocationList = Arc<dyn Fn(&BTreeSet<Serial>) -> String + Send + Sync>;
 
 /// Who may take part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roster {
     /// The boxes, each with the cluster whose shared documents it reads.
     pub admitted: BTreeMap<ContainerInstanceId, ClusterName>,
+    /// Boxes that may do nothing any more, whatever certificate they show.
+    pub refused: BTreeSet<ContainerInstanceId>,
     /// Certificates that are refused although they have not expired.
     pub revoked: BTreeSet<Serial>,
 }
@@ -199,9 +201,6 @@ pub enum BrokerError {
     /// The hub's own way in is closed.
     #[error("mosquitto refuses the hub's own connection: {0}")]
     Door(String),
-    /// The authority did not sign.
-    #[error("cannot sign the list of revoked certificates: {0}")]
-    RevocationList(String),
     /// A change did not get through yet; it is tried again.
     #[error("the broker does not act by the change yet: {0}")]
     NotYet(String),

@@ -97,8 +97,7 @@ impl Place {
         settings: &Settings,
         roster: &Roster,
     ) -> Result<(), BrokerError> {
-        let revoked =
-            (settings.tls.revocation_list)(&roster.revoked).map_err(BrokerError::RevocationList)?;
+        let revoked = (settings.tls.revocation_list)(&roster.revoked);
         self.write("acl", configuration::rules(roster).into())?;
         self.write("revoked.pem", revoked.into())
     }

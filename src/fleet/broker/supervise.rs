@@ -188,12 +188,15 @@ impl Supervisor {
         while let Some(taken) = request {
             match taken {
                 Request::Admit(device, cluster, answer) => {
+                    self.roster.refused.remove(&device);
+                    revoked.retain(|refused| *refused != device);
                     self.roster.admitted.insert(device, cluster);
                     answers.push(answer);
                 }
                 Request::Revoke(device, certificates, answer) => {
                     self.roster.admitted.remove(&device);
                     self.roster.revoked.extend(certificates);
+                    self.roster.refused.insert(device.clone());
                     revoked.push(device);
                     answers.push(answer);
                 }
