@@ -42,7 +42,10 @@ fn key(service: &str) -> ServiceKey {
     ServiceKey { cluster: ClusterName::default_cluster(), name }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how a failure is looked into, and other seeds are tried")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how a failure is looked into, and other seeds are tried"
+)]
 fn from_environment(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
@@ -72,6 +75,6 @@ fn tell(seed: u64) {
 #[test]
 fn whatever_happens_they_agree() {
     let first = from_environment("FLEET_SEED").unwrap_or(0);
-    let count = from_environment("FLEET_SCHEDULES").unwrap_or(1000);
+    let count = from_environment("FLEET_SCHEDULES").unwrap_or(2000);
     play(first..first + count);
 }

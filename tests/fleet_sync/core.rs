@@ -64,7 +64,11 @@ impl Core {
     }
 
     /// One round; none when the program died in it, and has to be started again.
-    pub(crate) fn round(&mut self, commands: Vec<Command>, crash: Crash) -> Result<Option<Round>, String> {
+    pub(crate) fn round(
+        &mut self,
+        commands: Vec<Command>,
+        crash: Crash,
+    ) -> Result<Option<Round>, String> {
         self.rounds += 1;
         let now = self.now();
         let (mut changes, mut replies) = (Vec::new(), Vec::new());
@@ -97,7 +101,9 @@ impl Core {
         for change in changes {
             self.committed.apply(&change);
             match &change {
-                Change::PutEvent(event) => drop(self.outbox.insert(event.offset, (**event).clone())),
+                Change::PutEvent(event) => {
+                    drop(self.outbox.insert(event.offset, (**event).clone()))
+                }
                 Change::DeleteEvent(offset) => drop(self.outbox.remove(offset)),
                 _ => {}
             }

@@ -7,10 +7,10 @@ use super::core::{Core, Crash};
 use super::ground::Ground;
 use super::wishes;
 use coracle::model::container_instance::Capacity;
-use coracle::model::fleet::{
-    AgentInformation, ContentHash, Desired, Presence, Progress, VERSION,
+use coracle::model::fleet::{AgentInformation, ContentHash, Desired, Presence, Progress, VERSION};
+use coracle::model::{
+    Cluster, ClusterName, ContainerInstanceId, TaskDefinition, TaskId, Timestamp,
 };
-use coracle::model::{Cluster, ClusterName, ContainerInstanceId, TaskDefinition, TaskId, Timestamp};
 use coracle::plan::command::RegisterThisInstance;
 use coracle::plan::fleet::{FleetCommand, NewMember, progress};
 use coracle::plan::{Change, Command, Observation, World};
@@ -85,7 +85,12 @@ impl Member {
     }
 
     /// The containers do what they were asked for.
-    pub(crate) fn work(&mut self, all: bool, crash: Crash, chance: &mut Chance) -> Result<(), String> {
+    pub(crate) fn work(
+        &mut self,
+        all: bool,
+        crash: Crash,
+        chance: &mut Chance,
+    ) -> Result<(), String> {
         if !self.up {
             return Ok(());
         }
@@ -301,8 +306,13 @@ impl Member {
         if self.shell.in_flight {
             return;
         }
-        let events: Vec<_> =
-            self.core.outbox.range(self.shell.acked..).take(BATCH).map(|(_, e)| e.clone()).collect();
+        let events: Vec<_> = self
+            .core
+            .outbox
+            .range(self.shell.acked..)
+            .take(BATCH)
+            .map(|(_, e)| e.clone())
+            .collect();
         if events.is_empty() {
             return;
         }

@@ -217,9 +217,10 @@ pub(crate) fn unfinished(hub: &Hub, said: &mut Vec<String>) {
         let tasks = world.assignments_of(&service.key).flat_map(|a| world.live(&a.id));
         let running = tasks.filter(|task| task.last_status == TaskStatus::Running).count();
         let wanted = wanted(service, takes);
+        // With nowhere to go, tasks stay where they are.
         let moves = service.status == ServiceStatus::Active && takes > 0;
-        if running != wanted || (moves && service.deployments.len() != 1)
-        {
+        let ends = service.status != ServiceStatus::Active;
+        if ((moves || ends) && running != wanted) || (moves && service.deployments.len() != 1) {
             let (name, deployments) = (&service.key.name, service.deployments.len());
             said.push(format!("{name} has {running} of {wanted}, {deployments} deployments"));
         }

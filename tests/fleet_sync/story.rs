@@ -60,8 +60,7 @@ impl Story {
     fn new(seed: u64, told: bool, mutant: Option<Mutant>) -> Self {
         let mut chance = Chance::new(seed);
         let count = [1, 1, 2, 2, 3, 4][chance.below(6)];
-        let mut boxes: Vec<Member> =
-            (0..count).map(|at| Member::new(at, chance.next())).collect();
+        let mut boxes: Vec<Member> = (0..count).map(|at| Member::new(at, chance.next())).collect();
         let mut hub = Hub::new(boxes.iter().map(|b| b.id.clone()).collect(), chance.next());
         hub.mutant = mutant;
         boxes.iter_mut().for_each(|member| member.mutant = mutant);
@@ -210,7 +209,9 @@ impl Story {
             certificate: json!({}),
             sealing_key: "sealed".to_owned(),
         }));
-        if self.ask(enrol, Crash::Never)?.is_some() && self.boxes[at].join(format!("log{number}"))? {
+        if self.ask(enrol, Crash::Never)?.is_some()
+            && self.boxes[at].join(format!("log{number}"))?
+        {
             self.say(|| format!("box {at} joins"));
         }
         self.after_box(at)
@@ -421,7 +422,8 @@ impl Story {
             }
             14 => self.register("web", "image")?,
             15 => {
-                let (cluster, instances) = (ClusterName::default_cluster(), vec![self.boxes[at].id.clone()]);
+                let (cluster, instances) =
+                    (ClusterName::default_cluster(), vec![self.boxes[at].id.clone()]);
                 let draining = self.chance.one_in(2);
                 self.say(|| format!("box {at} draining: {draining}"));
                 let drain = Command::UpdateContainerInstancesState { cluster, instances, draining };
@@ -431,7 +433,8 @@ impl Story {
                 let instance = self.boxes[at].id.clone();
                 self.say(|| format!("box {at} is deregistered"));
                 let cluster = ClusterName::default_cluster();
-                let command = Command::DeregisterContainerInstance { cluster, instance, force: true };
+                let command =
+                    Command::DeregisterContainerInstance { cluster, instance, force: true };
                 self.ask(command, crash)?;
                 self.cut_revoked();
             }
@@ -454,10 +457,11 @@ impl Story {
                     self.boxes[at].core.world.live_tasks().map(|t| t.id.clone()).collect();
                 if let Some(task) = self.chance.pick(&tasks).cloned() {
                     self.say(|| format!("task {task} is stopped at its box"));
-                    self.started.entry(task.clone()).and_modify(|wanted| *wanted = false);
                     let cluster = ClusterName::default_cluster();
-                    let stop = Command::StopTask { cluster, task, reason: None };
-                    self.boxes[at].round(vec![stop], crash)?;
+                    let stop = Command::StopTask { cluster, task: task.clone(), reason: None };
+                    if self.boxes[at].round(vec![stop], crash)? {
+                        self.started.entry(task).and_modify(|wanted| *wanted = false);
+                    }
                     self.after_box(at)?;
                 }
             }
@@ -510,7 +514,9 @@ impl Story {
         let family = if self.chance.one_in(6) { "lost" } else { "web" };
         let mut run = wishes::run(family, 1);
         run.client_token = Some(self.number().to_string());
-        if let Some(Reply::Tasks { tasks, .. }) = self.ask(Command::RunTask(Box::new(run)), crash)? {
+        if let Some(Reply::Tasks { tasks, .. }) =
+            self.ask(Command::RunTask(Box::new(run)), crash)?
+        {
             self.say(|| format!("{tasks:?} of {family} are wanted"));
             self.started.extend(tasks.into_iter().map(|task| (task, true)));
         }
@@ -608,7 +614,14 @@ impl Story {
                 return Ok(());
             }
         }
-        let services: Vec<_> = self.hub.core.committed.services.values().map(|s| (s.key.name.clone(), s.said.clone())).collect();
+        let services: Vec<_> = self
+            .hub
+            .core
+            .committed
+            .services
+            .values()
+            .map(|s| (s.key.name.clone(), s.said.clone()))
+            .collect();
         self.say(|| format!("{services:#?}"));
         for at in 0..self.boxes.len() {
             let member = &self.boxes[at];

@@ -80,6 +80,7 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             certificate: Some(enrol.certificate),
             sealing_key: Some(enrol.sealing_key),
             revoked_at: None,
+            returns: old.returns + u32::from(old.revoked_at.is_some()),
             // Its documents are sealed anew.
             hash: None,
             ..old.clone()
@@ -98,6 +99,7 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             certificate: Some(enrol.certificate),
             sealing_key: Some(enrol.sealing_key),
             revoked_at: None,
+            returns: 0,
         },
     };
     outcome.changes.push(Change::PutDevice(Box::new(device)));
@@ -172,7 +174,13 @@ pub(super) fn presence(
         if device.session.as_ref() != Some(&presence.session) || !device.connected {
             return Ok(Outcome::nothing());
         }
-        return Ok(put(Device { connected: false, connected_changed_at: now, ..device }));
+        // What comes of it from now on is late.
+        return Ok(put(Device {
+            connected: false,
+            connected_changed_at: now,
+            session: None,
+            ..device
+        }));
     }
     let mut outcome = match presence.agent {
         Some(agent) => {
@@ -214,16 +222,16 @@ pub(super) fn report(
             report.v
         )));
     }
-    let of_session = device.session.as_ref() == Some(&report.session);
-    let older = report.progress.position < device.reported.position;
-    if device.session.is_some() && !of_session {
+    if device.session.as_ref() != Some(&report.session) {
         // Retained from before; or its `live` was lost on the way, and then it is to be said again.
         return Ok(answer(Reply::Report(Answer { tell_again: true, ..Answer::default() })));
     }
-    if older {
-        // Overtaken: a register only goes forward.
+    let this = (report.session.clone(), report.seq);
+    if world.observed.reports.get(id).is_some_and(|last| last.0 == this.0 && last.1 > this.1) {
+        // Overtaken.
         return Ok(Outcome::nothing());
     }
+    world.observed.reports.insert(id.clone(), this);
     world.observed.heard.insert(id.clone(), now);
     let mut said = Answer {
         send_document: report.progress.position < device.position && device.hash.is_some(),
@@ -233,7 +241,8 @@ pub(super) fn report(
     let mut changes = Vec::new();
     let events = gone(&device, report);
     let taken = events.as_ref().filter(|taken| taken.log == report.events.log);
-    let has_all = taken.map_or(report.events.next == 0, |taken| taken.next >= report.events.next);
+    // With more or fewer events it is not the same moment that is compared.
+    let has_all = taken.map_or(0, |taken| taken.next) == report.events.next;
     if has_all && report.progress.position == device.position {
         for assignment in world.assignments_on(id) {
             for task in world.live(&assignment.id) {
