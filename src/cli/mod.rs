@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! Every verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
+//! `join` and `leave` do without an agent what they would have it do. Every other verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -28,6 +28,8 @@ mod exec;
 mod export;
 mod hub;
 mod image;
+mod join;
+mod leave;
 mod logs;
 mod manifest;
 mod node;
@@ -40,6 +42,7 @@ mod session;
 mod stats;
 mod stop;
 mod task_def;
+mod token;
 mod top;
 mod version;
 mod volume;
@@ -96,6 +99,10 @@ enum Verb {
     Secret(secret::Verb),
     #[command(subcommand)]
     Volume(volume::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Join(join::Arguments),
+    Leave(leave::Arguments),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -149,6 +156,9 @@ impl Cli {
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),
+            Verb::Token(verb) => block_on(verb.run()),
+            Verb::Join(arguments) => arguments.run(),
+            Verb::Leave(arguments) => arguments.run(),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

@@ -261,27 +261,25 @@ pub struct EventBatch {
 }
 
 impl EventBatch {
-    /// Deflated JSON.
+    /// Deflated JSON, sealed for this topic.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let json = serde_json::to_vec(self).unwrap_or_default();
+    pub fn seal_up(&self, key: &SealingKey, topic: &Topic) -> Vec<u8> {
+        let json = write(self);
         let mut deflated = Vec::with_capacity(json.len() / 4);
         // Reading from memory and writing to memory does not fail.
         let _ = DeflateEncoder::new(&json[..], Compression::fast()).read_to_end(&mut deflated);
-        deflated
+        seal_up(key, topic, &deflated)
     }
 
-    /// What [`Self::encode`] made.
+    /// What [`Self::seal_up`] made.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
-        if bytes.len() > UP_LIMIT {
-            return Err(ReadError::TooLarge(UP_LIMIT));
-        }
+    pub fn open_up(key: &SealingKey, topic: &Topic, sealed: &[u8]) -> Result<Self, ReadError> {
+        let deflated = open_up(key, topic, sealed)?;
         let mut json = Vec::new();
         let bound = INFLATED_LIMIT as u64 + 1;
-        DeflateDecoder::new(bytes)
+        DeflateDecoder::new(&deflated[..])
             .take(bound)
             .read_to_end(&mut json)
             .map_err(|error| ReadError::Malformed(error.to_string()))?;
@@ -403,14 +401,19 @@ mod tests {
 
     #[test]
     fn a_bomb_is_not_inflated() {
+        let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+        let topic = Topic::state(&ClusterName::default_cluster(), &device());
         let batch = EventBatch { v: VERSION, log: "l".into(), dropped: Some(3), events: vec![] };
-        assert_eq!(EventBatch::decode(&batch.encode()).unwrap(), batch);
+        let open = |sealed: &[u8]| EventBatch::open_up(&key, &topic, sealed);
+        assert_eq!(open(&batch.seal_up(&key, &topic)).unwrap(), batch);
         let mut bomb = Vec::new();
         let zeros = vec![b' '; 8 << 20];
         DeflateEncoder::new(&zeros[..], Compression::best()).read_to_end(&mut bomb).unwrap();
+        let bomb = seal_up(&key, &topic, &bomb);
         assert!(bomb.len() < UP_LIMIT);
-        assert!(matches!(EventBatch::decode(&bomb), Err(ReadError::TooLarge(_))));
-        assert!(matches!(EventBatch::decode(b"\xff\xff"), Err(ReadError::Malformed(_))));
+        assert!(matches!(open(&bomb), Err(ReadError::TooLarge(_))));
+        assert!(matches!(open(&seal_up(&key, &topic, b"\xff\xff")), Err(ReadError::Malformed(_))));
+        assert!(matches!(open(b"\xff\xff"), Err(ReadError::Sealed(_))));
     }
 
     #[test]

@@ -17,6 +17,10 @@ use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
 use std::path::Path;
 use std::time::Duration;
 
+/// A name that every broker of a hub has, however it is reached: its authority vouches for nobody else's broker, so a box
+/// that knows the authority need not know the name.
+pub const BROKER_NAME: &str = "broker.coracle.internal";
+
 /// How long a box's certificate is valid unless set.
 pub const DEVICE_LIFETIME: Duration = Duration::from_hours(90 * 24);
 const LONG: Duration = Duration::from_hours(20 * 365 * 24);
@@ -89,7 +93,8 @@ impl Authority {
     pub fn issue(&self, subject: &Subject, key: &CertifiedKey, now: Timestamp) -> Certificate {
         let (common_name, organization, purpose, lifetime) = match subject {
             Subject::Broker(names) => {
-                ("coracle broker", None, Purpose::Server(names.clone()), LONG)
+                let own = names.iter().cloned().chain([BROKER_NAME.to_owned()]);
+                ("coracle broker", None, Purpose::Server(own.collect()), LONG)
             }
             Subject::Hub => ("hub", None, Purpose::Client, LONG),
             Subject::Device { id, cluster, lifetime } => {

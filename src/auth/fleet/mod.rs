@@ -28,7 +28,7 @@ mod sealing;
 mod token;
 mod vault;
 
-pub use authority::{Authority, DEVICE_LIFETIME, Subject};
+pub use authority::{Authority, BROKER_NAME, DEVICE_LIFETIME, Subject};
 pub use certificate::{Certificate, CertificateInfo, PLAUSIBLE, pem};
 pub use device::{DeviceIdentity, DeviceKey, Enrolment};
 pub use file::FileError;
@@ -40,12 +40,13 @@ pub use vault::Vault;
 
 use crate::model::Timestamp;
 use std::path::Path;
+use std::sync::Arc;
 
 /// All that a hub is trusted by, in `STATE/keys`.
 #[derive(Debug)]
 pub struct HubTrust {
     /// What it signs with.
-    pub key: HubKey,
+    pub key: Arc<HubKey>,
     /// What certificates come from.
     pub authority: Authority,
     /// Its own secret.
@@ -59,7 +60,7 @@ impl HubTrust {
     /// [`FileError`].
     pub fn open(state_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
         Ok(Self {
-            key: HubKey::open(state_dir)?,
+            key: Arc::new(HubKey::open(state_dir)?),
             authority: Authority::open(state_dir, now)?,
             vault: Vault::open(state_dir)?,
         })

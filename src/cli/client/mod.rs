@@ -181,6 +181,35 @@ impl Client {
         self.whole(response).await
     }
 
+    /// Has the box join a fleet.
+    pub(super) async fn join(&self, wish: &Value) -> Result<Value, Error> {
+        let response = self.send(local(Method::POST, "/coracle/v1/join"), wish.to_string()).await?;
+        self.whole(response).await
+    }
+
+    /// Has the box leave its fleet.
+    pub(super) async fn leave(&self) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/leave");
+        self.whole(self.send(request, String::new()).await?).await
+    }
+
+    /// The tokens of a hub.
+    pub(super) async fn tokens(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/tokens").await
+    }
+
+    /// Has a hub make a token.
+    pub(super) async fn create_token(&self, wanted: &Value) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/tokens");
+        self.whole(self.send(request, wanted.to_string()).await?).await
+    }
+
+    /// Has a hub remove a token.
+    pub(super) async fn remove_token(&self, id: &str) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/tokens/{}", escaped(id));
+        self.whole(self.send(local(Method::DELETE, &path), String::new()).await?).await
+    }
+
     /// The shared volumes, as the agent lists them.
     pub(super) async fn volumes(&self, sized: bool) -> Result<Value, Error> {
         self.get(if sized { "/coracle/v1/volumes?size=true" } else { "/coracle/v1/volumes" }).await

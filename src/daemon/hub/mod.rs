@@ -1,8 +1,8 @@
 //! A hub: the control plane of a fleet, without a box of its own. Or a [`simulation`] of one.
 //!
 //! ```text
-//!  store ─► keys, authority ─► engine (Ground::Fleet) ─► broker ─► API
-//!                                   │ commits               ▲
+//!  store ─► keys, authority ─► engine (Ground::Fleet) ─► broker ─► sync ─► API
+//!                                   │ commits               ▲         └─ what boxes are to run, and what they say
 //!                                   └──── roster ───────────┘  who may take part
 //! ```
 //!
@@ -13,6 +13,7 @@ mod addresses;
 mod fleet;
 mod roster;
 mod simulation;
+mod sync;
 
 use crate::config::HubOverrides;
 use crate::store::Store;

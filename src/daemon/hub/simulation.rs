@@ -35,6 +35,8 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             keys,
             metadata: None,
             boxes: None,
+            gate: None,
+            documents: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;

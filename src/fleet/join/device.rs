@@ -2,7 +2,8 @@
 
 use super::http::{self, HubUrl, Unanswered};
 use super::{
-    Answer, Envelope, JOIN, LARGEST, RENEW, Renewal, RenewalRequest, Request, Said, VERSION,
+    Answer, Envelope, Farewell, JOIN, LARGEST, LEAVE, LEAVE_PURPOSE, Leaving, RENEW, Renewal,
+    RenewalRequest, Request, Said, VERSION,
 };
 use crate::auth::fleet::{
     Certificate, DeviceIdentity, Enrolment, Exchange, JoinToken, JwsError, Kind, PrivateKey,
@@ -152,6 +153,26 @@ pub async fn renew(identity: &DeviceIdentity) -> Result<Certificate, JoinError> 
     renewed(identity, answer.answer.as_bytes())
 }
 
+/// Tells the hub of a box that it leaves; tried once.
+///
+/// # Errors
+/// [`JoinError`]; then an operator has to deregister the box at the hub.
+pub async fn leave(identity: &DeviceIdentity, attempt: u64) -> Result<(), JoinError> {
+    let enrolment = identity.enrolment();
+    let url: HubUrl =
+        enrolment.hub.parse().map_err(|_| JoinError::Protocol(enrolment.hub.clone()))?;
+    let leaving = farewell(identity, attempt);
+    let (status, body) = http::post(&url, LEAVE, leaving.as_bytes()).await?;
+    if status.is_success() { Ok(()) } else { Err(refusal(&url, &body)) }
+}
+
+pub(super) fn farewell(identity: &DeviceIdentity, attempt: u64) -> String {
+    let farewell = text(&Farewell { device: identity.enrolment().device.clone(), attempt });
+    let signature = identity.key().sign(&[LEAVE_PURPOSE, farewell.as_bytes()].concat());
+    let signature = URL_SAFE_NO_PAD.encode(signature);
+    text(&Leaving { farewell, csr: renewal_request(identity), signature })
+}
+
 /// What a member sends to have its certificate renewed: PKCS#10 in base64url.
 #[must_use]
 pub fn renewal_request(identity: &DeviceIdentity) -> String {
@@ -201,15 +222,18 @@ async fn ask(url: &HubUrl, path: &str, body: &[u8]) -> Result<Answer, JoinError>
 }
 
 fn read(url: &HubUrl, status: StatusCode, body: &Bytes) -> Result<Answer, JoinError> {
-    let protocol = || JoinError::Protocol(url.to_string());
     if status.is_success() {
-        return serde_json::from_slice(body).map_err(|_| protocol());
+        return serde_json::from_slice(body).map_err(|_| JoinError::Protocol(url.to_string()));
     }
-    let refusal: serde_json::Value = serde_json::from_slice(body).map_err(|_| protocol())?;
-    let why = refusal["error"].as_str().ok_or_else(protocol)?;
+    Err(refusal(url, body))
+}
+
+fn refusal(url: &HubUrl, body: &[u8]) -> JoinError {
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(why) = answer["error"].as_str() else { return JoinError::Protocol(url.to_string()) };
     // Nobody has signed it: it is shown, and not believed.
     let why = why.chars().filter(|c| !c.is_control()).take(512).collect();
-    Err(JoinError::Refused { hub: url.to_string(), why })
+    JoinError::Refused { hub: url.to_string(), why }
 }
 
 fn text(message: &impl serde::Serialize) -> String {

@@ -2,11 +2,16 @@
 
 use super::http::HubUrl;
 use super::record::{Joined, Record};
-use super::{Answer, Envelope, LARGEST, Renewal, RenewalRequest, Request, Said, VERSION};
+use super::{
+    Answer, Envelope, Farewell, LARGEST, LEAVE_PURPOSE, Leaving, Renewal, RenewalRequest, Request,
+    Said, VERSION,
+};
 use crate::auth::fleet::{
-    Certificate, CertifiedKey, Enrolment, Exchange, HubTrust, Kind, SealingKey, Subject, TokenId,
+    Certificate, CertificateInfo, CertifiedKey, Enrolment, Exchange, HubTrust, Kind, SealingKey,
+    Subject, TokenId,
 };
 use crate::engine::{Handle, SubmitError};
+use crate::fleet::broker;
 use crate::model::container_instance::Attribute;
 use crate::model::fleet::{ContentHash, Device, JoinToken};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
@@ -68,7 +73,7 @@ impl From<SubmitError> for Refused {
 }
 
 /// What boxes are told of the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Broker {
     /// Its URL; none when it is where the hub is, as the box names the hub.
     pub url: Option<String>,
@@ -76,6 +81,8 @@ pub struct Broker {
     pub port: u16,
     /// Where its certificate comes from, in PEM; none for the public authorities.
     pub authorities: Option<String>,
+    /// The one that the hub brought up: a box is let in there before it hears that it may.
+    pub own: Option<broker::Broker>,
 }
 
 /// A token that is to be made.
@@ -201,7 +208,7 @@ impl Registrar {
             if request.attempt <= record.attempt {
                 return Err(Refused::Denied("this request is an old one, sent again"));
             }
-            if !revoked && record.certificate.info().key != key.fingerprint() {
+            if !revoked && record.info.key != key.fingerprint() {
                 return Err(taken(&request.device));
             }
             if revoked && token.used.contains_key(&key.fingerprint()) {
@@ -226,7 +233,7 @@ impl Registrar {
             Some(record) if revoked => {
                 record.begin_anew(issue(), now).map(|record| record.joined(joined))
             }
-            Some(record) if self.is_fresh(&record.certificate, now) => Some(record.joined(joined)),
+            Some(record) if self.is_fresh(&record.info, now) => Some(record.joined(joined)),
             Some(record) => record.replace(issue(), now).map(|record| record.joined(joined)),
         };
         let record = record.ok_or_else(|| too_many(&request.device))?;
@@ -240,6 +247,12 @@ impl Registrar {
             sealing_key: self.trust.vault.wrap(request.device.as_str(), &sealing),
         };
         self.engine.submit(FleetCommand::Enrol(Box::new(enrol)).into()).await?;
+        if let Some(broker) = &self.broker.own
+            && let Err(error) = broker.admit(request.device.clone(), token.cluster.clone()).await
+        {
+            // The roster is kept besides, and the box tries again.
+            tracing::warn!(%error, device = %request.device, "the broker does not know the box yet");
+        }
         tracing::info!(device = %request.device, cluster = %token.cluster, "a box joined");
         Ok(self.answer(&hub, token.cluster, &record, &request.device))
     }
@@ -274,11 +287,11 @@ impl Registrar {
         let known = known.filter(|known| known.revoked_at.is_none());
         let found = known.and_then(|known| Some((Record::of(&known)?, known)));
         let Some((record, known)) =
-            found.filter(|(record, _)| record.certificate.info().key == key.fingerprint())
+            found.filter(|(record, _)| record.info.key == key.fingerprint())
         else {
             return Err(Refused::Denied("this box does not belong to this fleet (any more)"));
         };
-        let record = if self.is_fresh(&record.certificate, now) {
+        let record = if self.is_fresh(&record.info, now) {
             record
         } else {
             let certificate = self.issue(device, &known.cluster, &key, now);
@@ -295,6 +308,37 @@ impl Registrar {
         let renewal =
             Renewal { v: VERSION, device: device.clone(), certificate: record.certificate };
         Ok(self.trust.key.sign(Kind::Join, &encode(&renewal)))
+    }
+
+    /// A box says that it leaves.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn left(&self, body: &[u8]) -> Result<serde_json::Value, Refused> {
+        self.admit()?;
+        let malformed = Refused::Malformed("it is not {farewell, csr, signature}");
+        let leaving = Some(body).filter(|body| body.len() <= LARGEST);
+        let leaving = leaving.and_then(|body| serde_json::from_slice::<Leaving>(body).ok());
+        let Leaving { farewell: text, csr, signature } = leaving.ok_or(malformed)?;
+        let key = certified(&csr)?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        let farewell: Farewell = serde_json::from_str(&text)
+            .map_err(|_| Refused::Malformed("its `farewell` is not of this version"))?;
+        let _turn = self.turn.lock().await;
+        let known = self.engine.read(|world| world.devices.get(&farewell.device).cloned());
+        let record = known.filter(|known| known.revoked_at.is_none());
+        let record = record.as_ref().and_then(Record::of);
+        let fits = record.is_some_and(|record| {
+            record.info.key == key.fingerprint()
+                && farewell.attempt > record.attempt
+                && key.verify(&[LEAVE_PURPOSE, text.as_bytes()].concat(), &signature)
+        });
+        if !fits {
+            return Err(Refused::Denied("this box does not belong to this fleet (any more)"));
+        }
+        self.engine.submit(FleetCommand::Left(farewell.device.clone()).into()).await?;
+        tracing::info!(device = %farewell.device, "a box left");
+        Ok(serde_json::json!({}))
     }
 
     /// Takes one request out of the rate.
@@ -352,8 +396,8 @@ impl Registrar {
     }
 
     /// Whether more than half of the time is left.
-    fn is_fresh(&self, certificate: &Certificate, now: Timestamp) -> bool {
-        certificate.info().not_after.since(now) > self.lifetime / 2
+    fn is_fresh(&self, certificate: &CertificateInfo, now: Timestamp) -> bool {
+        certificate.not_after.since(now) > self.lifetime / 2
     }
 
     fn answer(

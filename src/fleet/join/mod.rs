@@ -11,7 +11,7 @@
 //! ```
 //!
 //! * [`hub`] is the hub's half: tokens, joins, renewals. [`device`] is the box's. [`record`] is what the hub notes of the
-//!   certificates of a box. [`http`] posts a request.
+//!   certificates of a box. `http` makes its requests.
 //!
 //! No secret is sent, so the listener needs no TLS: the request is proved by the token's secret, the answer by the hub's
 //! signature, and the key for secrets is agreed on between the two. A request that is repeated because its answer was
@@ -20,7 +20,7 @@
 //! refused.
 
 pub mod device;
-mod http;
+pub(in crate::fleet) mod http;
 pub mod hub;
 mod record;
 
@@ -38,6 +38,10 @@ use serde::{Deserialize, Serialize};
 pub const JOIN: &str = "/coracle/v1/join";
 /// Where it asks for a new certificate when the broker no longer takes the one it has.
 pub const RENEW: &str = "/coracle/v1/renew";
+/// Where it says that it leaves.
+pub const LEAVE: &str = "/coracle/v1/leave";
+/// What stands before the text that a box signs when it leaves.
+const LEAVE_PURPOSE: &[u8] = b"coracle leave 1\0";
 /// The largest request, and the largest answer.
 pub const LARGEST: usize = 64 * 1024;
 /// The version of these messages.
@@ -96,6 +100,23 @@ struct Said {
 struct RenewalRequest {
     device: ContainerInstanceId,
     csr: String,
+}
+
+/// What a box posts to [`LEAVE`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Leaving {
+    /// [`Farewell`], as a text.
+    farewell: String,
+    csr: String,
+    /// Of `farewell`, by the key of `csr`.
+    signature: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Farewell {
+    device: ContainerInstanceId,
+    /// As in [`Request`].
+    attempt: u64,
 }
 
 /// A renewed certificate, as the hub signs it.

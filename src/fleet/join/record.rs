@@ -14,6 +14,10 @@ pub(super) const CERTIFICATES: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
+    /// Of the newest certificate.
+    #[serde(flatten)]
+    pub(super) info: CertificateInfo,
+    /// The certificate itself, for who asks twice.
     pub(super) certificate: Certificate,
     /// Certificates before this one, which are valid as well.
     #[serde(default)]
@@ -46,8 +50,8 @@ impl Record {
     /// Of a box that has had no certificate.
     pub(super) fn new(certificate: Certificate, request: Joined) -> Self {
         let Joined { attempt, request, exchange } = request;
-        let (before, refused) = (Vec::new(), Vec::new());
-        Self { certificate, before, refused, attempt, request, exchange }
+        let (before, refused, info) = (Vec::new(), Vec::new(), certificate.info());
+        Self { info, certificate, before, refused, attempt, request, exchange }
     }
 
     /// The record of a box that the hub knows.
@@ -63,9 +67,10 @@ impl Record {
     /// Another certificate takes the place of the one there is; none when there were too many.
     pub(super) fn replace(mut self, certificate: Certificate, now: Timestamp) -> Option<Self> {
         if certificate != self.certificate {
-            self.before.push(self.certificate.info().into());
+            self.before.push(self.info.into());
         }
         self.before.retain(|issued| issued.not_after > now);
+        self.info = certificate.info();
         self.certificate = certificate;
         (self.before.len() < CERTIFICATES).then_some(self)
     }
@@ -73,8 +78,9 @@ impl Record {
     /// As [`Self::replace`], of a box that was deregistered: what it had stays refused.
     pub(super) fn begin_anew(mut self, certificate: Certificate, now: Timestamp) -> Option<Self> {
         self.refused.append(&mut self.before);
-        self.refused.push(self.certificate.info().into());
+        self.refused.push(self.info.into());
         self.refused.retain(|issued| issued.not_after > now);
+        self.info = certificate.info();
         self.certificate = certificate;
         (self.refused.len() < CERTIFICATES).then_some(self)
     }
@@ -87,7 +93,7 @@ impl Record {
 
     fn serials(self, revoked: bool) -> impl Iterator<Item = String> {
         let valid = revoked.then(|| {
-            let current = Issued::from(self.certificate.info());
+            let current = Issued::from(self.info);
             self.before.into_iter().chain([current])
         });
         let refused = self.refused.into_iter().chain(valid.into_iter().flatten());

@@ -69,7 +69,12 @@ fn start(dir: &Path) -> Handle {
 fn desk(dir: &Path, engine: Handle, lifetime: Duration) -> Registrar {
     let trust = Arc::new(HubTrust::open(dir, sys::now()).unwrap());
     let authorities = Some(trust.authority.certificate().pem());
-    Registrar::new(engine, trust, Broker { url: None, port: 8883, authorities }, lifetime)
+    Registrar::new(
+        engine,
+        trust,
+        Broker { url: None, port: 8883, authorities, own: None },
+        lifetime,
+    )
 }
 
 struct Taken {
@@ -252,6 +257,36 @@ async fn certificates_are_renewed_when_half_of_their_time_is_over() {
     other.join(&theirs, applicant(&key, 1)).await.unwrap();
     let answer = other.desk.renew(&id(), &request).await.unwrap();
     assert!(matches!(device::renewed(&identity, &answer), Err(JoinError::Forged { .. })));
+}
+
+#[tokio::test]
+async fn a_box_says_that_it_leaves_and_nobody_in_its_place() {
+    let hub = Hub::new().await;
+    let state = tempfile::tempdir().unwrap();
+    let key = DeviceKey::open(state.path()).unwrap();
+    let token = hub.token(None, None).await;
+    let taken = hub.join(&token, applicant(&key, 1)).await.unwrap();
+    let (enrolment, sealing) = taken.pending.finish(&token, &taken.answer).unwrap();
+    DeviceIdentity::create(state.path(), &enrolment, &sealing).unwrap();
+    let identity = DeviceIdentity::open(state.path()).unwrap().unwrap();
+    let gone = || hub.engine.read(|world| world.devices[&id()].revoked_at.is_some());
+    let leaving = device::farewell(&identity, 2);
+    // With another key, an old number, or nothing but the request for a certificate.
+    let mut stolen: serde_json::Value = serde_json::from_str(&leaving).unwrap();
+    stolen["csr"] = csr(&PrivateKey::generate()).into();
+    let mut unsigned: serde_json::Value = serde_json::from_str(&leaving).unwrap();
+    unsigned["signature"] = "AAAA".into();
+    for hostile in [stolen.to_string(), unsigned.to_string(), device::farewell(&identity, 1)] {
+        assert_eq!(hub.desk.left(hostile.as_bytes()).await.unwrap_err().status(), 403);
+        assert!(!gone());
+    }
+    hub.desk.left(leaving.as_bytes()).await.unwrap();
+    hub.engine.wait_until(|world| world.devices[&id()].revoked_at.is_some()).await.unwrap();
+    // Sent again after the box has come back, it changes nothing.
+    let new = hub.token(None, None).await;
+    hub.join(&new, applicant(&key, 3)).await.unwrap();
+    assert_eq!(hub.desk.left(leaving.as_bytes()).await.unwrap_err().status(), 403);
+    assert!(!gone());
 }
 
 #[tokio::test]
