@@ -15,7 +15,7 @@ mod member;
 mod why;
 
 pub use foreground::Foreground;
-pub use hub::hub;
+pub use hub::{backup, hub, restore};
 pub use member::without_agent;
 pub use why::why;
 
