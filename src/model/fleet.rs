@@ -418,6 +418,9 @@ pub struct Device {
     /// From when it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,
+    /// How often it joined after it had been refused.
+    #[serde(default)]
+    pub returns: u32,
 }
 
 /// How far the hub has the events of a box.
