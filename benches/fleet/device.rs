@@ -134,6 +134,12 @@ impl Device {
         (progress.phase == Phase::Applied && applied == progress.position).then_some(applied)
     }
 
+    /// The newest revision of the tasks of services that run; 0 for none.
+    pub(crate) fn revision(&self) -> u32 {
+        let of_services = self.world.live_tasks().filter(|task| task.service.is_some());
+        of_services.map(|task| task.task_definition.revision.0).max().unwrap_or(0)
+    }
+
     /// Why the newest document is not to be applied.
     pub(crate) fn failed(&self) -> Option<String> {
         let progress = &self.world.membership.as_ref()?.progress;
@@ -142,7 +148,12 @@ impl Device {
     }
 
     /// A message came.
-    pub(crate) fn hear(&mut self, topic: &str, payload: &[u8], session: &str) -> Result<Todo, String> {
+    pub(crate) fn hear(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        session: &str,
+    ) -> Result<Todo, String> {
         use coracle::fleet::topic::Channel;
         let topic = Topic::parse(topic).map_err(|error| error.to_string())?;
         match topic {
@@ -171,7 +182,8 @@ impl Device {
         bytes: &[u8],
         at_most: usize,
     ) -> Result<T, String> {
-        let payload = self.hub_key.verify(kind, bytes, at_most).map_err(|error| error.to_string())?;
+        let payload =
+            self.hub_key.verify(kind, bytes, at_most).map_err(|error| error.to_string())?;
         message::read(&payload, at_most).map_err(|error| error.to_string())
     }
 
@@ -212,12 +224,13 @@ impl Device {
         let (mut here, mut missing) = (Vec::new(), BTreeSet::new());
         let known = self.world.membership.as_ref().map(|membership| &membership.bodies);
         for body in &desired.content.task_definitions {
-            let stored = self.world.task_definitions.get(&body.task_definition).filter(|definition| {
-                match known.and_then(|bodies| bodies.get(&body.task_definition)) {
-                    Some(hash) => *hash == body.sha256,
-                    None => ContentHash::of(&content::body(definition)) == body.sha256,
-                }
-            });
+            let stored =
+                self.world.task_definitions.get(&body.task_definition).filter(|definition| {
+                    match known.and_then(|bodies| bodies.get(&body.task_definition)) {
+                        Some(hash) => *hash == body.sha256,
+                        None => ContentHash::of(&content::body(definition)) == body.sha256,
+                    }
+                });
             match stored.or_else(|| self.brought.get(&body.sha256)) {
                 Some(definition) => here.push(definition.clone()),
                 None => drop(missing.insert(body.sha256.clone())),
@@ -236,8 +249,12 @@ impl Device {
 
     /// The next events that the hub does not have, as they go out.
     pub(crate) fn batch(&self) -> Option<(Topic, Vec<u8>)> {
-        let events: Vec<Event> =
-            self.outbox.range(self.acknowledged..).map(|(_, event)| event.clone()).take(64).collect();
+        let events: Vec<Event> = self
+            .outbox
+            .range(self.acknowledged..)
+            .map(|(_, event)| event.clone())
+            .take(64)
+            .collect();
         let membership = self.world.membership.as_ref()?;
         if events.is_empty() {
             return None;

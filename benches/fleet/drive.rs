@@ -4,8 +4,8 @@ use super::device::{Device, agent};
 use super::hub::Hub;
 use super::wire::{Connection, KEEP_ALIVE, Lost, Shared, Way};
 use coracle::auth::fleet::{Enrolment, JoinToken, PrivateKey, SealingKey};
-use coracle::fleet::join::device::{Applicant, join};
 use coracle::fleet::join::HubUrl;
+use coracle::fleet::join::device::{Applicant, join};
 use coracle::fleet::topic::{BodyHash, Topic};
 use coracle::model::ContainerInstanceId;
 use coracle::model::fleet::Report;
@@ -39,8 +39,8 @@ pub(crate) struct News {
 pub(crate) enum What {
     /// The broker took its connection.
     Connected,
-    /// It is what its newest document says.
-    Applied,
+    /// It is what its newest document says, and runs the service's task of this revision; 0 for none.
+    Applied(u32),
     /// It cannot become that, or a message was not taken.
     Failed(String),
 }
@@ -93,7 +93,8 @@ impl Fleet {
                     let joined = join_one(&url, &token).await;
                     drop(permit);
                     let id = joined.enrolment.device.clone();
-                    let shared = shared.get_or_init(|| async { Shared::new(&joined.enrolment) }).await;
+                    let shared =
+                        shared.get_or_init(|| async { Shared::new(&joined.enrolment) }).await;
                     let way = Way::new(shared, &joined.enrolment, &joined.key);
                     let Enrolment { cluster, hub, hub_key, .. } = joined.enrolment;
                     let inside = Device::new(id.clone(), cluster, hub, hub_key, joined.sealing);
@@ -147,7 +148,7 @@ impl Box {
         if let Some(position) = self.inside.applied() {
             if self.told != Some(position) {
                 self.told = Some(position);
-                self.tell(What::Applied);
+                self.tell(What::Applied(self.inside.revision()));
             }
         } else if let Some(why) = self.inside.failed() {
             self.tell(What::Failed(why));

@@ -59,7 +59,9 @@ impl Hub {
     fn until(&self, what: &str, is: impl Fn() -> bool) {
         let begin = Instant::now();
         while !is() {
-            if begin.elapsed() > PATIENCE || self.child.lock().unwrap().try_wait().unwrap().is_some() {
+            if begin.elapsed() > PATIENCE
+                || self.child.lock().unwrap().try_wait().unwrap().is_some()
+            {
                 let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
                 panic!("{what}: not so after {:?}\n{log}", begin.elapsed());
             }
@@ -87,11 +89,14 @@ impl Hub {
     fn find_broker(&self) -> Option<u32> {
         let parent = self.pid.to_string();
         let processes = std::fs::read_dir("/proc").unwrap();
-        processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).find(|pid: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let parent_of = stat.rsplit(')').next().unwrap_or_default().split_whitespace().nth(1);
-            stat.contains("(mosquitto)") && parent_of == Some(parent.as_str())
-        })
+        processes.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok()).find(
+            |pid: &u32| {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                let parent_of =
+                    stat.rsplit(')').next().unwrap_or_default().split_whitespace().nth(1);
+                stat.contains("(mosquitto)") && parent_of == Some(parent.as_str())
+            },
+        )
     }
 
     pub(crate) fn kill_broker(&self) {
@@ -131,22 +136,36 @@ impl Hub {
     }
 
     /// A new revision of what the boxes run.
-    pub(crate) fn register_probe(&self, round: &str) {
-        self.ecs(
+    pub(crate) fn register_probe(&self, round: &str) -> u32 {
+        let answer = self.ecs(
             "RegisterTaskDefinition",
             &json!({"family": "probe", "networkMode": "none", "containerDefinitions": [{
                 "name": "main", "image": "coracle/busybox", "memory": 16, "command": ["sleep", "inf"],
                 "environment": [{"name": "ROUND", "value": round}],
             }]}),
         );
+        answer["taskDefinition"]["revision"].as_u64().unwrap().try_into().unwrap()
+    }
+
+    fn deployments(&self) -> Vec<Value> {
+        let mut answer = self.ecs("DescribeServices", &json!({"services": ["all"]}));
+        serde_json::from_value(answer["services"][0]["deployments"].take()).unwrap()
     }
 
     /// Waits until the hub has heard that the service runs as its newest revision on so many boxes.
     pub(crate) fn wait_running(&self, count: usize) {
         self.until("the service runs everywhere", || {
-            let answer = self.ecs("DescribeServices", &json!({"services": ["all"]}));
-            let deployments = answer["services"][0]["deployments"].as_array().unwrap();
-            deployments.len() == 1 && deployments[0]["runningCount"] == json!(count)
+            let deployments = self.deployments();
+            let primary = deployments.iter().find(|one| one["status"] == json!("PRIMARY"));
+            primary.unwrap()["runningCount"] == json!(count)
+        });
+    }
+
+    /// Waits until the roll-out is over: a task without a health check counts after five seconds.
+    pub(crate) fn wait_settled(&self) {
+        self.until("the roll-out is over", || {
+            let deployments = self.deployments();
+            deployments.len() == 1 && deployments[0]["rolloutState"] == json!("COMPLETED")
         });
     }
 
@@ -173,8 +192,8 @@ impl Hub {
             let connected: usize = arns
                 .chunks(100)
                 .map(|some| {
-                    let answer =
-                        self.ecs("DescribeContainerInstances", &json!({"containerInstances": some}));
+                    let answer = self
+                        .ecs("DescribeContainerInstances", &json!({"containerInstances": some}));
                     let boxes = answer["containerInstances"].as_array().unwrap();
                     boxes.iter().filter(|one| one["agentConnected"] == json!(true)).count()
                 })

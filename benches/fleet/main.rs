@@ -86,7 +86,7 @@ fn main() {
     tell_weight("all connected, nothing to run", &hub, Some(devices));
 
     // One service on all boxes.
-    hub.register_probe("one");
+    let revision = hub.register_probe("one");
     let begin = Instant::now();
     hub.ecs(
         "CreateService",
@@ -94,17 +94,18 @@ fn main() {
             "deploymentConfiguration": {"minimumHealthyPercent": 0, "maximumPercent": 100}}),
     );
     let accepted = begin.elapsed();
-    tell("a new service on all boxes", &watch.applied(begin), accepted);
+    tell("a new service on all boxes", &watch.applied(begin, revision), accepted);
     hub.wait_running(devices);
     println!("  the hub knows of the last: {:.2} s", begin.elapsed().as_secs_f64());
+    hub.wait_settled();
 
     for round in ["two", "three"] {
-        hub.register_probe(round);
+        let revision = hub.register_probe(round);
         let begin = Instant::now();
         let (cpu_hub, cpu_broker) = (hub.cpu(), hub.broker_cpu());
         hub.ecs("UpdateService", &json!({"service": "all", "taskDefinition": "probe"}));
         let accepted = begin.elapsed();
-        tell("the service changed on all boxes", &watch.applied(begin), accepted);
+        tell("the service changed on all boxes", &watch.applied(begin, revision), accepted);
         hub.wait_running(devices);
         println!(
             "  the hub knows of the last: {:.2} s; processor time: hub {:.2} s, broker {:.2} s",
@@ -112,6 +113,7 @@ fn main() {
             (hub.cpu() - cpu_hub).as_secs_f64(),
             (hub.broker_cpu() - cpu_broker).as_secs_f64(),
         );
+        hub.wait_settled();
     }
 
     single(&hub, &fleet, &mut watch, options.singles);
@@ -151,7 +153,10 @@ fn idle(hub: &Hub, fleet: &Fleet, time: Duration) {
     let bytes = (bytes_after - bytes) as f64 / devices / seconds * 86_400.0;
     let packets = (packets_after - packets) as f64 / devices / seconds * 86_400.0;
     println!("nothing changes, {seconds:.0} s:");
-    println!("  {:.0} KB and {packets:.0} IP packets a box and day, headers of IP and TCP included", bytes / 1e3);
+    println!(
+        "  {:.0} KB and {packets:.0} IP packets a box and day, headers of IP and TCP included",
+        bytes / 1e3
+    );
     for (who, before, after) in
         [("hub", hub_cpu, hub.cpu()), ("broker", broker_cpu, hub.broker_cpu())]
     {
@@ -167,7 +172,7 @@ fn idle(hub: &Hub, fleet: &Fleet, time: Duration) {
 
 /// The broker is killed, and something changes while it is away.
 fn storm(hub: &Hub, watch: &mut Watch) {
-    hub.register_probe("storm");
+    let revision = hub.register_probe("storm");
     let (cpu_hub, begin) = (hub.cpu(), Instant::now());
     hub.kill_broker();
     hub.ecs("UpdateService", &json!({"service": "all", "taskDefinition": "probe"}));
@@ -175,10 +180,12 @@ fn storm(hub: &Hub, watch: &mut Watch) {
     let (mut awaited, mut unchanged) = (watch.everybody(), watch.everybody());
     while !(awaited.is_empty() && unchanged.is_empty()) {
         let news = watch.next();
-        let after = news.at.duration_since(begin);
+        let Some(after) = news.at.checked_duration_since(begin) else { continue };
         match news.what {
             What::Connected if awaited.remove(&news.device) => connected.push(after),
-            What::Applied if unchanged.remove(&news.device) => applied.push(after),
+            What::Applied(now) if now == revision && unchanged.remove(&news.device) => {
+                applied.push(after);
+            }
             _ => {}
         }
     }
@@ -245,15 +252,17 @@ impl Watch {
         times
     }
 
-    fn applied(&mut self, begin: Instant) -> Times {
-        self.all(begin, |what| matches!(what, What::Applied))
+    fn applied(&mut self, begin: Instant, revision: u32) -> Times {
+        self.all(begin, |what| matches!(what, What::Applied(now) if *now == revision))
     }
 
     fn applied_on(&mut self, device: usize, begin: Instant) -> Duration {
         loop {
             let news = self.next();
-            if news.device == device && matches!(news.what, What::Applied) {
-                return news.at.duration_since(begin);
+            let after = news.at.checked_duration_since(begin);
+            if let (true, What::Applied(_), Some(after)) = (news.device == device, news.what, after)
+            {
+                return after;
             }
         }
     }

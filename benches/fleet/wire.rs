@@ -83,7 +83,11 @@ fn lost(error: impl std::fmt::Display) -> Lost {
 
 impl Connection {
     /// Connects with a last will, keeping the session that the broker may have.
-    pub(crate) async fn open(way: &Way, client: &str, will: (String, Vec<u8>)) -> Result<Self, Lost> {
+    pub(crate) async fn open(
+        way: &Way,
+        client: &str,
+        will: (String, Vec<u8>),
+    ) -> Result<Self, Lost> {
         let tcp = TcpStream::connect(&way.address).await.map_err(lost)?;
         tcp.set_nodelay(true).map_err(lost)?;
         let stream: Box<dyn Stream> = match &way.tls {
