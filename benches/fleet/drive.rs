@@ -15,8 +15,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// Boxes that join at once, and the pace of all: the hub takes 50 a second in the long run.
-const JOINING: usize = 16;
+/// Boxes that join at once, and the pace of all: the hub takes 50 a second in the long run. The broker takes those that wait
+/// together, since it reads all its rules again.
+const JOINING: usize = 64;
 const JOIN_EVERY: Duration = Duration::from_millis(21);
 
 /// As in `fleet/device` and `fleet/link`.
