@@ -17,7 +17,7 @@ async fn a_cut_at_any_byte_loses_nothing_that_was_done() {
         let mut hub = Client::listening(settings(&broker.url(), "hub", version), &["up/#"]).await;
         exchange(&broker, &proxy, &mut hub, version, &format!("{word}-whole"), None).await;
         let (up, down) = proxy.bytes();
-        assert!(up > 80 && down > 40, "{up} bytes up and {down} down are no whole exchange");
+        assert!(up > 60 && down > 30, "{up} bytes up and {down} down are no whole exchange");
         for cut in 0..=up {
             let fault = Fault { cut_up: Some(cut), ..Fault::default() };
             let name = format!("{word}-up-{cut:03}");

@@ -125,7 +125,7 @@ fn answers_of_both_versions_are_read() {
         retains: false,
         ..welcome
     };
-    let bytes = b"\x20\x26\x01\0\x23\x13\0\x1e\x21\0\x0a\x27\0\x01\0\0\x25\0\x24\x01\x1f\0\x02hi\
+    let bytes = b"\x20\x24\x01\0\x21\x13\0\x1e\x21\0\x0a\x27\0\x01\0\0\x25\0\x24\x01\x1f\0\x02hi\
                   \x1c\0\x03b:1\x22\0\x05\x2a\x01\x28\x01";
     assert_eq!(one(Protocol::V5, bytes), Packet::ConnAck(full));
     let answer = |protocol, bytes: &[u8]| match one(protocol, bytes) {
