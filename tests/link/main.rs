@@ -12,5 +12,6 @@ mod client;
 mod cuts;
 mod exchange;
 mod faults;
+mod footprint;
 mod scripted;
 mod trust;
