@@ -1,5 +1,6 @@
 //! Compiles the program of the built-in image `coracle/hello` for the target, with `rustc` and the linker that cargo
-//! uses, so that a fresh clone can run a container without a registry.
+//! uses, so that a fresh clone can run a container without a registry; and makes the release binary smaller with what that
+//! linker can do (docs/footprint.md, "The binary").
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,11 +8,24 @@
 )]
 
 use std::env;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// What makes the release binary smaller, each group on its own: a linker that does not know one is spared it.
+const SMALLER: [&[&str]; 2] = [
+    // Functions of the same machine code are kept once. Nothing of ours compares functions by address.
+    &["-Wl,--icf=all"],
+    // No unwind tables. Whoever wants a backtrace (RUST_BACKTRACE) is told that there is none: libgcc, asked to walk without
+    // tables, would abort before the panic's message is out. `getpid` is at hand in every libc and harms nobody.
+    &[
+        "-Wl,-T,link/release.ld",
+        "-Wl,--wrap=_Unwind_Backtrace",
+        "-Wl,--defsym=__wrap__Unwind_Backtrace=getpid",
+    ],
+];
 
 fn main() -> ExitCode {
-    match compile() {
+    match compile().and_then(|()| make_smaller()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             println!("cargo::error={reason}");
@@ -22,6 +36,7 @@ fn main() -> ExitCode {
 
 fn compile() -> Result<(), String> {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=link/release.ld");
     println!("cargo::rerun-if-changed=images/hello/hello.rs");
     println!("cargo::rerun-if-changed=images/hello/recipe.json");
     let out = PathBuf::from(variable("OUT_DIR")?).join("hello");
@@ -47,14 +62,69 @@ fn compile() -> Result<(), String> {
         // The target's own start files would clash with ours.
         rustc.args(["-C", "link-self-contained=no"]);
     }
-    if let Ok(linker) = env::var("RUSTC_LINKER") {
-        rustc.arg("-C").arg(format!("linker={linker}"));
-    }
+    use_linker(&mut rustc);
     rustc.arg("-o").arg(&out).arg("images/hello/hello.rs");
     match rustc.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("rustc ended with {status} on images/hello/hello.rs")),
         Err(error) => Err(format!("cannot run rustc: {error}")),
+    }
+}
+
+/// Gives the binary those of the options in [`SMALLER`] that the linker takes, in a release build alone: tests unwind.
+fn make_smaller() -> Result<(), String> {
+    if variable("PROFILE")? != "release" {
+        return Ok(());
+    }
+    let out = PathBuf::from(variable("OUT_DIR")?);
+    let source = out.join("probe.rs");
+    std::fs::write(&source, "fn main() {}")
+        .map_err(|error| format!("cannot write a probe: {error}"))?;
+    for options in SMALLER {
+        if links(&source, &out.join("probe"), options)? {
+            for option in options {
+                println!("cargo::rustc-link-arg-bins={option}");
+            }
+        } else {
+            println!(
+                "cargo::warning=the linker does not take {}: the binary gets larger",
+                options.join(" ")
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program can be linked with these options as the binary is.
+fn links(source: &Path, program: &Path, options: &[&str]) -> Result<bool, String> {
+    let mut rustc = Command::new(variable("RUSTC")?);
+    rustc.args([
+        "--edition=2024",
+        "--crate-type=bin",
+        "-C",
+        "panic=abort",
+        "--target",
+        &variable("TARGET")?,
+    ]);
+    for flag in env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().split('\u{1f}') {
+        if !flag.is_empty() {
+            rustc.arg(flag);
+        }
+    }
+    for option in options {
+        rustc.arg("-C").arg(format!("link-arg={option}"));
+    }
+    use_linker(&mut rustc);
+    rustc.arg("-o").arg(program).arg(source).stderr(Stdio::null());
+    match rustc.status() {
+        Ok(status) => Ok(status.success()),
+        Err(error) => Err(format!("cannot run rustc: {error}")),
+    }
+}
+
+fn use_linker(rustc: &mut Command) {
+    if let Ok(linker) = env::var("RUSTC_LINKER") {
+        rustc.arg("-C").arg(format!("linker={linker}"));
     }
 }
 

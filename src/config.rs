@@ -13,19 +13,24 @@ use crate::plan::Settings;
 use crate::plan::world::PullBehavior;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod faults;
+mod fleet;
 mod hub;
 mod parse;
+mod remote_broker;
 mod role;
 mod value;
 
 pub use faults::{FaultsError, parse_faults, read_faults};
+pub use fleet::{FleetSettings, MqttVersion};
 pub use hub::{HubConfig, HubOverrides};
+pub use remote_broker::{BrokerHost, RemoteBroker};
 pub use role::{RoleSource, role_source};
 
 /// The settings, checked.
@@ -90,6 +95,8 @@ pub struct Config {
     pub environment_files: Option<PathBuf>,
     /// The directory of manifests that are applied when the agent starts and at SIGHUP; it need not be there.
     pub manifests: PathBuf,
+    /// The connection to the hub of a fleet.
+    pub fleet: FleetSettings,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -180,6 +187,7 @@ impl Default for Config {
             allow_instance_metadata: false,
             environment_files: None,
             manifests: "/etc/coracle/manifests.d".into(),
+            fleet: FleetSettings::default(),
             unknown_variables: Vec::new(),
         }
     }
@@ -323,6 +331,12 @@ impl Config {
 #[must_use]
 pub fn socket(run_dir: &Path) -> PathBuf {
     run_dir.join("api.sock")
+}
+
+/// Where programs are looked for: `$PATH`.
+#[must_use]
+pub fn program_search_path() -> Option<OsString> {
+    std::env::var_os("PATH")
 }
 
 #[cfg(test)]

@@ -3,15 +3,21 @@
 //! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
+#[allow(dead_code, reason = "the loops of hub and box are being joined to it")]
+mod boxes;
 mod daily;
 mod foreground;
+mod gate;
 mod host;
 mod hub;
 mod manifests;
+mod member;
+mod uplink;
 mod why;
 
 pub use foreground::Foreground;
 pub use hub::hub;
+pub use member::without_agent;
 pub use why::why;
 
 use crate::api::{self, Listeners};
@@ -49,29 +55,39 @@ const REGISTER_AGAIN: Duration = Duration::from_secs(2);
 /// # Errors
 /// When the configuration, the state or the kernel does not allow it to start.
 pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
-    let config = Config::load(flags)?;
+    let config = member::as_member(Config::load(flags)?)?;
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     for variable in &config.unknown_variables {
         tracing::warn!("{variable} is not a setting and has no effect");
     }
     worker_threads()?.block_on(async {
         let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
-        let Started { handle, listeners, keys, metadata, runtime } = started;
+        let Started { handle, listeners, keys, metadata, runtime, store } = started;
         let stop = asked_to_stop();
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
         let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
+        let gate = member::BoxGate {
+            handle: handle.clone(),
+            store,
+            config: config.clone(),
+            turn: tokio::sync::Mutex::default(),
+        };
+        let (uplink, from_hub) = uplink::Uplink::start(handle.clone(), &config);
         let parts = api::Parts {
             engine: handle.clone(),
             listeners,
             keys,
             metadata: Some(metadata),
             boxes: None,
-            from_hub: None,
+            gate: Some(Arc::new(gate)),
+            documents: None,
+            from_hub: Some(from_hub),
         };
         api::serve(parts, stop).await?;
+        drop(uplink);
         daily.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -94,6 +110,7 @@ struct Started {
     keys: Arc<Keys>,
     metadata: Arc<Metadata>,
     runtime: Runtime,
+    store: Store,
 }
 
 /// The multi-threaded runtime of the agent: two workers, whatever the number of cores.
@@ -174,13 +191,16 @@ async fn start(
         sources,
     };
     let ground = Ground::ThisBox(Box::new(this));
-    let handle = engine::start(Parts { store, settings, secrets, ground })?;
+    let handle = engine::start(Parts { store: store.clone(), settings, secrets, ground })?;
     let metadata = Arc::new(Metadata::new(handle.clone(), ids, config.roles.clone()));
     tokio::spawn(metadata::serve(Arc::clone(&metadata), gateways));
-    let cluster = CreateCluster::named(config.cluster.clone());
-    introduce(&handle, Command::CreateCluster(Box::new(cluster))).await?;
+    // The clusters of a fleet are its hub's.
+    if !member::catch_up(&handle, config).await? {
+        let cluster = CreateCluster::named(config.cluster.clone());
+        introduce(&handle, Command::CreateCluster(Box::new(cluster))).await?;
+    }
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
-    Ok(Started { handle, listeners, keys, metadata, runtime })
+    Ok(Started { handle, listeners, keys, metadata, runtime, store })
 }
 
 /// Submits what this box says of itself. When that cannot be written (a full disk), it is tried again in the background:
@@ -219,12 +239,7 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 fn settings(config: &Config, store: &Store) -> anyhow::Result<Settings> {
-    if store.get_meta(hub::SIMULATION)?.is_some() {
-        anyhow::bail!(
-            "the state in {} is that of a simulation (coracle hub --simulate); use another --state-dir",
-            config.state_dir.display()
-        );
-    }
+    hub::refuse_others(store, INSTANCE_ID, &config.state_dir)?;
     let id = if let Some(id) = store.get_meta(INSTANCE_ID)? {
         serde_json::from_value(id).context("the stored id of this box is not valid")?
     } else {

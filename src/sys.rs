@@ -1,4 +1,8 @@
-//! The only place that reads the clock and the system's random source.
+//! The only place that reads the clock and the system's random source; and what a process says to the kernel of its own memory.
+
+mod memory;
+
+pub use memory::give_back;
 
 use crate::model::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};

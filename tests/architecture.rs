@@ -37,6 +37,8 @@ const CLIENT: [&str; 5] = ["model", "config", "daemon", "sys", "telemetry"];
 
 /// The files with `unsafe` code: where the kernel or LMDB leaves no other way.
 const UNSAFE: &[&str] = &[
+    // Says to mosquitto, between fork and exec, that it ends with the hub.
+    "src/fleet/broker/child.rs",
     // Maps the database file.
     "src/store/environment.rs",
     // bpf(2) has no safe wrapper.
@@ -54,6 +56,8 @@ const UNSAFE: &[&str] = &[
     "src/runtime/shim/namespace.rs",
     // A container's first process forks the program, and hands on the same signals.
     "src/runtime/init.rs",
+    // madvise(2) on the program itself.
+    "src/sys/memory.rs",
     // Registers the descriptor of inotify(7).
     "src/runtime/logs/follow.rs",
     // The same for the streams of a command.

@@ -3,7 +3,7 @@
 use super::body::{self, AnswerBody};
 use super::error::{ApiError, Exception};
 use super::shapes::{self, Operation};
-use super::{Api, local, operations, simulate};
+use super::{Api, documents, local, operations, simulate};
 use crate::auth::sigv4::{self, SignedRequest};
 use crate::metadata;
 use crate::plan::Ids;
@@ -59,6 +59,14 @@ pub(super) async fn answer(
             local::answer(api, request).await
         }
         _ if peer == Peer::Hub => local::answer_hub(api, request).await,
+        (method, path) if matches!(peer, Peer::Network(_)) && local::is_of_box(method, path) => {
+            local::answer_box(&api, request).await
+        }
+        (&Method::GET, path) if path.starts_with(documents::PREFIX) => {
+            let sha256 = path.strip_prefix(documents::PREFIX).unwrap_or_default();
+            let answered = documents::answer(api.documents.as_ref(), sha256);
+            answered.unwrap_or_else(|error| failure(&error))
+        }
         (_, path) if api.engine.is_simulation() && path.starts_with(simulate::PREFIX) => {
             match simulate::answer(&api.engine, request).await {
                 Ok(output) => json_answer(StatusCode::OK, &output),

@@ -4,10 +4,11 @@
 //! end, and what is left then is dropped.
 
 use super::http::{self, Peer};
-use super::{Api, Boxes, ByteStream, Listeners};
+use super::{Api, Boxes, ByteStream, Documents, Gate, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
+use crate::model::fleet::LinkStatus;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -53,8 +54,21 @@ pub struct Parts {
     pub metadata: Option<Arc<Metadata>>,
     /// The way to the boxes of a fleet; only a hub has one.
     pub boxes: Option<Arc<dyn Boxes>>,
-    /// Connections of the hub that this box belongs to, as they come.
-    pub from_hub: Option<mpsc::Receiver<Box<dyn ByteStream>>>,
+    /// Who comes into the fleet and goes.
+    pub gate: Option<Arc<dyn Gate>>,
+    /// Documents that boxes fetch; only a hub has some.
+    pub documents: Option<Arc<dyn Documents>>,
+    /// Of a box: its way to the hub that it may belong to.
+    pub from_hub: Option<FromHub>,
+}
+
+/// A box's way to its hub.
+#[derive(Debug)]
+pub struct FromHub {
+    /// Connections of the hub, as they come.
+    pub streams: mpsc::Receiver<Box<dyn ByteStream>>,
+    /// How the way is.
+    pub status: watch::Receiver<LinkStatus>,
 }
 
 impl fmt::Debug for Parts {
@@ -71,11 +85,23 @@ impl fmt::Debug for Parts {
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
 pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Parts { engine, listeners, keys, metadata, boxes, mut from_hub } = parts;
+    let Parts { engine, listeners, keys, metadata, boxes, gate, documents, from_hub } = parts;
+    let (mut from_hub, link) = from_hub.map(|hub| (hub.streams, hub.status)).unzip();
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
-    let api = Arc::new(Api { engine, keys, metadata, boxes, address, stopping, sessions });
+    let api = Arc::new(Api {
+        engine,
+        keys,
+        metadata,
+        boxes,
+        link,
+        gate,
+        documents,
+        address,
+        stopping,
+        sessions,
+    });
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);

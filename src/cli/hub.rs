@@ -1,4 +1,4 @@
-//! `coracle hub`: the control plane without a box; today, a simulation.
+//! `coracle hub`: the control plane of a fleet, or of boxes that are made up.
 
 use crate::config::HubOverrides;
 use anyhow::Result;
@@ -6,11 +6,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Run a hub: the ECS API and the scheduler over boxes that are elsewhere; today, that are made up (--simulate)
+/// Run a hub: the ECS API and the scheduler over boxes that join it, or that are made up (--simulate)
+///
+/// Boxes join with `coracle join`, and are told over MQTT what to run. The hub brings up the broker for that itself
+/// (mosquitto, which must be installed), or uses one that runs elsewhere (--broker). It needs no root. It stays in the
+/// foreground; SIGTERM ends it, and its broker; boxes go on.
 ///
 /// With --simulate, RegisterContainerInstance makes boxes up, and their tasks run, fail and stop as the fault plan says:
-/// to try a placement before the boxes are bought, and to test what speaks the ECS API. It needs no root, runs no
-/// container, and checks no signatures. It stays in the foreground; SIGTERM ends it.
+/// to try a placement before the boxes are bought, and to test what speaks the ECS API. It runs no container and no
+/// broker, and checks no signatures.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Make up the boxes, and what becomes of their tasks
@@ -25,6 +29,21 @@ pub(super) struct Arguments {
     /// Where the ECS API listens with TCP [default: 127.0.0.1:51678]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Where boxes connect to the hub's own broker, with TLS [default: 0.0.0.0:8883]
+    #[arg(long, value_name = "ADDR:PORT", conflicts_with_all = ["simulate", "broker"])]
+    mqtt_listen: Option<SocketAddr>,
+    /// Under which name boxes find the broker, if not the one they join by; may be given several times
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "simulate")]
+    mqtt_advertise: Vec<String>,
+    /// A broker that runs elsewhere: mqtts://HOST:PORT or mqtt://HOST:PORT; none is started then
+    #[arg(long, value_name = "URL", conflicts_with = "simulate")]
+    broker: Option<String>,
+    /// The hub's user and password at that broker: a file with the line USER:PASSWORD
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    broker_credentials: Option<PathBuf>,
+    /// The authority of that broker's certificate, in PEM [default: the well-known ones]
+    #[arg(long, value_name = "FILE", requires = "broker")]
+    broker_ca: Option<PathBuf>,
     /// The account in ARNs [default: 000000000000]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
@@ -49,6 +68,11 @@ impl Arguments {
             state_dir: self.state_dir,
             run_dir: self.run_dir,
             listen: self.listen,
+            mqtt_listen: self.mqtt_listen,
+            mqtt_advertise: self.mqtt_advertise,
+            broker: self.broker,
+            broker_credentials: self.broker_credentials,
+            broker_ca: self.broker_ca,
             region: self.region,
             account: self.account,
             faults: self.faults,

@@ -4,10 +4,11 @@ mod target;
 mod when;
 
 use super::Connection;
-use super::client::{LogLine, LogQuery};
+use super::client::{Error, Lines, LogLine, LogQuery};
 use super::output::{self, Format};
 use super::run::Printer;
 use anyhow::Result;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use target::Target;
 
@@ -82,16 +83,42 @@ impl Arguments {
             printer = printer.careful_with_terminals();
         }
         let mut lines = client.logs(&query).await?;
+        let mut trouble = Trouble::default();
         if self.format.is_json() {
             // A stream has no end to wait for: a line each, as it comes.
-            while let Some(line) = lines.next::<Value>().await? {
+            while let Some(line) = trouble.next::<Value>(&mut lines).await? {
                 output::line(&line.to_string())?;
             }
-            return Ok(());
+            return trouble.end();
         }
-        while let Some(line) = lines.next::<LogLine>().await? {
+        while let Some(line) = trouble.next::<LogLine>(&mut lines).await? {
             printer.print(&line)?;
         }
-        Ok(())
+        trouble.end()
+    }
+}
+
+/// What is told among the lines: one container's log may not be readable, or one box not be there, and others are. The
+/// last is what the command ends with.
+#[derive(Debug, Default)]
+struct Trouble(Option<Error>);
+
+impl Trouble {
+    /// The next line that is one, or none after the last.
+    async fn next<T: DeserializeOwned>(&mut self, lines: &mut Lines) -> Result<Option<T>, Error> {
+        loop {
+            match lines.next().await {
+                Err(error @ Error::Told(_)) => {
+                    if let Some(before) = self.0.replace(error) {
+                        output::complain("error", &before.to_string());
+                    }
+                }
+                read => return read,
+            }
+        }
+    }
+
+    fn end(self) -> Result<()> {
+        self.0.map_or(Ok(()), |error| Err(error.into()))
     }
 }

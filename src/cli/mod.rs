@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! Every verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
+//! `join` and `leave` do without an agent what they would have it do. Every other verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -28,8 +28,11 @@ mod exec;
 mod export;
 mod hub;
 mod image;
+mod join;
+mod leave;
 mod logs;
 mod manifest;
+mod node;
 mod output;
 mod ps;
 mod run;
@@ -39,6 +42,7 @@ mod session;
 mod stats;
 mod stop;
 mod task_def;
+mod token;
 mod top;
 mod version;
 mod volume;
@@ -88,11 +92,17 @@ enum Verb {
     Export(export::Arguments),
     Why(why::Arguments),
     #[command(subcommand)]
+    Node(node::Verb),
+    #[command(subcommand)]
     Image(image::Verb),
     #[command(subcommand)]
     Secret(secret::Verb),
     #[command(subcommand)]
     Volume(volume::Verb),
+    #[command(subcommand)]
+    Token(token::Verb),
+    Join(join::Arguments),
+    Leave(leave::Arguments),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -137,6 +147,7 @@ impl Cli {
             Verb::Top(arguments) => block_on(arguments.run()),
             Verb::Stop(arguments) => block_on(arguments.run()),
             Verb::TaskDef(verb) => block_on(verb.run()),
+            Verb::Node(verb) => block_on(verb.run()),
             Verb::Service(verb) => block_on_code(verb.run()),
             Verb::Apply(arguments) => block_on_code(arguments.run()),
             Verb::Diff(arguments) => block_on_code(arguments.run()),
@@ -145,6 +156,9 @@ impl Cli {
             Verb::Image(verb) => block_on(verb.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),
+            Verb::Token(verb) => block_on(verb.run()),
+            Verb::Join(arguments) => arguments.run(),
+            Verb::Leave(arguments) => arguments.run(),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

@@ -1,12 +1,12 @@
 //! `coracle stats`: what containers use.
 
 use super::Connection;
-use super::client::{Client, Error};
+use super::client::{Client, Error, Stats, Unreachable};
 use super::output::{self, Format};
 use anyhow::Result;
 use rustix::termios::isatty;
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub(super) struct Arguments {
     /// Only these tasks: their ids, the first 6 or more characters of them, or ARNs
     #[arg(value_name = "TASK")]
     tasks: Vec<String>,
+    /// Only this box of a hub: the id of its container instance, or the beginning of it
+    #[arg(long, value_name = "ID", conflicts_with = "tasks")]
+    instance: Option<String>,
     /// Show one reading and end
     #[arg(long)]
     no_stream: bool,
@@ -37,12 +40,13 @@ type Readings = HashMap<String, Value>;
 impl Arguments {
     pub(super) async fn run(self) -> Result<()> {
         let client = self.connection.client();
-        let mut before = by_id(&self.read(&client).await?);
+        let mut told = BTreeSet::new();
+        let mut before = by_id(&self.read(&client, &mut told).await?);
         let clear = !self.no_stream && !self.format.is_json() && isatty(io::stdout());
         loop {
             // A share of time needs some time.
             tokio::time::sleep(PAUSE).await;
-            let mut now = self.read(&client).await?;
+            let mut now = self.read(&client, &mut told).await?;
             for reading in &mut now {
                 if let Some(before) = reading["id"].as_str().and_then(|id| before.get(id)) {
                     reading["preread"] = before["read"].clone();
@@ -57,13 +61,26 @@ impl Arguments {
         }
     }
 
-    async fn read(&self, client: &Client) -> Result<Vec<Value>, Error> {
+    /// A reading; what cannot be read of a fleet is told once.
+    async fn read(
+        &self,
+        client: &Client,
+        told: &mut BTreeSet<String>,
+    ) -> Result<Vec<Value>, Error> {
         if self.tasks.is_empty() {
-            return client.stats(None).await;
+            let Stats { containers, unreachable } =
+                client.stats(None, self.instance.as_deref()).await?;
+            for Unreachable { error } in unreachable {
+                if !told.contains(&error) {
+                    output::complain("note", &error);
+                    told.insert(error);
+                }
+            }
+            return Ok(containers);
         }
         let mut all = Vec::new();
         for task in &self.tasks {
-            all.extend(client.stats(Some(task)).await?);
+            all.extend(client.stats(Some(task), None).await?.containers);
         }
         Ok(all)
     }

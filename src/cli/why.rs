@@ -9,13 +9,13 @@ use anyhow::Result;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// Tell why a task or a service is as it is
+/// Tell why a task, a service or a box is as it is
 ///
 /// It asks the agent; when none is up, the state that it left is read instead, which takes its rights.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A service (NAME, CLUSTER/NAME), a task (its id or the first 6 or more characters of it), or an ARN
-    #[arg(value_name = "TASK|SERVICE")]
+    /// A service (NAME, CLUSTER/NAME), a task or a box (its id or the first 6 or more characters of it), or an ARN
+    #[arg(value_name = "TASK|SERVICE|NODE")]
     of: String,
     /// The cluster of the service
     #[arg(long, value_name = "NAME")]

@@ -1,7 +1,9 @@
 //! The settings of a hub: flags, then the configuration file, then defaults. `configs/hub.toml` is the commented file
 //! that equals the defaults. There are no variables: those of `CORACLE_*` are an agent's, and both may be on one machine.
 
-use super::value::{Given, account_id, at_least, log, pool, region_name};
+use super::remote_broker::{broker_hosts, broker_url};
+use super::value::{Given, account_id, address, at_least, log, pool, region_name};
+use super::{BrokerHost, RemoteBroker};
 use super::{ConfigError, parse, socket};
 use crate::model::Scope;
 use crate::plan::Settings;
@@ -21,6 +23,12 @@ pub struct HubConfig {
     pub run_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// Where boxes connect to the broker that the hub starts.
+    pub mqtt_listen: SocketAddr,
+    /// Where boxes find the broker, in the order to try.
+    pub mqtt_advertise: Vec<BrokerHost>,
+    /// A broker that runs elsewhere, and is used instead of one of our own.
+    pub broker: Option<RemoteBroker>,
     /// Region and account of ARNs.
     pub scope: Scope,
     /// How long stopped tasks stay describable; at least an hour.
@@ -41,6 +49,9 @@ impl Default for HubConfig {
             state_dir: "/var/lib/coracle-hub".into(),
             run_dir: "/run/coracle-hub".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 51678)),
+            mqtt_listen: SocketAddr::from(([0, 0, 0, 0], 8883)),
+            mqtt_advertise: Vec::new(),
+            broker: None,
             scope: Scope::default(),
             stopped_task_retention: Duration::from_hours(3),
             stopped_tasks_kept: 10_000,
@@ -62,6 +73,16 @@ pub struct HubOverrides {
     pub run_dir: Option<PathBuf>,
     /// `--listen`.
     pub listen: Option<SocketAddr>,
+    /// `--mqtt-listen`.
+    pub mqtt_listen: Option<SocketAddr>,
+    /// `--mqtt-advertise`, each.
+    pub mqtt_advertise: Vec<String>,
+    /// `--broker`.
+    pub broker: Option<String>,
+    /// `--broker-credentials`.
+    pub broker_credentials: Option<PathBuf>,
+    /// `--broker-ca`.
+    pub broker_ca: Option<PathBuf>,
     /// `--region`.
     pub region: Option<String>,
     /// `--account`.
@@ -82,6 +103,11 @@ struct Written {
     state_dir: Option<PathBuf>,
     run_dir: Option<PathBuf>,
     listen: Option<String>,
+    mqtt_listen: Option<String>,
+    mqtt_advertise: Option<Vec<String>>,
+    broker: Option<String>,
+    broker_credentials: Option<PathBuf>,
+    broker_ca: Option<PathBuf>,
     region: Option<String>,
     account: Option<String>,
     stopped_task_retention: Option<String>,
@@ -111,11 +137,16 @@ impl HubConfig {
 
     /// What the planners need of it, in a simulation.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn simulation(&self) -> Settings {
+        Settings { simulated: true, ..self.settings(0) }
+    }
+
+    /// What the planners need of it, after this many restorations.
+    #[must_use]
+    pub fn settings(&self, epoch: u64) -> Settings {
         Settings {
             scope: self.scope.clone(),
-            simulated: true,
-            epoch: 0,
+            epoch,
             stopped_task_retention: self.stopped_task_retention,
             stopped_tasks_kept: self.stopped_tasks_kept,
             capacity_providers: self.capacity_providers.clone(),
@@ -152,13 +183,34 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
             rule: "it must be a path".to_owned(),
         })
     };
-    let listen = match (overrides.listen, given("listen", &None, file.listen)) {
-        (Some(listen), _) => listen,
-        (None, Some(given)) => given
-            .value
-            .parse()
-            .map_err(|_| given.invalid("it must be ADDRESS:PORT, for example 127.0.0.1:51678"))?,
-        (None, None) => default.listen,
+    let listen = match overrides.listen {
+        Some(listen) => listen,
+        None => address(given("listen", &None, file.listen), default.listen)?,
+    };
+    let mqtt_listen = match overrides.mqtt_listen {
+        Some(listen) => listen,
+        None => address(given("mqtt_listen", &None, file.mqtt_listen), default.mqtt_listen)?,
+    };
+    let advertised = match (&overrides.mqtt_advertise, file.mqtt_advertise.unwrap_or_default()) {
+        (flags, hosts) if flags.is_empty() => (hosts, origin("mqtt_advertise")),
+        (flags, _) => (flags.clone(), "--mqtt-advertise".to_owned()),
+    };
+    let mqtt_advertise = broker_hosts(advertised.0, &advertised.1)?;
+    let credentials =
+        dir("broker_credentials", &overrides.broker_credentials, file.broker_credentials)?;
+    let ca = dir("broker_ca", &overrides.broker_ca, file.broker_ca)?;
+    let broker = match given("broker", &overrides.broker, file.broker) {
+        Some(url) => Some(RemoteBroker { url: broker_url(&url)?, credentials, ca }),
+        None => {
+            let lone = [("broker_credentials", credentials), ("broker_ca", ca)];
+            if let Some((key, Some(path))) = lone.into_iter().find(|(_, path)| path.is_some()) {
+                let value = path.display().to_string();
+                let rule =
+                    "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
+                return Err(ConfigError::Invalid { origin: origin(key), value, rule });
+            }
+            None
+        }
     };
     let region = given("region", &overrides.region, file.region).as_ref().map(region_name);
     let account = given("account", &overrides.account, file.account).as_ref().map(account_id);
@@ -175,6 +227,9 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
             .unwrap_or(default.state_dir),
         run_dir: dir("run_dir", &overrides.run_dir, file.run_dir)?.unwrap_or(default.run_dir),
         listen,
+        mqtt_listen,
+        mqtt_advertise,
+        broker,
         scope: Scope {
             region: region.transpose()?.unwrap_or(default.scope.region),
             account: account.transpose()?.unwrap_or(default.scope.account),
@@ -216,12 +271,22 @@ mod tests {
         let config = load("region = 'file'\naccount = '123456789012'", flags).unwrap();
         assert_eq!((config.listen.port(), config.scope.region.as_str()), (1, "eu-west-1"));
         assert_eq!(config.scope.account, "123456789012");
+        let text = "broker = 'mqtt://[::1]'\nbroker_credentials = '/etc/user'\nmqtt_advertise = ['hub.example:443']";
+        let config = load(text, HubOverrides::default()).unwrap();
+        let broker = config.broker.unwrap();
+        assert_eq!((broker.url.as_str(), broker.ca), ("mqtt://[::1]", None));
+        assert_eq!(broker.credentials, Some("/etc/user".into()));
+        assert_eq!(config.mqtt_advertise[0].to_string(), "hub.example:443");
         for (text, named) in [
             ("account = '1'", "twelve digits"),
             ("stopped_task_retention = '1m'", "at least 1h"),
             ("listen = 'here'", "ADDRESS:PORT"),
             ("cluster = 'x'", "cluster"),
             ("capacity_providers = ['ecs-x']", "capacity_providers"),
+            ("mqtt_listen = '8883'", "ADDRESS:PORT"),
+            ("mqtt_advertise = ['hub.example']", "HOST:PORT"),
+            ("broker = 'https://broker'", "mqtts://"),
+            ("broker_ca = '/ca.pem'", "--broker"),
             ("log = 'loud'", "loud"),
         ] {
             let error = load(text, HubOverrides::default()).unwrap_err().to_string();

@@ -88,6 +88,16 @@ pub(super) fn domain(given: &Given) -> Result<String, ConfigError> {
     Ok(domain)
 }
 
+/// `ADDRESS:PORT`, of something that listens.
+pub(super) fn address(
+    given: Option<Given>,
+    default: SocketAddr,
+) -> Result<SocketAddr, ConfigError> {
+    let Some(given) = given else { return Ok(default) };
+    let example = format!("it must be ADDRESS:PORT, for example {default}");
+    given.value.trim().parse().map_err(|_| given.invalid(example))
+}
+
 /// `ADDRESS`, or `ADDRESS:PORT`.
 pub(super) fn name_server(given: &Given) -> Result<SocketAddr, ConfigError> {
     let text = given.value.trim();

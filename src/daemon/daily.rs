@@ -1,4 +1,5 @@
-//! What the agent does once it is up, and then daily: it keeps a copy of the store and removes old logs.
+//! What the agent does once it is up, and then daily: it keeps a copy of the store, removes old logs and gives back the
+//! memory that its start, or the day, has left over.
 //!
 //! Copies are for the operator whose disk damaged the store; one is kept when the agent stops as well. A copy that
 //! cannot be made is no reason to stop. Logs rotate and age in their shims when something is written; what nobody
@@ -19,6 +20,7 @@ pub(super) async fn keep(handle: Handle, max_age: Duration) {
     loop {
         remove_old_logs(&handle, max_age).await;
         let pause = if keep_one(&handle).await { DAY } else { HOUR };
+        sys::give_back();
         tokio::time::sleep(pause).await;
     }
 }

@@ -45,7 +45,7 @@ impl Foreground {
 
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
-        let Started { handle, listeners, keys, metadata, runtime: containers } =
+        let Started { handle, listeners, keys, metadata, runtime: containers, .. } =
             runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
@@ -55,6 +55,8 @@ impl Foreground {
                 keys,
                 metadata: Some(metadata),
                 boxes: None,
+                gate: None,
+                documents: None,
                 from_hub: None,
             };
             api::serve(parts, stop).await?;

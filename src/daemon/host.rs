@@ -73,6 +73,12 @@ pub(super) fn names(config: &Config) -> Names {
     if dns { Names::Served { domain, servers } } else { Names::OfTheBox }
 }
 
+/// The memory of this machine, in bytes.
+pub(super) fn memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    total_mib(&meminfo).map(|mib| u64::from(mib) << 20)
+}
+
 /// `MemTotal` in MiB.
 fn total_mib(meminfo: &str) -> Option<u32> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

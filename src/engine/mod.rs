@@ -42,7 +42,7 @@ pub use handle::{Handle, NoBox, SubmitError};
 pub use inside::running;
 pub use secrets::Sources;
 
-use crate::auth::Secrets;
+use crate::auth::{SecretError, Secrets};
 use crate::image::ImageStore;
 use crate::net::Network;
 use crate::net::dns::Upstream;
@@ -137,7 +137,18 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
     let published = Arc::new(RwLock::new(World::default()));
     let mut held = None;
     let under = match ground {
-        Ground::Fleet => Under::Fleet { _facts: facts_in },
+        Ground::Fleet => {
+            // Before anything is planned: a document without them would be another one.
+            world.observed.secret_versions = match secrets.versions() {
+                Ok(versions) => versions,
+                Err(SecretError::Store(error)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "the secrets cannot be listed");
+                    std::collections::BTreeMap::new()
+                }
+            };
+            Under::Fleet { _facts: facts_in }
+        }
         Ground::Simulated(faults) => {
             simulate::begin(&mut world, faults.clone());
             Under::Simulated { faults, _facts: facts_in }

@@ -397,6 +397,11 @@ impl Writer {
         for change in changes {
             published.apply(change);
         }
+        if published.observed.secret_versions != self.world.observed.secret_versions {
+            // Documents are made of the committed world, and of these.
+            let versions = &self.world.observed.secret_versions;
+            published.observed.secret_versions.clone_from(versions);
+        }
         drop(published);
         self.commits.send_replace(sequence);
         Ok(())

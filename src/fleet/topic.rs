@@ -284,7 +284,8 @@ impl Filter {
     /// the hub wants the states that were reported while it was away.
     #[must_use]
     pub fn of_hub() -> Vec<Self> {
-        ["state", "live", "log/+", "rpc/+"]
+        // Presence first: a state of a session that is not known yet says nothing.
+        ["live", "state", "log/+", "rpc/+"]
             .into_iter()
             .map(|word| Self(format!("{ROOT}/+/+/{word}")))
             .collect()

@@ -10,8 +10,8 @@
 //! Members are named as in the ECS API. Counters that follow from tasks are computed when a service is described.
 
 use super::ids::{
-    ClusterName, DeploymentId, ServiceDeploymentId, ServiceName, ServiceRevisionId,
-    TaskDefinitionRef,
+    ClusterName, ContainerInstanceId, DeploymentId, ServiceDeploymentId, ServiceName,
+    ServiceRevisionId, TaskDefinitionRef,
 };
 use super::network::AwsvpcConfiguration;
 use super::placement::{CapacityProviderStrategyItem, PlacementStrategy};
@@ -20,6 +20,7 @@ use super::task_definition::PlacementConstraint;
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// How many events of a service are kept.
@@ -224,6 +225,9 @@ pub struct Said {
     /// Why a task could not be placed, and when that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unplaced: Option<(Timestamp, String)>,
+    /// That the tasks of these boxes, which are not connected, are replaced elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub gone: BTreeSet<ContainerInstanceId>,
 }
 
 /// `rolloutState`.

@@ -315,8 +315,13 @@ impl World {
     fn apply_of_fleet(&mut self, change: Change) {
         match change {
             Change::PutDevice(device) => {
-                self.agenda.touch_device(&device.id);
-                self.devices.insert(device.id.clone(), *device);
+                let id = device.id.clone();
+                self.agenda.touch_device(&id);
+                let (cluster, connected) = (device.cluster.clone(), device.connected);
+                let old = self.devices.insert(id.clone(), *device);
+                if old.is_none_or(|old| old.connected != connected) {
+                    self.touch_instance(&id, &cluster);
+                }
             }
             Change::DeleteDevice(id) => {
                 self.devices.remove(&id);

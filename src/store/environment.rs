@@ -5,13 +5,15 @@ use super::record::{self, Row};
 use super::schema;
 use super::table::{self, Table};
 use super::{Options, Result, inspect};
-use crate::plan::World;
+use crate::model::fleet::Event;
+use crate::plan::{Change, World};
 use heed::types::{Bytes, Str};
 use heed::{AnyTls, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -159,6 +161,28 @@ impl Environment {
         Ok(world)
     }
 
+    pub(super) fn events(&self, offset: u64, at_most: usize) -> Result<Vec<Event>> {
+        let txn = self.read_txn()?;
+        let txn: &RoTxn<'_, AnyTls> = &txn;
+        let from = record::offset_key(offset);
+        let rows = self
+            .table(Table::Events)
+            .range(txn, &(Bound::Included(from.as_str()), Bound::Unbounded))
+            .map_err(|e| self.failed(e))?;
+        let (mut events, mut size) = (Vec::new(), 0);
+        for row in rows {
+            let (key, value) = row.map_err(|e| self.failed(e))?;
+            size += value.len();
+            if size > at_most && !events.is_empty() {
+                break;
+            }
+            if let Some(Change::PutEvent(event)) = record::decode(Table::Events, key, value)? {
+                events.push(*event);
+            }
+        }
+        Ok(events)
+    }
+
     pub(super) fn commit(&self, rows: &[Row], feed_capacity: u64) -> Result<u64> {
         let mut txn = self.env.write_txn().map_err(|e| self.failed(e))?;
         let mut sequence = self.last_sequence_in(&txn)?;
@@ -248,7 +272,7 @@ pub(super) fn open_raw(dir: &Path, options: &Options) -> Result<Env<WithoutTls>>
     let wanted = usize::try_from(used.saturating_mul(2)).unwrap_or(usize::MAX);
     let map_size = options.map_size.max(wanted).min(options.map_limit.max(options.map_size));
     let mut open = EnvOpenOptions::new().read_txn_without_tls();
-    open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(16);
+    open.map_size(whole_pages(map_size)).max_readers(MAX_READERS).max_dbs(32);
     if !options.flushes {
         #[expect(
             unsafe_code,

@@ -12,6 +12,7 @@ mod records;
 pub(crate) mod rules;
 pub(crate) mod wishes;
 
+use coracle::model::fleet::{Device, Position, Progress};
 use coracle::model::{AssignmentId, ClusterName, Service, ServiceKey, ServiceName, Timestamp};
 use coracle::plan::command::apply;
 use coracle::plan::simulate::{self, FaultPlan, Rule};
@@ -211,6 +212,29 @@ impl Fleet {
         self.steps += 1;
         self.world = reloaded(&self.world);
         simulate::begin(&mut self.world, self.faults.clone());
+        self.settle();
+    }
+
+    /// The box is one of a fleet, and is or is not connected.
+    pub(crate) fn connect(&mut self, id: &str, connected: bool) {
+        self.steps += 1;
+        let id = wishes::instance(id);
+        let device = Device {
+            id: id.clone(),
+            cluster: ClusterName::default_cluster(),
+            position: Position::default(),
+            hash: None,
+            prev_hash: None,
+            reported: Progress::none(),
+            session: None,
+            connected,
+            connected_changed_at: self.now(),
+            events: None,
+            certificate: None,
+            sealing_key: None,
+            revoked_at: None,
+        };
+        self.world.apply(&Change::PutDevice(Box::new(device)));
         self.settle();
     }
 

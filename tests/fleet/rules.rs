@@ -86,6 +86,11 @@ impl Rules {
         before: &BTreeMap<AssignmentId, Part>,
         now: Timestamp,
     ) {
+        let away = |part: &Part| world.devices.get(&part.instance).is_some_and(|d| !d.connected);
+        if before.values().any(away) {
+            // What counts there depends on how long it is away; the scenarios show it.
+            return;
+        }
         let rules = &service.deployment_configuration;
         let desired = service.desired_count;
         // The roll-back of a roll-out is part of the plan: which deployment is PRIMARY is told by the service as it is now.

@@ -4,11 +4,11 @@ use crate::fleet::{Fleet, key, wishes};
 use coracle::model::service::{DeploymentCircuitBreaker, SchedulingStrategy, Service};
 use coracle::model::task_definition::PlacementConstraint;
 use coracle::model::{
-    CapacityProviderStrategyItem, ClusterName, PlacementStrategy, TaskId, TaskStatus,
+    CapacityProviderStrategyItem, ClusterName, PlacementStrategy, Tag, TaskId, TaskStatus,
     capacity_provider,
 };
 use coracle::plan::command::service::WantedDeploymentConfiguration;
-use coracle::plan::command::{ProtectionAsker, StopType, UpdateService};
+use coracle::plan::command::{ProtectionAsker, Resource, StopType, UpdateService};
 use coracle::plan::simulate::{Rule, Span};
 use coracle::plan::{Command, CommandError, Reply};
 use serde_json::json;
@@ -167,6 +167,16 @@ impl Play {
             ["befalls", what, fault @ ..] => self.befalls(what, fault)?,
             ["nothing", "befalls"] => self.fleet.befall(Vec::new()),
             ["silence", time] => self.fleet.silence(duration(time)?),
+            [verb @ ("disconnect" | "connect"), id] => {
+                self.fleet.connect(id, *verb == "connect");
+            }
+            ["tag", name, tag] => {
+                let (key_of_tag, value) = tag.split_once('=').ok_or("a tag is KEY=VALUE")?;
+                let value = Some(value.to_owned());
+                let tags = vec![Tag { key: Some(key_of_tag.to_owned()), value }];
+                let resource = Resource::Service(key(name));
+                self.submit(Command::TagResource { resource, tags });
+            }
             ["restart"] => self.fleet.restart(),
             ["advance", time] => self.fleet.advance(duration(time)?),
             ["show", name] => self.show(name)?,

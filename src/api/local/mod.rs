@@ -24,8 +24,11 @@
 //! | `POST volumes` `{"name","driverOpts","labels"}`, `GET volumes/NAME` | the volume |
 //! | `DELETE volumes/NAME`, `POST volumes/prune` | `{"removed":[NAME]}` |
 //! | `POST manifests` `{"sources":[{"name","text"}],"cluster","set","prune","dryRun"}` | `{"steps":[{"object","origin","action","differences","result"}],"warnings"}` |
-//! | `GET why?of=TASK\|SERVICE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
+//! | `GET nodes[?cluster=NAME]`, `GET nodes/ID` | container instances as DescribeContainerInstances shows them, with what is known of their connections and documents; the ID `this` is the box itself |
+//! | `GET why?of=TASK\|SERVICE\|NODE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
+//! | `POST join` `{"url","token","attributes"}`, `POST leave` of a box | `{"device","cluster","hub"}`: it joins a fleet or leaves it |
+//! | `GET tokens`, `POST tokens` `{"cluster","uses","expiresAfter","attributes"}`, `DELETE tokens/ID` of a hub | `{"tokens":[…]}`; `{"token",…}`; `{"id"}` |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
 //! A hub has no containers, logs, images and volumes of its own. What asks for those of a task is passed on to its box
@@ -37,10 +40,12 @@
 //! begins so.
 
 mod exec;
+mod gate;
 mod images;
 mod lines;
 mod logs;
 mod manifest;
+mod nodes;
 mod query;
 mod remote;
 mod secrets;
@@ -52,6 +57,7 @@ mod watch;
 mod why;
 
 use super::body::{self, AnswerBody};
+use super::gate::GateRequest;
 use super::{Api, http};
 use crate::engine::NoBox;
 use crate::model::{Arn, Task, TaskId};
@@ -97,6 +103,8 @@ impl From<NoBox> for LocalError {
         Self::missing(why.to_string())
     }
 }
+
+pub(super) use gate::{answer_box, is_of_box};
 
 type Answer = Result<Response<AnswerBody>, LocalError>;
 
@@ -192,9 +200,23 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::POST, ["secrets", "remove"]) => secrets::remove(&api, content(&bytes)?).await,
         (&Method::POST, ["secrets", "rotate-key"]) => secrets::rotate_key(&api).await,
         (&Method::POST, ["manifests"]) => manifest::apply(&api, content(&bytes)?).await,
+        (&Method::GET, ["nodes"]) => nodes::list(&api, &query),
+        (&Method::GET, ["nodes", id]) => {
+            query.only(&[])?;
+            nodes::show(&api, &query::decode(id)?)
+        }
         (&Method::GET, ["why"]) => why::answer(&api, &query).await,
         (&Method::GET, ["services", "watch"]) => services::watch(&api, &query).await,
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
+        (&Method::POST, ["join"]) => gate::ask(&api, GateRequest::Join(content(&bytes)?)).await,
+        (&Method::POST, ["leave"]) => gate::ask(&api, GateRequest::Leave).await,
+        (&Method::GET, ["tokens"]) => gate::ask(&api, GateRequest::Tokens).await,
+        (&Method::POST, ["tokens"]) => {
+            gate::ask(&api, GateRequest::CreateToken(content(&bytes)?)).await
+        }
+        (&Method::DELETE, ["tokens", id]) => {
+            gate::ask(&api, GateRequest::RemoveToken(query::decode(id)?)).await
+        }
         (&Method::GET, ["volumes"]) => volumes::list(&api, &query).await,
         (&Method::POST, ["volumes"]) => volumes::create(&api, content(&bytes)?).await,
         (&Method::POST, ["volumes", "prune"]) => volumes::prune(&api).await,

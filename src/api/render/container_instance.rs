@@ -1,7 +1,7 @@
 //! Container instances, with what remains of their capacity at that moment.
 
 use super::{put, tags};
-use crate::model::ContainerInstance;
+use crate::model::{ContainerInstance, Timestamp};
 use crate::plan::World;
 use crate::plan::placement::{Room, is_connected};
 use serde_json::{Map, Value, json};
@@ -59,7 +59,7 @@ pub(crate) fn instance(
     );
     object.insert("runningTasksCount".into(), json!(count(Room::running)));
     object.insert("pendingTasksCount".into(), json!(count(Room::pending)));
-    object.insert("attributes".into(), json!(instance.attributes));
+    object.insert("attributes".into(), attributes(world, instance));
     object.insert("attachments".into(), json!([]));
     object.insert("registeredAt".into(), json!(instance.registered_at));
     object.insert("tags".into(), if with_tags { tags(&instance.tags) } else { json!([]) });
@@ -69,6 +69,44 @@ pub(crate) fn instance(
         object.insert("healthStatus".into(), json!({ "overallStatus": status, "details": [] }));
     }
     Value::Object(object)
+}
+
+/// What a value of an attribute may be long.
+const VALUE_AT_MOST: usize = 128;
+
+/// Its attributes; and, of a box of a fleet, what ECS has no member for. These are shown and cannot be placed by.
+fn attributes(world: &World, instance: &ContainerInstance) -> Value {
+    let mut all = json!(instance.attributes);
+    let (Some(list), Some(device)) = (all.as_array_mut(), world.devices.get(&instance.id)) else {
+        return all;
+    };
+    let mut tell = |name: &str, value: String| {
+        let value: String = value.chars().take(VALUE_AT_MOST).collect();
+        list.push(json!({ "name": format!("coracle.{name}"), "value": value }));
+    };
+    let time = |at: Timestamp| {
+        jiff::Timestamp::from_millisecond(at.millis()).map(|at| at.to_string()).unwrap_or_default()
+    };
+    let since = if device.connected { "connected-since" } else { "disconnected-since" };
+    tell(since, time(device.connected_changed_at));
+    if let Some(at) = world.observed.heard.get(&device.id) {
+        tell("last-seen", time(*at));
+    }
+    if device.hash.is_some() {
+        tell("document", device.position.to_string());
+    }
+    let reported = &device.reported;
+    if reported.hash.is_some() {
+        tell("seen", reported.position.to_string());
+        tell("phase", reported.phase.as_str().to_owned());
+    }
+    if let Some(applied) = &reported.applied {
+        tell("applied", applied.position.to_string());
+    }
+    if let Some(reason) = &reported.reason {
+        tell("reason", reason.clone());
+    }
+    all
 }
 
 /// What is assigned to a box takes of it, as placement counts it.

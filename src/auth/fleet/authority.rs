@@ -10,12 +10,16 @@
 //! All of them are valid since 2020, so that a box whose clock stands still can use them; and none ends before the clock
 //! of the hub could have been set.
 
-use super::certificate::{Certificate, Draft, PLAUSIBLE, Purpose};
+use super::certificate::{Certificate, Draft, PLAUSIBLE, Purpose, from_hex, pem, revocation_list};
 use super::file::{self, FileError};
 use super::request::{CertifiedKey, PrivateKey};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
 use std::path::Path;
 use std::time::Duration;
+
+/// A name that every broker of a hub has, however it is reached: its authority vouches for nobody else's broker, so a box
+/// that knows the authority need not know the name.
+pub const BROKER_NAME: &str = "broker.coracle.internal";
 
 /// How long a box's certificate is valid unless set.
 pub const DEVICE_LIFETIME: Duration = Duration::from_hours(90 * 24);
@@ -89,7 +93,8 @@ impl Authority {
     pub fn issue(&self, subject: &Subject, key: &CertifiedKey, now: Timestamp) -> Certificate {
         let (common_name, organization, purpose, lifetime) = match subject {
             Subject::Broker(names) => {
-                ("coracle broker", None, Purpose::Server(names.clone()), LONG)
+                let own = names.iter().cloned().chain([BROKER_NAME.to_owned()]);
+                ("coracle broker", None, Purpose::Server(own.collect()), LONG)
             }
             Subject::Hub => ("hub", None, Purpose::Client, LONG),
             Subject::Device { id, cluster, lifetime } => {
@@ -98,6 +103,19 @@ impl Authority {
         };
         let not_after = end(now, lifetime);
         Draft { common_name, organization, purpose, key, not_after }.issue(&self.name, &self.key)
+    }
+
+    /// The signed list of certificates that are refused although they have not ended, in PEM; by serial numbers as
+    /// [`super::CertificateInfo`] has them. What is no serial number is left out.
+    #[must_use]
+    pub fn revocation_list<'a>(
+        &self,
+        serials: impl IntoIterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> String {
+        let serials = serials.into_iter().filter_map(from_hex);
+        let list = revocation_list(&self.name, &self.key, serials, now, end(now, LONG));
+        pem("X509 CRL", &list)
     }
 }
 

@@ -25,6 +25,7 @@ const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 0x11];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const AUTHORITY_KEY: &[u8] = &[0x55, 0x1d, 0x23];
 const EXTENDED_USAGE: &[u8] = &[0x55, 0x1d, 0x25];
+const LIST_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
 const SERVER: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 const CLIENT: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
@@ -82,11 +83,7 @@ impl Draft<'_> {
         };
         let mut extensions = vec![
             extension(SUBJECT_KEY, false, &der::value(der::OCTET_STRING, &self.key.id())),
-            extension(
-                AUTHORITY_KEY,
-                false,
-                &der::of(der::SEQUENCE, &[der::value(der::context(0), &issuer.id())]),
-            ),
+            issued_by(issuer),
             extension(KEY_USAGE, true, &der::value(der::BIT_STRING, &usage)),
         ];
         let extended = |purpose| {
@@ -111,6 +108,39 @@ impl Draft<'_> {
         }
         extensions
     }
+}
+
+/// The list of what `issuer` issued and takes back, by serial number; valid at every time that its certificates are.
+pub(super) fn revocation_list(
+    issuer: &str,
+    key: &PrivateKey,
+    serials: impl Iterator<Item = Vec<u8>>,
+    number: Timestamp,
+    not_after: Timestamp,
+) -> Vec<u8> {
+    let entry =
+        |serial: Vec<u8>| der::of(der::SEQUENCE, &[der::positive(&serial), time(NOT_BEFORE)]);
+    let entries: Vec<_> = serials.map(entry).collect();
+    let number = der::positive(&number.millis().max(0).to_be_bytes());
+    let extensions = [issued_by(key.public()), extension(LIST_NUMBER, false, &number)];
+    let mut body = vec![
+        der::value(der::INTEGER, &[1]),
+        signature_algorithm(),
+        name(issuer, None),
+        time(NOT_BEFORE),
+        time(not_after),
+    ];
+    // A list of none is not there.
+    if !entries.is_empty() {
+        body.push(der::of(der::SEQUENCE, &entries));
+    }
+    body.push(der::of(der::context_of(0), &[der::of(der::SEQUENCE, &extensions)]));
+    key.signed(der::of(der::SEQUENCE, &body))
+}
+
+fn issued_by(issuer: &CertifiedKey) -> Vec<u8> {
+    let key = der::of(der::SEQUENCE, &[der::value(der::context(0), &issuer.id())]);
+    extension(AUTHORITY_KEY, false, &key)
 }
 
 fn extension(id: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
@@ -284,6 +314,14 @@ pub fn pem(label: &str, bytes: &[u8]) -> String {
         rest = after;
     }
     pem + &format!("-----END {label}-----\n")
+}
+
+/// Hexadecimal digits as bytes.
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> =
+        text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
+    let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
+    Some(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

@@ -7,6 +7,7 @@
 //! | `STATE/fleet/sealing.key` | the key that the box shares with the hub |
 //!
 //! `STATE/fleet` is made under another name, synced and renamed: a box is a member or it is not, wherever the power went.
+//! To leave is to rename it; `STATE/fleet.old` stays until all else has followed.
 
 use super::authority::open_key;
 use super::certificate::Certificate;
@@ -14,8 +15,9 @@ use super::file::{self, FileError, failed};
 use super::jws::VerifyingKey;
 use super::request::PrivateKey;
 use super::sealing::SealingKey;
-use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::model::{ClusterName, ContainerInstanceId, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,12 +38,16 @@ pub struct Enrolment {
     pub hub: String,
     /// Where the broker is: `mqtts://HOST:PORT` or `mqtt://HOST:PORT`.
     pub broker: String,
-    /// The CA of the broker's certificate.
-    pub authority: Certificate,
+    /// The authorities that the broker's certificate comes from, in PEM; none for the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker_authorities: Option<String>,
     /// The box's certificate.
     pub certificate: Certificate,
     /// The hub's epoch at that time.
     pub epoch: u64,
+    /// Attributes that were given when it joined; no value is an empty one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// A box's own key.
@@ -60,12 +66,13 @@ impl DeviceKey {
 }
 
 /// A box that is a member of a fleet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeviceIdentity {
     state_dir: PathBuf,
     key: PrivateKey,
     sealing: SealingKey,
     enrolment: Enrolment,
+    certified_at: Timestamp,
 }
 
 const ENROLMENT: &str = "enrolment.json";
@@ -81,10 +88,8 @@ impl DeviceIdentity {
     /// # Errors
     /// [`FileError`].
     pub fn open(state_dir: &Path) -> Result<Option<Self>, FileError> {
-        // Left over from a join or a leave that was cut short.
-        for left in ["fleet.new", "fleet.old"] {
-            remove_dir(&state_dir.join(left))?;
-        }
+        // Left over from a join that was cut short.
+        remove_dir(&state_dir.join("fleet.new"))?;
         let dir = dir(state_dir);
         let path = dir.join(ENROLMENT);
         let Some(text) = file::read(&path)? else { return Ok(None) };
@@ -99,7 +104,8 @@ impl DeviceIdentity {
         let sealing = file::read(&path)?.and_then(|bytes| SealingKey::from_bytes(&bytes));
         let sealing = sealing
             .ok_or_else(|| FileError::malformed(&path, "does not hold the 32 bytes of a key"))?;
-        Ok(Some(Self { state_dir: state_dir.to_owned(), key, sealing, enrolment }))
+        let certified_at = written_at(&dir.join(ENROLMENT));
+        Ok(Some(Self { state_dir: state_dir.to_owned(), key, sealing, enrolment, certified_at }))
     }
 
     /// Makes this box a member, durably.
@@ -121,19 +127,32 @@ impl DeviceIdentity {
         file::sync_parent(&dir)
     }
 
-    /// Forgets the membership; the box's own key stays.
+    /// Ends the membership, durably; the box's own key stays. [`Self::forget`] is to follow.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn leave(state_dir: &Path) -> Result<(), FileError> {
+        let (dir, old) = (dir(state_dir), state_dir.join("fleet.old"));
+        if !dir.exists() {
+            return Ok(());
+        }
+        remove_dir(&old)?;
+        fs::rename(&dir, &old).map_err(failed("rename", &dir))?;
+        file::sync_parent(&dir)
+    }
+
+    /// Whether the box left, and what it ran for its fleet may still be there.
+    #[must_use]
+    pub fn is_leaving(state_dir: &Path) -> bool {
+        state_dir.join("fleet.old").exists() && !dir(state_dir).exists()
+    }
+
+    /// Removes what is left of a membership that ended.
     ///
     /// # Errors
     /// [`FileError`].
     pub fn forget(state_dir: &Path) -> Result<(), FileError> {
-        let (dir, old) = (dir(state_dir), state_dir.join("fleet.old"));
-        remove_dir(&old)?;
-        match fs::rename(&dir, &old) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            renamed => renamed.map_err(failed("rename", &dir))?,
-        }
-        file::sync_parent(&dir)?;
-        remove_dir(&old)
+        remove_dir(&state_dir.join("fleet.old"))
     }
 
     /// The box's key.
@@ -162,11 +181,38 @@ impl DeviceIdentity {
         if certificate.info().key != self.key.public().fingerprint() {
             return Ok(false);
         }
-        let renewed = Enrolment { certificate, ..self.enrolment.clone() };
-        file::write(&dir(&self.state_dir).join(ENROLMENT), &encode(&renewed))?;
-        self.enrolment = renewed;
+        self.replace(Enrolment { certificate, ..self.enrolment.clone() })?;
         Ok(true)
     }
+
+    /// Takes the key that the hub signs with from now on, durably.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the one before stays.
+    pub fn repin(&mut self, hub_key: VerifyingKey) -> Result<(), FileError> {
+        self.replace(Enrolment { hub_key, ..self.enrolment.clone() })
+    }
+
+    /// Since when the box has its certificate, by the clock of then; a key that was taken since counts as well.
+    #[must_use]
+    pub fn certified_at(&self) -> Timestamp {
+        self.certified_at
+    }
+
+    fn replace(&mut self, enrolment: Enrolment) -> Result<(), FileError> {
+        let path = dir(&self.state_dir).join(ENROLMENT);
+        file::write(&path, &encode(&enrolment))?;
+        self.enrolment = enrolment;
+        self.certified_at = written_at(&path);
+        Ok(())
+    }
+}
+
+/// When the file was written; 1970 if nobody knows.
+fn written_at(path: &Path) -> Timestamp {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let since = modified.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0)))
 }
 
 fn encode(enrolment: &Enrolment) -> Vec<u8> {

@@ -8,6 +8,7 @@
 //! | `device` | [`DeviceKey`]: a box's own key; [`DeviceIdentity`]: what a box keeps of its membership |
 //! | `sealing` | [`SealingKey`]: shared by hub and one box; [`Exchange`] agrees on it |
 //! | `token` | [`JoinToken`]: the text that lets a box join; [`Proof`]: how it is shown without being sent |
+//! | `vault` | [`Vault`]: the hub's own secret, from which the secrets of tokens come |
 //! | `file` | private files that a power cut leaves whole |
 //!
 //! TLS guards the way to the broker, so that nobody on the network reads or speaks for another; it needs certificates,
@@ -25,8 +26,9 @@ mod jws;
 mod request;
 mod sealing;
 mod token;
+mod vault;
 
-pub use authority::{Authority, DEVICE_LIFETIME, Subject};
+pub use authority::{Authority, BROKER_NAME, DEVICE_LIFETIME, Subject};
 pub use certificate::{Certificate, CertificateInfo, PLAUSIBLE, pem};
 pub use device::{DeviceIdentity, DeviceKey, Enrolment};
 pub use file::FileError;
@@ -34,6 +36,36 @@ pub use jws::{Fingerprint, HubKey, JwsError, Kind, VerifyingKey};
 pub use request::{CertifiedKey, PrivateKey, RequestError};
 pub use sealing::{Exchange, SealError, SealingKey};
 pub use token::{JoinToken, Proof, TokenError, TokenId};
+pub use vault::Vault;
+
+use crate::model::Timestamp;
+use std::path::Path;
+use std::sync::Arc;
+
+/// All that a hub is trusted by, in `STATE/keys`.
+#[derive(Debug)]
+pub struct HubTrust {
+    /// What it signs with.
+    pub key: Arc<HubKey>,
+    /// What certificates come from.
+    pub authority: Authority,
+    /// Its own secret.
+    pub vault: Vault,
+}
+
+impl HubTrust {
+    /// Reads what is there, and makes what is not. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(state_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
+        Ok(Self {
+            key: Arc::new(HubKey::open(state_dir)?),
+            authority: Authority::open(state_dir, now)?,
+            vault: Vault::open(state_dir)?,
+        })
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -69,6 +69,12 @@ impl CertifiedKey {
         super::certificate::hex(digest(&SHA256, &self.info()).as_ref())
     }
 
+    /// Whether the owner of the key has signed `bytes`.
+    #[must_use]
+    pub fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.0).verify(bytes, signature).is_ok()
+    }
+
     /// The key that the PKCS#10 `request` is for, and signed by.
     ///
     /// # Errors
@@ -79,10 +85,7 @@ impl CertifiedKey {
             return Err(RequestError::Algorithm);
         }
         let key = Self::read(info).ok_or(RequestError::Algorithm)?;
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key.0)
-            .verify(signed, signature)
-            .map_err(|_| RequestError::Signature)?;
-        Ok(key)
+        if key.verify(signed, signature) { Ok(key) } else { Err(RequestError::Signature) }
     }
 }
 
@@ -113,8 +116,9 @@ pub(super) fn signature_algorithm() -> Vec<u8> {
 }
 
 /// A private key: P-256, which every broker takes.
+#[derive(Clone)]
 pub struct PrivateKey {
-    pair: EcdsaKeyPair,
+    pair: std::sync::Arc<EcdsaKeyPair>,
     pkcs8: Zeroizing<Vec<u8>>,
     public: CertifiedKey,
 }
@@ -145,6 +149,7 @@ impl PrivateKey {
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &SystemRandom::new()).ok()?;
         let public = CertifiedKey::new(pair.public_key().as_ref())?;
+        let pair = std::sync::Arc::new(pair);
         Some(Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), public })
     }
 
@@ -166,9 +171,13 @@ impl PrivateKey {
         &self.public
     }
 
-    /// Signs with ECDSA and SHA-256.
+    /// Signs with ECDSA and SHA-256, for [`CertifiedKey::verify`].
+    ///
+    /// # Panics
+    /// When the kernel has no random source, which on Linux does not happen.
+    #[must_use]
     #[expect(clippy::expect_used, reason = "it fails without randomness only")]
-    pub(super) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, bytes: &[u8]) -> Vec<u8> {
         let signature = self.pair.sign(&SystemRandom::new(), bytes).expect("getrandom(2) works");
         signature.as_ref().to_vec()
     }

@@ -93,17 +93,25 @@ fn the_hubs_key_is_kept_and_can_be_followed_by_another() {
 #[test]
 fn a_token_goes_through_text_and_proves_itself_without_being_sent() {
     let hub = HubKey::ephemeral();
-    let token = JoinToken::generate(hub.verifying_key().fingerprint());
+    let state = tempfile::tempdir().unwrap();
+    let vault = Vault::open(state.path()).unwrap();
+    let fingerprint = hub.verifying_key().fingerprint();
+    let token = vault.mint(fingerprint.clone());
     let text = token.expose();
+    // The hub knows it by its id, also after a restart.
+    let again = Vault::open(state.path()).unwrap().token(token.id().clone(), fingerprint.clone());
+    assert_eq!(*again.expose(), *text);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = Vault::open(elsewhere.path()).unwrap();
+    assert_ne!(*elsewhere.token(token.id().clone(), fingerprint.clone()).expose(), *text);
     let read: JoinToken = format!(" {}\n", *text).parse().unwrap();
     assert_eq!((read.id(), read.hub()), (token.id(), token.hub()));
     let proof = read.proof().of(b"request");
     assert!(token.proof().is_of(b"request", &proof));
     assert!(!token.proof().is_of(b"another", &proof));
     assert!(!token.proof().is_of(b"request", ""));
-    let other = JoinToken::generate(hub.verifying_key().fingerprint());
+    let other = vault.mint(fingerprint);
     assert!(!other.proof().is_of(b"request", &proof));
-    assert!(Proof::from_bytes(token.proof().expose()).unwrap().is_of(b"request", &proof));
     assert!(!format!("{token:?} {:?}", token.proof()).contains(&text[22..54]));
 
     for bad in ["", "coracle1", "eyJhbGciOi", "coracle2.a.b.c"] {
@@ -258,6 +266,56 @@ fn certificates_are_what_openssl_and_brokers_take() {
 }
 
 #[test]
+fn what_is_revoked_is_refused_by_openssl_and_nothing_else_is() {
+    let state = tempfile::tempdir().unwrap();
+    let dir = state.path();
+    let authority = Authority::open(dir, NOW).unwrap();
+    let id = "0123456789abcdef0123456789abcdef";
+    let (good, bad) = (PrivateKey::generate(), PrivateKey::generate());
+    let good = authority.issue(&device(id), good.public(), NOW);
+    let bad = authority.issue(&device(id), bad.public(), NOW);
+    std::fs::write(dir.join("ca.pem"), authority.certificate().pem()).unwrap();
+    std::fs::write(dir.join("good.pem"), good.pem()).unwrap();
+    std::fs::write(dir.join("bad.pem"), bad.pem()).unwrap();
+    let verify = |file: &str, list: &str| {
+        std::fs::write(dir.join("revoked.pem"), list).unwrap();
+        // Also on a hub whose clock is not set.
+        openssl(
+            dir,
+            &[
+                "verify",
+                "-crl_check",
+                "-CAfile",
+                "ca.pem",
+                "-CRLfile",
+                "revoked.pem",
+                "-attime",
+                "1600000000",
+                file,
+            ],
+        )
+    };
+    let none = authority.revocation_list([], NOW);
+    assert!(verify("good.pem", &none).0 && verify("bad.pem", &none).0);
+    let list = authority.revocation_list([bad.info().serial.as_str(), "no serial"], NOW);
+    assert!(verify("good.pem", &list).0);
+    let (taken, text) = verify("bad.pem", &list);
+    assert!(!taken && text.contains("revoked"), "{text}");
+}
+
+#[test]
+fn a_sealing_key_is_kept_wrapped_for_its_box() {
+    let state = tempfile::tempdir().unwrap();
+    let vault = Vault::open(state.path()).unwrap();
+    let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+    let wrapped = vault.wrap("a", &key);
+    assert_eq!(vault.unwrap("a", &wrapped).unwrap().expose(), key.expose());
+    assert!(vault.unwrap("b", &wrapped).is_none() && vault.unwrap("a", "x").is_none());
+    std::fs::write(state.path().join("keys/fleet.key"), b"short").unwrap();
+    assert!(Vault::open(state.path()).unwrap_err().to_string().contains("32 bytes"));
+}
+
+#[test]
 fn rustls_takes_the_chain() {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
     use rustls::server::WebPkiClientVerifier;
@@ -354,9 +412,10 @@ fn enrolment(state: &Path, key: &PrivateKey) -> Enrolment {
         hub_key: HubKey::open(state).unwrap().verifying_key(),
         hub: "http://hub:51678".to_owned(),
         broker: "mqtts://hub:8883".to_owned(),
-        authority: authority.certificate().clone(),
+        broker_authorities: Some(authority.certificate().pem()),
         certificate: authority.issue(&device(id.as_str()), key.public(), NOW),
         epoch: 1,
+        attributes: [("site".to_owned(), "a".to_owned())].into(),
     }
 }
 
@@ -394,8 +453,14 @@ fn a_box_is_a_member_or_it_is_not() {
     // A second join of a member does not replace it by accident.
     assert!(DeviceIdentity::create(state, &said, &sealing).is_err());
 
+    assert!(!DeviceIdentity::is_leaving(state));
+    for _ in 0..2 {
+        DeviceIdentity::leave(state).unwrap();
+        assert!(DeviceIdentity::is_leaving(state));
+        assert!(DeviceIdentity::open(state).unwrap().is_none());
+    }
     DeviceIdentity::forget(state).unwrap();
     DeviceIdentity::forget(state).unwrap();
-    assert!(DeviceIdentity::open(state).unwrap().is_none());
+    assert!(!DeviceIdentity::is_leaving(state));
     assert_eq!(DeviceKey::open(state).unwrap().public(), key.public(), "it is the same box");
 }

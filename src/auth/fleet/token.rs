@@ -2,7 +2,7 @@
 //!
 //! The secret is never sent. A request carries an HMAC under a key derived from it, so who listens learns nothing that
 //! lets him join, and plain HTTP is enough. The fingerprint is that of the hub's key: the answer of anybody else is not
-//! taken. The hub keeps the derived key only, sealed.
+//! taken. The hub keeps no secret of a token: it computes them from the id with a key of its own ([`super::Vault`]).
 
 use super::jws::Fingerprint;
 use base64::Engine;
@@ -16,7 +16,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const PREFIX: &str = "coracle1";
 const ID: usize = 12;
-const SECRET: usize = 24;
+pub(super) const SECRET: usize = 24;
 
 /// Why a text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,13 @@ pub enum TokenError {
 pub struct TokenId(String);
 
 impl TokenId {
+    /// A new one.
+    pub(super) fn generate() -> Self {
+        let mut id = [0; ID / 2];
+        crate::sys::random(&mut id);
+        Self(super::certificate::hex(&id))
+    }
+
     /// As a text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -83,15 +90,9 @@ impl fmt::Debug for JoinToken {
 }
 
 impl JoinToken {
-    /// A new token for the hub with this key.
-    #[must_use]
-    pub fn generate(hub: Fingerprint) -> Self {
-        let mut id = [0; ID / 2];
-        crate::sys::random(&mut id);
-        let mut secret = Zeroizing::new([0; SECRET]);
-        crate::sys::random(&mut *secret);
-        let id = id.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        Self { id: TokenId(id), secret, hub }
+    /// A token out of its parts.
+    pub(super) fn new(id: TokenId, secret: [u8; SECRET], hub: Fingerprint) -> Self {
+        Self { id, secret: Zeroizing::new(secret), hub }
     }
 
     /// Which token it is.
@@ -158,18 +159,6 @@ impl fmt::Debug for Proof {
 }
 
 impl Proof {
-    /// Out of what [`Proof::expose`] gave.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// Its bytes, which let a box join: to be kept sealed.
-    #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// The proof for one message, as text.
     #[must_use]
     pub fn of(&self, message: &[u8]) -> String {

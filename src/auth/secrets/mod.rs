@@ -7,6 +7,7 @@
 //! | `key` | `STATE/secret.key`, which only root reads: 32 random bytes, made with the first secret |
 //! | `seal` | ChaCha20-Poly1305 with that key; a value is bound to its name and version |
 //! | `value` | a text that is never printed and is wiped when dropped |
+//! | `travel` | what a hub sends its boxes of them, and what a box keeps |
 //!
 //! A value is in the clear only while it is set and while a container is started. The key is read whenever it is used
 //! and not kept, so putting a lost one back needs no restart. All of this blocks.
@@ -15,6 +16,7 @@ mod key;
 mod name;
 mod record;
 mod seal;
+mod travel;
 mod value;
 
 pub use key::KeyError;
@@ -28,6 +30,7 @@ use record::{Record, Version};
 use seal::Sealed;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
 
 /// The largest value, as in Secrets Manager.
 pub const LARGEST: usize = 64 * 1024;
@@ -147,6 +150,8 @@ pub struct Secrets {
     key: Arc<KeyFile>,
     /// Held while something is read, changed and written.
     turn: Arc<Mutex<()>>,
+    /// Changes with every secret that is set or removed.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl Secrets {
@@ -154,7 +159,7 @@ impl Secrets {
     #[must_use]
     pub fn new(state_dir: &Path, store: Store) -> Self {
         let key = Arc::new(KeyFile::new(state_dir.join("secret.key")));
-        Self { store, key, turn: Arc::default() }
+        Self { store, key, turn: Arc::default(), changes: Arc::default() }
     }
 
     /// Keeps a value as a new version, durably; answers the version's id.
@@ -181,6 +186,7 @@ impl Secrets {
         let sealed = Sealed::seal(ring.current(), &record::context(&name, &id), &value);
         record.put(Version { id: id.clone(), stages: Vec::new(), created_at: now, sealed }, stage);
         self.store.put_secrets(&[(name.key(), Some(record.encode()))])?;
+        self.changed();
         Ok(id)
     }
 
@@ -200,7 +206,19 @@ impl Secrets {
     pub fn remove(&self, name: &Name) -> Result<(), SecretError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.record(name)?.ok_or_else(|| missing(name))?;
-        Ok(self.store.put_secrets(&[(name.key(), None)])?)
+        self.store.put_secrets(&[(name.key(), None)])?;
+        self.changed();
+        Ok(())
+    }
+
+    /// Changes after every secret that is set or removed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// The value that `reference` means now.

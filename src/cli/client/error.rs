@@ -38,6 +38,9 @@ pub(in crate::cli) enum Error {
     /// A command cannot be executed in a container.
     #[error("{message}")]
     Command { exit_code: u8, message: String },
+    /// An error among the lines of a stream; more may follow.
+    #[error("{0}")]
+    Told(String),
     /// The agent said no in its own words.
     #[error("{0}")]
     Refused(String),

@@ -3,6 +3,7 @@
 use super::Error;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The lines of a streamed answer. Dropping it ends the request.
@@ -31,7 +32,7 @@ impl Lines {
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                return serde_json::from_slice(&line).map(Some).map_err(Error::Shape);
+                return read(&line).map(Some);
             }
             self.searched = self.buffer.len();
             if self.buffer.len() > self.limit {
@@ -48,5 +49,18 @@ impl Lines {
                 None => return Err(Error::Protocol("the stream ends within a line".to_owned())),
             }
         }
+    }
+}
+
+/// A line; one that holds an error and nothing else is that error.
+fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Failure {
+        error: String,
+    }
+    match serde_json::from_slice::<Failure>(line) {
+        Ok(Failure { error }) => Err(Error::Told(error)),
+        Err(_) => serde_json::from_slice(line).map_err(Error::Shape),
     }
 }

@@ -65,6 +65,21 @@ pub(super) struct LogLine {
     pub(super) log: String,
 }
 
+/// What running containers use.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Stats {
+    pub(super) containers: Vec<Value>,
+    /// Boxes of a hub that cannot be asked.
+    #[serde(default)]
+    pub(super) unreachable: Vec<Unreachable>,
+}
+
+/// A box that cannot be asked, and why.
+#[derive(Debug, Deserialize)]
+pub(super) struct Unreachable {
+    pub(super) error: String,
+}
+
 /// What to read of the output of a task, or of all tasks of a family.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogQuery {
@@ -131,9 +146,9 @@ impl Client {
         self.get("/coracle/v1/credentials").await
     }
 
-    /// The images of the box, as the agent lists them.
-    pub(super) async fn images(&self) -> Result<Value, Error> {
-        self.get("/coracle/v1/images").await
+    /// The images of the box, as the agent lists them; of a hub those of `instance`.
+    pub(super) async fn images(&self, instance: Option<&str>) -> Result<Value, Error> {
+        self.get(&of_instance("/coracle/v1/images", instance)).await
     }
 
     /// Has the agent load an archive; the names of what was in it.
@@ -164,6 +179,35 @@ impl Client {
         let path = format!("/coracle/v1/secrets/{what}");
         let response = self.send(local(Method::POST, &path), request.to_string()).await?;
         self.whole(response).await
+    }
+
+    /// Has the box join a fleet.
+    pub(super) async fn join(&self, wish: &Value) -> Result<Value, Error> {
+        let response = self.send(local(Method::POST, "/coracle/v1/join"), wish.to_string()).await?;
+        self.whole(response).await
+    }
+
+    /// Has the box leave its fleet.
+    pub(super) async fn leave(&self) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/leave");
+        self.whole(self.send(request, String::new()).await?).await
+    }
+
+    /// The tokens of a hub.
+    pub(super) async fn tokens(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/tokens").await
+    }
+
+    /// Has a hub make a token.
+    pub(super) async fn create_token(&self, wanted: &Value) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/tokens");
+        self.whole(self.send(request, wanted.to_string()).await?).await
+    }
+
+    /// Has a hub remove a token.
+    pub(super) async fn remove_token(&self, id: &str) -> Result<Value, Error> {
+        let path = format!("/coracle/v1/tokens/{}", escaped(id));
+        self.whole(self.send(local(Method::DELETE, &path), String::new()).await?).await
     }
 
     /// The shared volumes, as the agent lists them.
@@ -242,17 +286,18 @@ impl Client {
         }
     }
 
-    /// What running containers use, in the form of Docker's stats: those of one task, or all.
-    pub(super) async fn stats(&self, task: Option<&str>) -> Result<Vec<Value>, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            containers: Vec<Value>,
-        }
+    /// What running containers use, in the form of Docker's stats: those of one task, or all; of a hub perhaps only
+    /// those of `instance`.
+    pub(super) async fn stats(
+        &self,
+        task: Option<&str>,
+        instance: Option<&str>,
+    ) -> Result<Stats, Error> {
         let path = match task {
             Some(task) => format!("/coracle/v1/tasks/{}/stats", escaped(task)),
-            None => "/coracle/v1/stats".to_owned(),
+            None => of_instance("/coracle/v1/stats", instance),
         };
-        Ok(self.get::<Answer>(&path).await?.containers)
+        self.get(&path).await
     }
 
     /// The processes in the containers of a task, or in one of them.
@@ -325,6 +370,11 @@ impl Client {
 
 fn local(method: Method, path: &str) -> hyper::http::request::Builder {
     Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json")
+}
+
+/// `path` of one box of a hub, if it is named.
+fn of_instance(path: &str, instance: Option<&str>) -> String {
+    instance.map_or_else(|| path.to_owned(), |id| format!("{path}?instance={}", escaped(id)))
 }
 
 /// `text` as a component of a URL.

@@ -102,4 +102,15 @@ impl Client {
         }
         self.get(&path).await
     }
+
+    /// The boxes of one cluster, or of all.
+    pub(in crate::cli) async fn nodes(&self, cluster: Option<&str>) -> Result<Value, Error> {
+        let of = cluster.map(|name| format!("?cluster={}", escaped(name))).unwrap_or_default();
+        self.get(&format!("/coracle/v1/nodes{of}")).await
+    }
+
+    /// One box; `this` is the one that is asked.
+    pub(in crate::cli) async fn node(&self, id: &str) -> Result<Value, Error> {
+        self.get(&format!("/coracle/v1/nodes/{}", escaped(id))).await
+    }
 }

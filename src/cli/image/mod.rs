@@ -23,6 +23,9 @@ pub(super) enum Verb {
 /// List the images on this box
 #[derive(Debug, clap::Args)]
 pub(super) struct List {
+    /// Of a hub: the images of this box, by the id of its container instance or the beginning of it
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
     #[command(flatten)]
     connection: Connection,
     #[command(flatten)]
@@ -77,7 +80,7 @@ impl List {
             #[serde(default)]
             platform: String,
         }
-        let mut answer = self.connection.client().images().await?;
+        let mut answer = self.connection.client().images(self.instance.as_deref()).await?;
         if self.format.is_json() {
             return output::json(&answer);
         }
@@ -127,9 +130,6 @@ enum Progress {
         #[serde(default)]
         total: u64,
     },
-    Error {
-        error: String,
-    },
     Done {
         image: String,
         digest: String,
@@ -148,16 +148,14 @@ impl Pull {
         }
         bar.set_prefix(self.image.clone());
         let mut layers = BTreeMap::new();
-        while let Some(line) = lines.next::<Progress>().await? {
+        while let Some(line) =
+            lines.next::<Progress>().await.inspect_err(|_| bar.finish_and_clear())?
+        {
             match line {
                 Progress::Layer { layer, done, total } => {
                     layers.insert(layer, (done, total));
                     bar.set_length(layers.values().map(|(_, total)| total).sum());
                     bar.set_position(layers.values().map(|(done, _)| done).sum());
-                }
-                Progress::Error { error } => {
-                    bar.finish_and_clear();
-                    bail!(error);
                 }
                 Progress::Done { image, digest } => {
                     bar.finish_and_clear();

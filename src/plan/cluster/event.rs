@@ -1,6 +1,8 @@
 //! The words of service events, as ECS words them where it has the same to say.
 
-use crate::model::{DeploymentId, ServiceKey, Task, TaskId};
+use crate::model::{ContainerInstanceId, DeploymentId, ServiceKey, Task, TaskId};
+use crate::plan::why::span;
+use std::time::Duration;
 
 /// How many tasks one event names.
 const NAMED_AT_MOST: usize = 10;
@@ -78,6 +80,21 @@ pub(super) fn unplaced(service: &ServiceKey, closest: Option<&str>) -> String {
     }
     text.push_str(" For more information, see the Troubleshooting section.");
     text
+}
+
+/// A box is not connected, and its tasks no longer count.
+pub(super) fn gone(
+    service: &ServiceKey,
+    instance: &ContainerInstanceId,
+    away: Duration,
+    tasks: u32,
+) -> String {
+    format!(
+        "(service {}) (container-instance {instance}) has not been connected for {}; its {tasks} tasks are \
+         replaced elsewhere.",
+        service.name,
+        span(away)
+    )
 }
 
 /// The percentages allow neither a start nor a stop.

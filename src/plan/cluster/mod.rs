@@ -10,12 +10,13 @@
 //! own affair. Only services on the [agenda](super::agenda) are looked at, so what a round costs grows with what changed.
 //!
 //! * `tally`: what a service has; `rollout`: the arithmetic of replacing tasks within bounds;
-//! * `placing`: boxes for new tasks; `service`: one service, one step;
+//! * `away`: boxes that are not connected; `placing`: boxes for new tasks; `service`: one service, one step;
 //! * `circuit_breaker`, `deployment`: the state of roll-outs; `event`: their words;
 //! * `retention`: what is forgotten, and when.
 //!
 //! The life of a service: `ACTIVE ──DeleteService──► DRAINING ──its last task has stopped──► INACTIVE ──an hour──► forgotten`.
 
+pub(crate) mod away;
 pub(crate) mod circuit_breaker;
 pub(crate) mod deployment;
 mod event;

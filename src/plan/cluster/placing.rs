@@ -1,7 +1,7 @@
 //! New tasks of a service's PRIMARY deployment: on which boxes.
 
 use super::tally::Tally;
-use crate::model::service::PropagateTags;
+use crate::model::service::{PropagateTags, SchedulingStrategy};
 use crate::model::task::TaskOverride;
 use crate::model::{
     Assignment, AssignmentId, ContainerInstance, ContainerInstanceId, Deployment, Generation,
@@ -60,6 +60,7 @@ impl<'a> Placing<'a> {
 
     fn wish<'b>(&'b self, pool: Option<&'b str>) -> Wish<'b> {
         Wish {
+            at_once: self.service.scheduling_strategy != SchedulingStrategy::Daemon,
             cluster: &self.service.key.cluster,
             group: &self.group,
             definition: self.definition,

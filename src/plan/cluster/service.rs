@@ -1,8 +1,9 @@
 //! One step of one service.
 
+use super::away::{self, Policy};
 use super::placing::{Placing, Unplaced};
 use super::rollout::{self, Figures};
-use super::tally::{Slot, Tally};
+use super::tally::{Place, Slot, Tally};
 use super::{circuit_breaker, deployment, event, retention};
 use crate::model::service::{
     RolloutState, SchedulingStrategy, ServiceDeploymentStatus, ServiceStatus,
@@ -32,6 +33,8 @@ struct Step<'a> {
     record: Option<ServiceDeployment>,
     changes: Vec<Change>,
     said: Vec<String>,
+    /// Of a DAEMON service: how many of its boxes are not connected.
+    away: u32,
     settled: Settled,
 }
 
@@ -58,6 +61,7 @@ pub(super) fn step(
         record,
         changes: Vec::new(),
         said: Vec::new(),
+        away: 0,
         settled: Settled::quiet(stored.key.clone()),
     };
     match stored.status {
@@ -81,15 +85,33 @@ impl Step<'_> {
         let Some(placing) = Placing::of(self.world, &service) else { return };
         let daemons = (service.scheduling_strategy == SchedulingStrategy::Daemon)
             .then(|| placing.daemons(self.claims));
-        let stays = |instance: &ContainerInstance| match &daemons {
-            None => placing.stays(instance),
-            Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
+        let policy = Policy::of(&service);
+        let place = |instance: &ContainerInstance| {
+            let stays = match &daemons {
+                None => placing.stays(instance),
+                Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
+            };
+            let is_gone = match &daemons {
+                None => {
+                    away::gone_from(self.world, policy, instance).is_some_and(|at| at <= self.now)
+                }
+                Some(_) => away::since(self.world, instance).is_some(),
+            };
+            match (stays, is_gone) {
+                (true, true) => Place::Gone,
+                (true, false) => Place::Stays,
+                (false, _) => Place::Leaves,
+            }
         };
-        let mut tally = Tally::of(self.world, &service, self.now, stays);
+        let mut tally = Tally::of(self.world, &service, self.now, place);
+        self.settled.wake_at = self.next_to_be_gone(&tally, policy);
         if let Some(boxes) = &daemons {
             self.service.desired_count = u32::try_from(boxes.len()).unwrap_or(u32::MAX);
+            let away = boxes.iter().filter(|(b, _)| away::since(self.world, b).is_some()).count();
+            self.away = u32::try_from(away).unwrap_or(u32::MAX);
         }
         self.scale_in(&placing, &mut tally);
+        self.note_gone(&tally);
 
         let figures = self.figures(&tally);
         let (placed, unplaced) = match &daemons {
@@ -108,12 +130,57 @@ impl Step<'_> {
         let stop = figures.to_stop(figures.missing());
         let stopped = tally.cut(false, stop, Slot::unprotected, leaves_first);
         figures.outgoing -= stopped;
+        self.let_go(&mut tally, &figures);
 
         self.complain(&figures, placed + stopped, unplaced.as_ref());
         self.note_progress(&figures, placed);
         self.changes.extend(tally.changes(service.health_check_grace_period_seconds));
         self.note_tasks(tally.running);
-        self.settled.wake_at = tally.wake_at;
+        self.settled.wake_at = [self.settled.wake_at, tally.wake_at].into_iter().flatten().min();
+    }
+
+    /// When the next box that is away counts as gone.
+    fn next_to_be_gone(&self, tally: &Tally, policy: Policy) -> Option<Timestamp> {
+        let boxes = tally.slots.iter().filter(|slot| slot.count > 0);
+        let boxes = boxes.filter_map(|slot| self.world.container_instances.get(slot.instance()));
+        let times = boxes.filter_map(|instance| away::gone_from(self.world, policy, instance));
+        times.filter(|at| *at > self.now).min()
+    }
+
+    /// Says of which boxes the tasks no longer count, once.
+    fn note_gone(&mut self, tally: &Tally) {
+        if self.service.scheduling_strategy == SchedulingStrategy::Daemon {
+            return;
+        }
+        let mut gone = BTreeSet::new();
+        for slot in tally.gone.iter().filter(|slot| slot.count > 0) {
+            let instance = slot.instance();
+            let since = self.world.devices.get(instance).map(|device| device.connected_changed_at);
+            if let Some(since) = since
+                && !self.service.said.gone.contains(instance)
+            {
+                self.said.push(event::gone(
+                    &self.stored.key,
+                    instance,
+                    self.now.since(since),
+                    slot.count,
+                ));
+            }
+            gone.insert(instance.clone());
+        }
+        self.service.said.gone = gone;
+    }
+
+    /// What is on boxes that are gone is wanted no longer: at once if it is of an older deployment, else when as many others
+    /// serve. A DAEMON service wants its task there all the same.
+    fn let_go(&self, tally: &mut Tally, figures: &Figures) {
+        let daemon = self.service.scheduling_strategy == SchedulingStrategy::Daemon;
+        let replaced = !daemon && figures.current_healthy >= figures.desired;
+        for slot in &mut tally.gone {
+            if replaced || !slot.current {
+                slot.count = 0;
+            }
+        }
     }
 
     /// A roll-out that was stopped stays as it is: each deployment keeps the tasks it has.
@@ -127,7 +194,8 @@ impl Step<'_> {
     }
 
     fn figures(&self, tally: &Tally) -> Figures {
-        let desired = self.service.desired_count;
+        // What is on boxes that are away is none of a roll-out's business.
+        let desired = self.service.desired_count.saturating_sub(self.away);
         let rules = &self.service.deployment_configuration;
         let outgoing = tally.count_of(false);
         let frozen = self.is_frozen();
@@ -176,7 +244,11 @@ impl Step<'_> {
     ) -> (u32, Option<Unplaced>) {
         let (mut placed, mut lacks) = (0, Vec::new());
         for (instance, lack) in boxes {
-            let taken = tally.slots.iter().any(|s| s.instance() == &instance.id && s.count > 0);
+            let away = away::since(self.world, instance).is_some();
+            // On a box that is away the task of an older deployment is replaced without waiting for its end.
+            let taken = tally.all().any(|slot| {
+                slot.instance() == &instance.id && slot.count > 0 && (slot.current || !away)
+            });
             if taken {
                 continue;
             }
@@ -184,7 +256,9 @@ impl Step<'_> {
                 lacks.push(lack.clone());
                 continue;
             }
-            placed += 1;
+            if !away {
+                placed += 1;
+            }
             placing.claim(&instance.id, self.claims);
             if !tally.add(&instance.id) {
                 self.changes.push(placing.assign(&instance.id, 1, self.now));
@@ -282,7 +356,7 @@ impl Step<'_> {
 
     /// A deleted service: all its tasks stop, protected or not, and then it is INACTIVE.
     fn drain(&mut self) {
-        let mut tally = Tally::of(self.world, self.stored, self.now, |_| false);
+        let mut tally = Tally::of(self.world, self.stored, self.now, |_| Place::Leaves);
         self.service.desired_count = 0;
         for slot in &mut tally.slots {
             slot.stop_all();

@@ -30,6 +30,17 @@ pub(super) struct Slot<'a> {
     all: bool,
 }
 
+/// What a box is to a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Tasks of the PRIMARY deployment stay there.
+    Stays,
+    /// They have to leave.
+    Leaves,
+    /// It is not connected, and its tasks do not count.
+    Gone,
+}
+
 impl Slot<'_> {
     /// All its tasks are to stop, protected or not.
     pub(super) const fn stop_all(&mut self) {
@@ -67,6 +78,8 @@ impl Slot<'_> {
 pub(super) struct Tally<'a> {
     world: &'a World,
     pub(super) slots: Vec<Slot<'a>>,
+    /// Those on boxes that are not connected and whose tasks do not count.
+    pub(super) gone: Vec<Slot<'a>>,
     /// Its tasks that should run.
     pub(super) running: BTreeSet<TaskId>,
     /// When a task that does not serve yet may, or a protection ends.
@@ -74,22 +87,24 @@ pub(super) struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    /// As the world is; `stays` tells whether tasks of the PRIMARY deployment stay on a box.
+    /// As the world is; `place` tells what a box is to the service.
     pub(super) fn of(
         world: &'a World,
         service: &Service,
         now: Timestamp,
-        stays: impl Fn(&ContainerInstance) -> bool,
+        place: impl Fn(&ContainerInstance) -> Place,
     ) -> Self {
-        let mut tally = Self { world, slots: Vec::new(), running: BTreeSet::new(), wake_at: None };
+        let (slots, gone) = (Vec::new(), Vec::new());
+        let mut tally = Self { world, slots, gone, running: BTreeSet::new(), wake_at: None };
         let primary = service.primary().map(|primary| &primary.id);
         for assignment in world.assignments_of(&service.key) {
             let Some(wanted) = assignment.service() else { continue };
             let instance = world.container_instances.get(&assignment.container_instance);
+            let place = instance.map_or(Place::Leaves, &place);
             let mut slot = Slot {
                 assignment,
                 wanted,
-                current: primary == Some(&wanted.deployment) && instance.is_some_and(&stays),
+                current: primary == Some(&wanted.deployment) && place != Place::Leaves,
                 count: wanted.count,
                 healthy: 0,
                 young: 0,
@@ -105,7 +120,10 @@ impl<'a> Tally<'a> {
                     tally.count(task, &mut slot, now);
                 }
             }
-            tally.slots.push(slot);
+            match place {
+                Place::Gone => tally.gone.push(slot),
+                Place::Stays | Place::Leaves => tally.slots.push(slot),
+            }
         }
         tally
     }
@@ -130,6 +148,11 @@ impl<'a> Tally<'a> {
 
     fn wake(&mut self, at: Timestamp) {
         self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// On all boxes.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Slot<'a>> {
+        self.slots.iter().chain(&self.gone)
     }
 
     /// Tasks assigned to slots that are `current`, or that are not.
@@ -164,13 +187,14 @@ impl<'a> Tally<'a> {
 
     /// Adds one task of the PRIMARY deployment to the slot of a box; false when it has none there.
     pub(super) fn add(&mut self, instance: &ContainerInstanceId) -> bool {
-        let slot = self.slots.iter_mut().find(|slot| slot.current && slot.instance() == instance);
+        let mut slots = self.slots.iter_mut().chain(&mut self.gone);
+        let slot = slots.find(|slot| slot.current && slot.instance() == instance);
         slot.map(|slot| slot.count += 1).is_some()
     }
 
     /// The changes that make the assignments what the slots have become. Assignments of nothing, of which nothing is left, go.
     pub(super) fn changes(&self, grace: Option<u32>) -> Vec<Change> {
-        self.slots.iter().filter_map(|slot| self.change(slot, grace)).collect()
+        self.all().filter_map(|slot| self.change(slot, grace)).collect()
     }
 
     fn change(&self, slot: &Slot, grace: Option<u32>) -> Option<Change> {
@@ -211,6 +235,6 @@ impl<'a> Tally<'a> {
 
     /// No task is left.
     pub(super) fn is_over(&self) -> bool {
-        self.slots.iter().all(|slot| slot.live == 0)
+        self.all().all(|slot| slot.live == 0)
     }
 }

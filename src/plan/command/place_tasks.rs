@@ -35,6 +35,7 @@ pub(super) fn place(
     let needs = Needs::of(&definition.content, &run.overrides, run.network.as_ref());
     let group = run.group_or_family();
     let wish = Wish {
+        at_once: true,
         cluster: &run.cluster,
         group: &group,
         definition,

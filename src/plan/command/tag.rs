@@ -3,6 +3,7 @@
 use super::{CommandError, INACTIVE_CLUSTER, Outcome, Reply, Resource};
 use crate::model::service::ServiceStatus;
 use crate::model::{AssignmentId, Tag};
+use crate::plan::cluster::away;
 use crate::plan::{Change, World};
 
 /// How many tags a resource may have.
@@ -34,7 +35,7 @@ pub(super) fn check_tags(tags: &[Tag]) -> Result<(), CommandError> {
             return invalid(format!("The tag key {key:?} is given twice."));
         }
     }
-    Ok(())
+    away::check_tags(tags).map_err(CommandError::InvalidParameter)
 }
 
 /// `base` with `more` put over it, by key.

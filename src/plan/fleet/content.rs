@@ -38,18 +38,35 @@ pub fn of(world: &World, device: &ContainerInstanceId, bodies: &mut Bodies) -> C
     }
     for reference in references {
         let Some(definition) = world.task_definitions.get(reference) else { continue };
-        let body = bodies.entry(reference.clone()).or_insert_with(|| {
-            let bytes = body(definition);
-            let size = bytes.len() as u64;
-            BodyRef { task_definition: reference.clone(), sha256: ContentHash::of(&bytes), size }
-        });
-        content.task_definitions.push(body.clone());
+        content.task_definitions.push(referred(reference, definition, bodies).clone());
         secrets.extend(secrets_of(world, definition));
     }
     content.secrets = secrets.into_iter().collect();
     let draining = world.container_instances.get(device).is_some_and(|instance| instance.draining);
     content.settings = MemberSettings { draining, ..content.settings };
     content
+}
+
+fn referred<'a>(
+    reference: &TaskDefinitionRef,
+    definition: &TaskDefinition,
+    bodies: &'a mut Bodies,
+) -> &'a BodyRef {
+    bodies.entry(reference.clone()).or_insert_with(|| {
+        let bytes = body(definition);
+        let size = bytes.len() as u64;
+        BodyRef { task_definition: reference.clone(), sha256: ContentHash::of(&bytes), size }
+    })
+}
+
+/// The hash of the body of a task definition that is known.
+pub fn reference(
+    world: &World,
+    definition: &TaskDefinitionRef,
+    bodies: &mut Bodies,
+) -> Option<ContentHash> {
+    let known = world.task_definitions.get(definition)?;
+    Some(referred(definition, known, bodies).sha256.clone())
 }
 
 /// The hash of a content.

@@ -62,7 +62,10 @@ pub(super) fn join(world: &World, new: NewMember, now: Timestamp) -> Result<Outc
 }
 
 /// Refuses a box that has tasks or services of its own.
-fn free(world: &World) -> Result<(), CommandError> {
+///
+/// # Errors
+/// A text that names one of them.
+pub fn free(world: &World) -> Result<(), CommandError> {
     let service = world
         .services
         .values()

@@ -24,6 +24,7 @@ mod take;
 
 pub use command::{Acceptance, Answer, Enrol, FleetCommand, NewMember};
 pub(super) use command::{allowed, apply};
+pub use member::free;
 
 #[cfg(test)]
 mod tests;

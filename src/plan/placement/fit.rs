@@ -54,20 +54,24 @@ pub(super) fn value_of<'a>(instance: &'a ContainerInstance, name: &str) -> Optio
 /// Whether tasks reach the box: it is this one, a simulated one, or one of the fleet that is connected.
 pub(crate) fn is_connected(world: &World, instance: &ContainerInstance) -> bool {
     let is_here = || world.settings.this_instance.as_ref() == Some(&instance.id);
-    let is_member = || world.devices.get(&instance.id).is_some_and(|device| device.connected);
-    instance.is_registered() && (instance.simulated || is_here() || is_member())
+    let device = world.devices.get(&instance.id);
+    instance.is_registered()
+        && device.map_or_else(|| instance.simulated || is_here(), |device| device.connected)
 }
 
-/// Whether the box is one that the definition can run on, whatever is free; if not, why not.
+/// Whether the box is one that the definition can run on, whatever is free; if not, why not. Unless a task is to
+/// run `at_once`, boxes of a fleet that are not connected count too: they will hear of it.
 pub(super) fn suits(
     world: &World,
     instance: &ContainerInstance,
     definition: &TaskDefinition,
+    at_once: bool,
 ) -> Result<(), Missing> {
     if instance.draining {
         return Err(Missing::Draining);
     }
-    if !is_connected(world, instance) {
+    let waits = !at_once && world.devices.contains_key(&instance.id);
+    if !waits && !is_connected(world, instance) {
         return Err(Missing::Agent);
     }
     let content = &definition.content;

@@ -47,6 +47,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) constraints: &'a Constraints,
     /// In order of importance: [`ranks`](super::ranks).
     pub(crate) strategy: &'a [Rank],
+    /// Only boxes that would run it at once, as far as is known.
+    pub(crate) at_once: bool,
     /// Only the boxes of this capacity provider.
     pub(crate) pool: Option<&'a str>,
 }
@@ -142,7 +144,7 @@ impl<'a, 'c> Search<'a, 'c> {
     /// What the box has free, when one more task can go there.
     fn check(&self, instance: &ContainerInstance) -> Result<Free, Missing> {
         let Wish { needs, constraints, definition, group, .. } = self.wish;
-        fit::suits(self.world, instance, definition)?;
+        fit::suits(self.world, instance, definition, self.wish.at_once)?;
         let room = self.world.index.rooms.get(&instance.id).ok_or(Missing::Agent)?;
         let claim = self.claims.get(&instance.id);
         constraints.hold(&BoxFacts { world: self.world, instance, room: Some(room), claim })?;

@@ -163,6 +163,11 @@ impl Round<'_> {
 
     /// Brings an assignment as far as it comes.
     fn bring_on(&mut self, id: &AssignmentId) {
+        if self.is_away(id) {
+            // It hears of it when it is connected again: that touches all that is on it.
+            self.world.agenda.settle_assignment(id);
+            return;
+        }
         let on = self.world.assignments.get(id).map(|a| a.container_instance.clone());
         for _ in 0..STEPS {
             self.cancel_starts(id);
@@ -184,6 +189,13 @@ impl Round<'_> {
         while let Some(instance) = self.roomier.pop_first() {
             self.touch_waiting(&instance);
         }
+    }
+
+    /// Whether the assignment's box is one of a fleet that is not connected.
+    fn is_away(&self, id: &AssignmentId) -> bool {
+        let on = self.world.assignments.get(id).map(|a| &a.container_instance);
+        let device = on.and_then(|on| self.world.devices.get(on));
+        device.is_some_and(|device| !device.connected)
     }
 
     /// What waits for room on a box that has some now is looked at again.

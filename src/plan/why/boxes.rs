@@ -1,6 +1,7 @@
 //! Why a task finds no box: what each lacks, the same lacks told once.
 
 use super::{Finding, box_name, number};
+use crate::model::service::SchedulingStrategy;
 use crate::model::task::TaskOverride;
 use crate::model::{ContainerInstance, Service, ServiceRevision};
 use crate::plan::World;
@@ -35,6 +36,7 @@ pub(super) fn look(world: &World, service: &Service, revision: &ServiceRevision)
     let group = service.group();
     let mut claims = Claims::default();
     let wish = Wish {
+        at_once: service.scheduling_strategy != SchedulingStrategy::Daemon,
         cluster: &service.key.cluster,
         group: &group,
         definition,

@@ -1,7 +1,7 @@
-//! The task or service that a text means.
+//! The task, service or box that a text means.
 
 use super::Subject;
-use crate::model::{Arn, ClusterName, ServiceKey, ServiceName, TaskId};
+use crate::model::{Arn, ClusterName, ContainerInstanceId, ServiceKey, ServiceName, TaskId};
 use crate::plan::World;
 
 /// The shortest beginning of a task's id that is looked for.
@@ -41,6 +41,9 @@ pub fn find(
     let missing = || FindError::Missing(text.chars().take(128).collect());
     match Arn::parse(text) {
         Ok(Arn::Task(_, id)) if world.tasks.contains_key(&id) => return Ok(Subject::Task(id)),
+        Ok(Arn::ContainerInstance(_, id)) if world.container_instances.contains_key(&id) => {
+            return Ok(Subject::Instance(id));
+        }
         Ok(Arn::Service(in_cluster, name)) => {
             let name = name.to_string();
             return service(world, &name, in_cluster.as_ref().or(cluster))?.ok_or_else(missing);
@@ -57,7 +60,10 @@ pub fn find(
     if let Some(found) = found {
         return Ok(found);
     }
-    task(world, text)?.ok_or_else(missing)
+    match task(world, text)? {
+        Some(found) => Ok(found),
+        None => instance(world, text).ok_or_else(missing),
+    }
 }
 
 fn service(
@@ -102,4 +108,19 @@ fn task(world: &World, text: &str) -> Result<Option<Subject>, FindError> {
         (Some(id), None) => Ok(Some(Subject::Task(id.clone()))),
         (Some(_), Some(_)) => Err(FindError::Ambiguous(text.to_owned())),
     }
+}
+
+/// The only box whose id is `text` or begins with it.
+fn instance(world: &World, text: &str) -> Option<Subject> {
+    let first = ContainerInstanceId::new(text).ok()?;
+    if world.container_instances.contains_key(&first) {
+        return Some(Subject::Instance(first));
+    }
+    if text.len() < SHORTEST_PREFIX {
+        return None;
+    }
+    let mut found = world.container_instances.range(first..).map(|(id, _)| id);
+    let begins = |id: &&ContainerInstanceId| id.as_str().starts_with(text);
+    let only = found.next().filter(begins)?.clone();
+    found.next().filter(begins).is_none().then_some(Subject::Instance(only))
 }

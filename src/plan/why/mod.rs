@@ -1,4 +1,4 @@
-//! Why a task or a service is as it is: the chain of reasons from what is wanted to what is there, out of the records.
+//! Why a task, a service or a box is as it is: the chain of reasons from what is wanted to what is there, out of the records.
 //!
 //! ```text
 //! service: wanted ─► deployments ─► boxes: counts ─► tasks ─► containers
@@ -10,6 +10,7 @@
 
 mod boxes;
 mod find;
+mod instance;
 mod service;
 mod task;
 
@@ -27,6 +28,8 @@ pub enum Subject {
     Task(TaskId),
     /// One service.
     Service(ServiceKey),
+    /// One box.
+    Instance(ContainerInstanceId),
 }
 
 /// Something that is so, and why.
@@ -70,6 +73,9 @@ pub fn explain(world: &World, now: Timestamp, subject: &Subject) -> Option<Findi
     match subject {
         Subject::Task(id) => Some(task::explain(world, now, world.tasks.get(id)?)),
         Subject::Service(key) => Some(service::explain(world, now, world.services.get(key)?)),
+        Subject::Instance(id) => {
+            Some(instance::explain(world, now, world.container_instances.get(id)?))
+        }
     }
 }
 
@@ -106,7 +112,7 @@ fn ago(now: Timestamp, at: Option<Timestamp>) -> String {
 }
 
 /// A length of time in its largest unit.
-fn span(time: Duration) -> String {
+pub(in crate::plan) fn span(time: Duration) -> String {
     match time.as_secs() {
         0 => "a moment".to_owned(),
         seconds @ 1..=119 => format!("{seconds} s"),

@@ -1,7 +1,7 @@
 //! Services, their deployments, and what of them is on which box.
 
 use super::boxes::{self, Boxes};
-use super::{Finding, ago, box_name, number, span, task, tasks};
+use super::{Finding, ago, box_name, instance, number, span, task, tasks};
 use crate::model::service::{RolloutState, SchedulingStrategy, ServiceStatus};
 use crate::model::{
     Assignment, Deployment, DeploymentId, DesiredStatus, HealthStatus, Service, ServiceDeployment,
@@ -222,10 +222,18 @@ fn on_box(world: &World, now: Timestamp, assignment: &Assignment) -> Finding {
     let instance = world.container_instances.get(&assignment.container_instance);
     let draining = if instance.is_some_and(|b| b.draining) { ", which drains," } else { "" };
     let mut text = format!("{name}{draining} is to run {}, and {well} run", tasks(count));
+    let away = instance::away(world, now, &assignment.container_instance);
+    if let Some(away) = &away {
+        let _ = write!(text, ", as it last told: it {away}");
+    }
     if early > 0 {
         let _ = write!(text, ", {early} of them not for long enough to count");
     }
-    Finding::because(text, told(world, now, &rest))
+    let mut reasons = told(world, now, &rest);
+    if count != u32::try_from(well).unwrap_or(u32::MAX) || away.is_some() {
+        reasons.extend(instance::of_device(world, now, &assignment.container_instance));
+    }
+    Finding::because(text, reasons)
 }
 
 /// The first tasks one by one.

@@ -1,6 +1,6 @@
 //! Tasks and their containers.
 
-use super::{Finding, ago, lasting, span};
+use super::{Finding, ago, box_name, instance, lasting, span};
 use crate::model::task_definition::ContainerDefinition;
 use crate::model::{
     Container, ContainerStatus, DesiredStatus, HealthStatus, Task, TaskDefinition, TaskStatus,
@@ -8,12 +8,17 @@ use crate::model::{
 };
 use crate::plan::World;
 use crate::plan::instance::dependencies::{self, Order};
-use crate::plan::instance::{self, health};
+use crate::plan::instance::{self as planner, health};
 use std::fmt::Write;
 
 /// The task, where it comes from, and what there is to say of it.
 pub(super) fn explain(world: &World, now: Timestamp, task: &Task) -> Finding {
     let mut reasons = vec![origin(world, task)];
+    if world.devices.contains_key(&task.container_instance) {
+        let on = box_name(world, &task.container_instance);
+        let device = instance::of_device(world, now, &task.container_instance);
+        reasons.push(Finding::because(format!("it is on {on}"), device));
+    }
     reasons.extend(reasons_of(world, now, task));
     Finding::because(headline(now, task), reasons)
 }
@@ -96,7 +101,7 @@ fn reasons_of(world: &World, now: Timestamp, task: &Task) -> Vec<Finding> {
 fn waits(world: &World, now: Timestamp, task: &Task, definition: &TaskDefinition) -> Vec<Finding> {
     let mut waits = Vec::new();
     let Some(service) = &task.service else { return waits };
-    if instance::has_begun(task) || task.desired_status == DesiredStatus::Stopped {
+    if planner::has_begun(task) || task.desired_status == DesiredStatus::Stopped {
         return waits;
     }
     if let Some(until) = service.not_before.filter(|until| *until > now) {
@@ -106,7 +111,7 @@ fn waits(world: &World, now: Timestamp, task: &Task, definition: &TaskDefinition
             super::tasks(service.failures_before)
         )));
     }
-    if let Some(why) = instance::lacks_room(world, task, definition, &[]) {
+    if let Some(why) = planner::lacks_room(world, task, definition, &[]) {
         waits.push(Finding::new(format!("it waits for what other tasks of its box hold: {why}")));
     }
     waits

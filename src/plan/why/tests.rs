@@ -2,6 +2,7 @@
 
 use super::{FindError, Subject, explain, find};
 use crate::model::container_instance::Capacity;
+use crate::model::fleet::{ContentHash, Device, Phase, Position, Progress};
 use crate::model::service::{PropagateTags, SchedulingStrategy};
 use crate::model::{
     ClusterName, ContainerInstanceId, ContainerStatus, DesiredStatus, Family, ServiceKey,
@@ -222,4 +223,57 @@ fn a_text_means_a_service_or_a_task() {
     for text in ["", "nobody", "other/web", "a/b/c", &task.as_str()[..5]] {
         assert!(matches!(find(world, text, None), Err(FindError::Missing(_))), "{text}");
     }
+}
+
+#[test]
+fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
+    let mut paper = Paper::new();
+    paper.serve("web", 100, 2);
+    let id = paper.world.settings.this_instance.take().unwrap();
+    let mut device = Device {
+        id: id.clone(),
+        cluster: ClusterName::default_cluster(),
+        position: Position { epoch: 1, generation: 7 },
+        hash: Some(ContentHash::of(b"wanted")),
+        prev_hash: None,
+        reported: Progress {
+            position: Position { epoch: 1, generation: 7 },
+            hash: Some(ContentHash::of(b"wanted")),
+            phase: Phase::Failed,
+            reason: Some("service web: 3 tasks ended early: exit code 1".to_owned()),
+            applied: None,
+        },
+        session: Some("s".to_owned()),
+        connected: true,
+        connected_changed_at: NOW,
+        events: None,
+        certificate: None,
+        sealing_key: None,
+        revoked_at: None,
+    };
+    let node = |paper: &Paper| {
+        let now = NOW.plus(Duration::from_secs(30));
+        let subject = find(&paper.world, "0123456789ab", None).unwrap();
+        assert_eq!(subject, Subject::Instance(id.clone()));
+        explain(&paper.world, now, &subject).unwrap().lines().join("\n")
+    };
+    paper.world.apply(&Change::PutDevice(Box::new(device.clone())));
+    let told = node(&paper);
+    for part in [
+        "container instance 0123456789abcdef0123456789abcdef of the cluster default is ACTIVE",
+        "it has been connected for 30 s",
+        "document 1.7 does not come about; it goes on trying\n    service web: 3 tasks ended early: exit code 1",
+        "it has 2 tasks",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+
+    device.position.generation = 8;
+    device.connected = false;
+    paper.world.apply(&Change::PutDevice(Box::new(device)));
+    let told = node(&paper);
+    assert!(told.contains("it has not been connected for 30 s; what runs there goes on"), "{told}");
+    assert!(told.contains("document 1.8 was sent to it; it has 1.7 so far"), "{told}");
+    let service = paper.why("web");
+    assert!(service.contains("as it last told: it has not been connected for 30 s"), "{service}");
 }

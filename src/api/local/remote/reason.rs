@@ -20,6 +20,7 @@ fn subjects(world: &World, subject: &Subject) -> Vec<(TaskId, ContainerInstanceI
     let of = |task: &Task| (task.id.clone(), task.container_instance.clone());
     match subject {
         Subject::Task(id) => world.tasks.get(id).map(of).into_iter().collect(),
+        Subject::Instance(_) => Vec::new(),
         Subject::Service(key) => world
             .tasks
             .values()

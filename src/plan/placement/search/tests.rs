@@ -266,6 +266,7 @@ proptest! {
         let constraints = Constraints::read(&[], &constraints).unwrap();
         let cluster = ClusterName::default_cluster();
         let wish = Wish {
+            at_once: true,
             cluster: &cluster,
             group: GROUP,
             definition: &definition,

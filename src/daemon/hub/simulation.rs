@@ -1,8 +1,9 @@
-//! The control plane without a box. What there is of it is the simulation: the ECS API over boxes that are made up.
+//! The simulation: the ECS API over boxes that are made up.
 //!
 //! It needs no privilege: it opens a store, two sockets, and nothing else.
 
-use super::{asked_to_stop, daily, private_dir, worker_threads};
+use super::super::{asked_to_stop, daily, private_dir, worker_threads};
+use super::{SIMULATION, refuse_others};
 use crate::api::{self, Listeners};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, read_faults};
@@ -10,23 +11,15 @@ use crate::engine::{self, Ground, Handle, Parts};
 use crate::plan::simulate::FaultPlan;
 use crate::store::{self, Store};
 use crate::telemetry;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use std::process::ExitCode;
 use std::sync::Arc;
-
-/// The key under which a simulation's store is marked, so that no agent takes it for its own.
-pub(super) const SIMULATION: &str = "simulation";
 
 /// Serves a simulation until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the configuration or the state does not allow it to start, and without `simulate`.
-pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
-    if !simulate {
-        bail!(
-            "a hub of real boxes is not there yet in this version: use `coracle hub --simulate` to try a fleet out, or `coracle agent` on each box"
-        );
-    }
+/// When the configuration or the state does not allow it to start.
+pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
     let config = HubConfig::load(flags)?;
     telemetry::init(config.log.clone()).context("cannot start logging")?;
     worker_threads()?.block_on(async {
@@ -42,6 +35,8 @@ pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
             keys,
             metadata: None,
             boxes: None,
+            gate: None,
+            documents: None,
             from_hub: None,
         };
         api::serve(parts, stop).await?;
@@ -68,20 +63,15 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
     let handle = engine::start(Parts {
         secrets: Secrets::new(&config.state_dir, store.clone()),
         store,
-        settings: config.settings(),
+        settings: config.simulation(),
         ground: Ground::Simulated(faults),
     })?;
     Ok((handle, listeners, keys))
 }
 
-/// Makes the store a simulation's; one that an agent has used stays the agent's.
+/// Makes the store a simulation's.
 fn mark(store: &Store, config: &HubConfig) -> anyhow::Result<()> {
-    if store.get_meta(super::INSTANCE_ID)?.is_some() {
-        bail!(
-            "the state in {} is that of an agent; a simulation needs another --state-dir",
-            config.state_dir.display()
-        );
-    }
+    refuse_others(store, SIMULATION, &config.state_dir)?;
     if store.get_meta(SIMULATION)?.is_none() {
         store.put_meta(SIMULATION, &serde_json::json!({ "since": crate::sys::now() }))?;
     }

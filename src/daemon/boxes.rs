@@ -1,0 +1,93 @@
+//! The hub's way to the local API of its boxes, and the box's door for its hub: tunnels on one side, `api` on the other,
+//! which do not know each other.
+
+use crate::api::{Boxes, ByteStream, Connecting, Unreachable};
+use crate::auth::fleet::SealingKey;
+use crate::engine::Handle;
+use crate::fleet::command::Address;
+use crate::fleet::tunnel::{HubEnd, Peer, TunnelStream};
+use crate::model::fleet::Device;
+use crate::model::{ContainerInstanceId, Timestamp};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Connections that wait for the server; each is taken at once.
+const WAITING: usize = 8;
+
+/// Opens the key that hub and box share, or tells why that cannot be.
+pub(super) type OpenKey = dyn Fn(&Device) -> Result<SealingKey, String> + Send + Sync;
+
+/// All boxes of this hub.
+pub(super) struct Reach {
+    engine: Handle,
+    tunnels: HubEnd,
+    key: Arc<OpenKey>,
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reach").field("tunnels", &self.tunnels).finish_non_exhaustive()
+    }
+}
+
+impl Reach {
+    /// The boxes in the records of `engine`, through `tunnels`. `key` blocks.
+    pub(super) fn new(engine: Handle, tunnels: HubEnd, key: Arc<OpenKey>) -> Self {
+        Self { engine, tunnels, key }
+    }
+
+    /// The box as it is connected now.
+    fn device(&self, instance: &ContainerInstanceId) -> Result<(Device, String), Unreachable> {
+        self.engine.read(|world| {
+            let none =
+                || Unreachable(format!("container instance {instance} is no box of this hub"));
+            let device = world.devices.get(instance).ok_or_else(none)?;
+            if device.revoked_at.is_some() {
+                return Err(Unreachable(format!("container instance {instance} was deregistered")));
+            }
+            match &device.session {
+                Some(session) if device.connected => Ok((device.clone(), session.clone())),
+                Some(_) => Err(Unreachable(format!(
+                    "container instance {instance} is not connected since {}",
+                    shown(device.connected_changed_at)
+                ))),
+                None => {
+                    Err(Unreachable(format!("container instance {instance} has not connected yet")))
+                }
+            }
+        })
+    }
+}
+
+/// A time as people read it.
+fn shown(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_second(at.0.div_euclid(1000));
+    at.map_or_else(|_| "some time".to_owned(), |at| at.to_string())
+}
+
+impl Boxes for Reach {
+    fn connect(&self, instance: &ContainerInstanceId) -> Connecting<'_> {
+        let found = self.device(instance);
+        Box::pin(async move {
+            let (device, session) = found?;
+            let address =
+                Address { cluster: device.cluster.clone(), device: device.id.clone(), session };
+            let open = Arc::clone(&self.key);
+            let key = tokio::task::spawn_blocking(move || open(&device))
+                .await
+                .map_err(|error| Unreachable(error.to_string()))?
+                .map_err(Unreachable)?;
+            let opened = self.tunnels.open(&Peer { address, key }).await;
+            let stream = opened.map_err(|error| Unreachable(error.to_string()))?;
+            Ok(Box::new(stream) as Box<dyn ByteStream>)
+        })
+    }
+}
+
+/// The box's door: what accepts tunnels, and where the server gets them from.
+pub(super) fn door()
+-> (impl Fn(TunnelStream) -> bool + Clone + Send + Sync, mpsc::Receiver<Box<dyn ByteStream>>) {
+    let (inside, outside) = mpsc::channel::<Box<dyn ByteStream>>(WAITING);
+    (move |stream| inside.try_send(Box::new(stream)).is_ok(), outside)
+}

@@ -1,0 +1,105 @@
+//! The gate of a hub: what the API is asked goes to the desk where boxes join.
+
+use crate::api::{Gate, GateAnswer, GateRefusal, GateRequest};
+use crate::fleet::join::{Refused, Registrar, TokenRequest};
+use crate::model::container_instance::Attribute;
+use crate::model::fleet::JoinToken;
+use crate::model::{ClusterName, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A hub's.
+#[derive(Debug)]
+pub(super) struct HubGate(pub(super) Arc<Registrar>);
+
+impl Gate for HubGate {
+    fn ask(&self, request: GateRequest) -> GateAnswer<'_> {
+        Box::pin(async move {
+            match request {
+                GateRequest::Enrol(body) => self.0.join(&body).await.map_err(refusal),
+                GateRequest::Renew(body) => self.0.renew_over_http(&body).await.map_err(refusal),
+                GateRequest::Left(body) => self.0.left(&body).await.map_err(refusal),
+                GateRequest::CreateToken(wanted) => self.create(wanted).await,
+                GateRequest::Tokens => {
+                    let tokens: Vec<Value> = self.0.tokens().iter().map(shown).collect();
+                    Ok(json!({ "tokens": tokens }))
+                }
+                GateRequest::RemoveToken(id) => {
+                    self.0.remove_token(id.clone()).await.map_err(refusal)?;
+                    Ok(json!({ "id": id }))
+                }
+                GateRequest::Join(_) | GateRequest::Leave => Err(GateRefusal {
+                    status: 409,
+                    message: "this is a hub: boxes join it and leave it, it does neither"
+                        .to_owned(),
+                }),
+            }
+        })
+    }
+}
+
+/// What a token is to be like.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    cluster: Option<ClusterName>,
+    uses: Option<u32>,
+    /// Seconds; none for ever.
+    expires_after: Option<u64>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+impl HubGate {
+    async fn create(&self, wanted: Value) -> Result<Value, GateRefusal> {
+        let wanted: Wanted = serde_json::from_value(wanted).map_err(|error| GateRefusal {
+            status: 400,
+            message: format!("the body of the request is not as expected: {error}"),
+        })?;
+        if wanted.uses == Some(0) {
+            let message = "a token that may be used 0 times is of no use".to_owned();
+            return Err(GateRefusal { status: 400, message });
+        }
+        let request = TokenRequest {
+            cluster: wanted.cluster.unwrap_or_else(ClusterName::default_cluster),
+            uses: wanted.uses,
+            lasts: wanted.expires_after.map(Duration::from_secs),
+            attributes: attributes(wanted.attributes),
+        };
+        let text = self.0.create_token(request).await.map_err(refusal)?;
+        let id = text.split('.').nth(1).unwrap_or_default();
+        Ok(json!({ "id": id, "token": *text }))
+    }
+}
+
+/// An empty value is none.
+pub(super) fn attributes(given: BTreeMap<String, String>) -> Vec<Attribute> {
+    let attribute = |(name, value): (String, String)| Attribute {
+        name,
+        value: Some(value).filter(|v| !v.is_empty()),
+    };
+    given.into_iter().map(attribute).collect()
+}
+
+fn refusal(refused: Refused) -> GateRefusal {
+    GateRefusal { status: refused.status(), message: refused.to_string() }
+}
+
+/// A token as it is listed; its secret is kept nowhere.
+fn shown(token: &JoinToken) -> Value {
+    let mut shown = json!({
+        "id": token.id, "cluster": token.cluster, "createdAt": token.created_at,
+        "attributes": token.attributes, "joined": token.used.len(),
+    });
+    if let Some(uses) = token.uses_left {
+        shown["usesLeft"] = uses.into();
+    }
+    if let Some(at) = token.expires_at {
+        let at: Timestamp = at;
+        shown["expiresAt"] = json!(at);
+    }
+    shown
+}
