@@ -179,7 +179,7 @@ mod tests {
         roots.add(root).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-        let verifier = Verifier { chain: chain.build().unwrap() };
+        let verifier = Verifier { chain: chain.build().unwrap(), own: None };
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(clock));
         verifier.verify_server_cert(certificate.der(), &[], &name, &[], now).map(drop)
