@@ -250,6 +250,7 @@ fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
         certificate: None,
         sealing_key: None,
         revoked_at: None,
+        returns: 0,
     };
     let node = |paper: &Paper| {
         let now = NOW.plus(Duration::from_secs(30));
