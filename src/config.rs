@@ -20,6 +20,7 @@ use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 mod faults;
+mod fleet;
 mod hub;
 mod parse;
 mod remote_broker;
@@ -27,6 +28,7 @@ mod role;
 mod value;
 
 pub use faults::{FaultsError, parse_faults, read_faults};
+pub use fleet::{FleetSettings, MqttVersion};
 pub use hub::{HubConfig, HubOverrides};
 pub use remote_broker::{BrokerHost, RemoteBroker};
 pub use role::{RoleSource, role_source};
@@ -93,6 +95,8 @@ pub struct Config {
     pub environment_files: Option<PathBuf>,
     /// The directory of manifests that are applied when the agent starts and at SIGHUP; it need not be there.
     pub manifests: PathBuf,
+    /// The connection to the hub of a fleet.
+    pub fleet: FleetSettings,
     /// `CORACLE_*` variables that are no setting.
     pub unknown_variables: Vec<String>,
 }
@@ -183,6 +187,7 @@ impl Default for Config {
             allow_instance_metadata: false,
             environment_files: None,
             manifests: "/etc/coracle/manifests.d".into(),
+            fleet: FleetSettings::default(),
             unknown_variables: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ mod host;
 mod hub;
 mod manifests;
 mod member;
+mod uplink;
 mod why;
 
 pub use foreground::Foreground;
@@ -74,6 +75,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
             config: config.clone(),
             turn: tokio::sync::Mutex::default(),
         };
+        let (uplink, from_hub) = uplink::Uplink::start(handle.clone(), &config);
         let parts = api::Parts {
             engine: handle.clone(),
             listeners,
@@ -82,9 +84,10 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
             boxes: None,
             gate: Some(Arc::new(gate)),
             documents: None,
-            from_hub: None,
+            from_hub: Some(from_hub),
         };
         api::serve(parts, stop).await?;
+        drop(uplink);
         daily.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -3,16 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
 
 mod agent;
+mod terminal;
 
-use agent::{Agent, Host, PATIENCE, kill, wait_for};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
+use agent::{Agent, Host, kill, wait_for};
 use serde_json::{Value, json};
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Output, Stdio};
+use terminal::Typist;
 
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see what is skipped")]
 fn is_root() -> bool {
@@ -188,81 +186,6 @@ fn the_agents_program_cannot_be_written_to_while_commands_come_in() {
     assert_eq!(before, after);
 }
 
-/// A program on a terminal of its own, which the test types on.
-struct Typist {
-    master: File,
-    child: Child,
-    shown: Receiver<Vec<u8>>,
-    seen: String,
-    slave: File,
-}
-
-impl Typist {
-    fn start(host: &Host, arguments: &[&str]) -> Self {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let path = ptsname(&master, Vec::new()).unwrap();
-        let slave = File::options().read(true).write(true).open(path.to_str().unwrap()).unwrap();
-        size(&master, 31, 97);
-        // setsid -c makes the terminal its controlling one, so that it hears of sizes.
-        let mut setsid = Command::new("setsid");
-        setsid.args(["-c", env!("CARGO_BIN_EXE_coracle")]).args(arguments);
-        let child = setsid
-            .env("CORACLE_RUN_DIR", host.run_dir())
-            .stdin(slave.try_clone().unwrap())
-            .stdout(slave.try_clone().unwrap())
-            .stderr(slave.try_clone().unwrap())
-            .spawn()
-            .unwrap();
-        let master = File::from(master);
-        let (sender, shown) = channel();
-        let mut reader = master.try_clone().unwrap();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = reader.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { master, child, shown, seen: String::new(), slave }
-    }
-
-    fn types(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Waits until `wanted` is shown, and forgets what came up to it.
-    fn sees(&mut self, wanted: &str) {
-        while !self.seen.contains(wanted) {
-            match self.shown.recv_timeout(PATIENCE) {
-                Ok(bytes) => self.seen.push_str(&text(&bytes)),
-                Err(error) => panic!("{error}: {wanted:?} is not shown, but {:?}", self.seen),
-            }
-        }
-        let end = self.seen.find(wanted).unwrap() + wanted.len();
-        self.seen.drain(..end);
-    }
-
-    fn resizes(&self, rows: u16, columns: u16) {
-        size(&self.master, rows, columns);
-    }
-
-    /// The exit code, once it has ended; the terminal must be as it was.
-    fn ends(mut self) -> Option<i32> {
-        let status = self.child.wait().unwrap();
-        let modes = tcgetattr(&self.slave).unwrap().local_modes;
-        assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO), "the terminal is still raw");
-        status.code()
-    }
-}
-
-fn size(terminal: impl std::os::fd::AsFd, ws_row: u16, ws_col: u16) {
-    tcsetwinsize(terminal, Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-}
-
 #[test]
 fn a_terminal_is_a_terminal() {
     if !is_root() {
@@ -272,7 +195,8 @@ fn a_terminal_is_a_terminal() {
     let agent = host.start();
     host.load_busybox(&agent);
     let task = run(&agent, sleeper());
-    let mut typist = Typist::start(&host, &["exec", "-it", "-u", "1000", &task, "--", "sh"]);
+    let mut typist =
+        Typist::start(&host.run_dir(), &["exec", "-it", "-u", "1000", &task, "--", "sh"]);
     typist.types("stty size; tty; echo T=$TERM\n");
     typist.sees("31 97");
     typist.sees("/dev/pts/0");
@@ -295,7 +219,7 @@ fn a_terminal_is_a_terminal() {
 
     // Ctrl-C without a shell: the signal's code.
     let mut typist = Typist::start(
-        &host,
+        &host.run_dir(),
         &["exec", "-it", &task, "--", "sh", "-c", "echo begun; exec sleep 100000"],
     );
     typist.sees("begun");
@@ -304,7 +228,7 @@ fn a_terminal_is_a_terminal() {
 
     // Whoever ends this side leaves the terminal as it was, and nothing in the container.
     let mut typist = Typist::start(
-        &host,
+        &host.run_dir(),
         &["exec", "-it", &task, "--", "sh", "-c", "trap '' HUP; echo begun; sleep 77777"],
     );
     typist.sees("begun");
@@ -524,7 +448,7 @@ fn a_task_in_the_foreground_on_a_terminal() {
     let host = Host::new();
     let agent = host.start();
     host.load_busybox(&agent);
-    let mut typist = Typist::start(&host, &["run", "-it", "coracle/busybox", "sh"]);
+    let mut typist = Typist::start(&host.run_dir(), &["run", "-it", "coracle/busybox", "sh"]);
     // The prompt may have come before this side was there.
     typist.sees("# ");
     typist.types("tty; stty size\n");
@@ -537,13 +461,15 @@ fn a_task_in_the_foreground_on_a_terminal() {
     assert_eq!(typist.ends(), Some(9));
 
     // One that is over at once has written all the same.
-    let mut typist = Typist::start(&host, &["run", "-t", "coracle/busybox", "echo", "brief"]);
+    let mut typist =
+        Typist::start(&host.run_dir(), &["run", "-t", "coracle/busybox", "echo", "brief"]);
     typist.sees("brief");
     assert_eq!(typist.ends(), Some(0));
 
     // Left alone, it goes on.
     let script = "echo be''gun; read line; echo got $line; exec sleep 66666";
-    let mut typist = Typist::start(&host, &["run", "-it", "coracle/busybox", "sh", "-c", script]);
+    let mut typist =
+        Typist::start(&host.run_dir(), &["run", "-it", "coracle/busybox", "sh", "-c", script]);
     typist.sees("begun");
     typist.types("\u{10}\u{11}");
     assert_eq!(typist.ends(), Some(0));
@@ -555,7 +481,7 @@ fn a_task_in_the_foreground_on_a_terminal() {
 
     // A signal stops the task, and the terminal is as it was.
     let mut typist = Typist::start(
-        &host,
+        &host.run_dir(),
         &["run", "-it", "coracle/busybox", "sh", "-c", "echo be''gun; exec sleep 88888"],
     );
     typist.sees("begun");

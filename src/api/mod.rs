@@ -60,11 +60,12 @@ pub use error::{ApiError, Exception};
 pub use gate::{Gate, GateAnswer, GateRefusal, GateRequest};
 pub use listen::{ListenError, Listeners};
 pub use manifest::apply_directory;
-pub use server::{Parts, ServeError, serve};
+pub use server::{FromHub, Parts, ServeError, serve};
 
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
+use crate::model::fleet::LinkStatus;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -78,6 +79,8 @@ struct Api {
     metadata: Option<Arc<Metadata>>,
     /// Of a hub: the way to its boxes.
     boxes: Option<Arc<dyn Boxes>>,
+    /// Of a box: how its way to its hub is.
+    link: Option<watch::Receiver<LinkStatus>>,
     /// Who comes into the fleet and goes, if there is one.
     gate: Option<Arc<dyn Gate>>,
     /// Of a hub: documents that boxes fetch.

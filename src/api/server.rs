@@ -8,6 +8,7 @@ use super::{Api, Boxes, ByteStream, Documents, Gate, Listeners};
 use crate::auth::Keys;
 use crate::engine::Handle;
 use crate::metadata::Metadata;
+use crate::model::fleet::LinkStatus;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -57,8 +58,17 @@ pub struct Parts {
     pub gate: Option<Arc<dyn Gate>>,
     /// Documents that boxes fetch; only a hub has some.
     pub documents: Option<Arc<dyn Documents>>,
-    /// Connections of the hub that this box belongs to, as they come.
-    pub from_hub: Option<mpsc::Receiver<Box<dyn ByteStream>>>,
+    /// Of a box: its way to the hub that it may belong to.
+    pub from_hub: Option<FromHub>,
+}
+
+/// A box's way to its hub.
+#[derive(Debug)]
+pub struct FromHub {
+    /// Connections of the hub, as they come.
+    pub streams: mpsc::Receiver<Box<dyn ByteStream>>,
+    /// How the way is.
+    pub status: watch::Receiver<LinkStatus>,
 }
 
 impl fmt::Debug for Parts {
@@ -75,7 +85,8 @@ impl fmt::Debug for Parts {
 /// # Errors
 /// [`ServeError`] when a listening socket breaks.
 pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-    let Parts { engine, listeners, keys, metadata, boxes, gate, documents, mut from_hub } = parts;
+    let Parts { engine, listeners, keys, metadata, boxes, gate, documents, from_hub } = parts;
+    let (mut from_hub, link) = from_hub.map(|hub| (hub.streams, hub.status)).unzip();
     let (stop, stopping) = watch::channel(false);
     let address = listeners.address();
     let sessions = Arc::new(Semaphore::new(SESSIONS));
@@ -84,6 +95,7 @@ pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(
         keys,
         metadata,
         boxes,
+        link,
         gate,
         documents,
         address,

@@ -4,10 +4,11 @@ mod target;
 mod when;
 
 use super::Connection;
-use super::client::{Error, LogLine, LogQuery};
+use super::client::{Error, Lines, LogLine, LogQuery};
 use super::output::{self, Format};
 use super::run::Printer;
 use anyhow::Result;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use target::Target;
 
@@ -85,17 +86,13 @@ impl Arguments {
         let mut trouble = Trouble::default();
         if self.format.is_json() {
             // A stream has no end to wait for: a line each, as it comes.
-            while let Some(line) = trouble.look(lines.next::<Value>().await)? {
-                if let Some(line) = line {
-                    output::line(&line.to_string())?;
-                }
+            while let Some(line) = trouble.next::<Value>(&mut lines).await? {
+                output::line(&line.to_string())?;
             }
             return trouble.end();
         }
-        while let Some(line) = trouble.look(lines.next::<LogLine>().await)? {
-            if let Some(line) = line {
-                printer.print(&line)?;
-            }
+        while let Some(line) = trouble.next::<LogLine>(&mut lines).await? {
+            printer.print(&line)?;
         }
         trouble.end()
     }
@@ -107,17 +104,17 @@ impl Arguments {
 struct Trouble(Option<Error>);
 
 impl Trouble {
-    /// The line, if it is one; none after the last.
-    fn look<T>(&mut self, read: Result<Option<T>, Error>) -> Result<Option<Option<T>>, Error> {
-        match read {
-            Ok(line) => Ok(line.map(Some)),
-            Err(error @ Error::Told(_)) => {
-                if let Some(before) = self.0.replace(error) {
-                    output::complain("error", &before.to_string());
+    /// The next line that is one, or none after the last.
+    async fn next<T: DeserializeOwned>(&mut self, lines: &mut Lines) -> Result<Option<T>, Error> {
+        loop {
+            match lines.next().await {
+                Err(error @ Error::Told(_)) => {
+                    if let Some(before) = self.0.replace(error) {
+                        output::complain("error", &before.to_string());
+                    }
                 }
-                Ok(Some(None))
+                read => return read,
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -225,6 +225,15 @@ impl Show {
         if membership.is_object() {
             more("hub", own(&membership["hub"]));
             more("joined", ago(&membership["joinedAt"]));
+            let link = &membership["link"];
+            let time = ago(&link["since"]).map(|time| format!(" ({time})")).unwrap_or_default();
+            let is = if link["connected"] == true { "yes" } else { "no" };
+            more("connected", link.is_object().then(|| format!("{is}{time}")));
+            more("why not", own(&link["why"]));
+            more("broker", own(&link["broker"]));
+            let refused = link["refused"].as_object().into_iter().flatten();
+            let refused: Vec<_> = refused.map(|(why, count)| format!("{count} {why}")).collect();
+            more("refused", (!refused.is_empty()).then(|| refused.join(", ")));
             more("events kept", Some(number(&membership["eventsKept"]).to_string()));
         }
         for of in [device, membership] {

@@ -1,5 +1,6 @@
 //! Where settings come from, and which source wins.
 
+use super::fleet::WrittenFleet;
 use super::role::{RoleSource, WrittenRole};
 use super::value::{
     Given, account_id, at_least, attribute_list, boolean, cgroup, domain, is_host, is_role,
@@ -60,6 +61,7 @@ pub(super) struct Written {
     pub(super) dns_domain: Option<String>,
     pub(super) dns_servers: Option<Vec<String>>,
     pub(super) roles: Option<BTreeMap<String, WrittenRole>>,
+    pub(super) fleet: Option<WrittenFleet>,
 }
 
 /// The variables that are settings, and `CORACLE_CONFIG`.
@@ -372,6 +374,7 @@ pub(super) fn merge(
             .unwrap_or(default.allow_instance_metadata),
         environment_files: from.optional_path("environment_files", None, file.environment_files)?,
         manifests: from.path("manifests", None, file.manifests, default.manifests)?,
+        fleet: file.fleet.unwrap_or_default().settings(|key| from.origin(key))?,
         unknown_variables: variables
             .keys()
             .filter(|name| name.starts_with("CORACLE_") && !VARIABLES.contains(&name.as_str()))

@@ -2,6 +2,7 @@
 
 use crate::auth::Secrets;
 use crate::image::ImageStore;
+use crate::model::fleet::Event;
 use crate::plan::{Command, CommandError, Reply, Settings, World};
 use crate::runtime::logs::LogDirectory;
 use crate::runtime::{Runtime, Volumes};
@@ -145,6 +146,18 @@ impl Handle {
         let kept = tokio::task::spawn_blocking(move || store.keep_copy()).await;
         let unavailable = |why: String| SubmitError::Unavailable(why);
         kept.map_err(|e| unavailable(e.to_string()))?.map_err(|e| unavailable(e.to_string()))
+    }
+
+    /// What is kept for the hub of this box, from the event `offset` on: as much as fits into `at_most` bytes, and one
+    /// event at least.
+    ///
+    /// # Errors
+    /// [`SubmitError::Unavailable`] when it cannot be read.
+    pub async fn events(&self, offset: u64, at_most: usize) -> Result<Vec<Event>, SubmitError> {
+        let store = self.store.clone();
+        let read = tokio::task::spawn_blocking(move || store.events(offset, at_most)).await;
+        let unavailable = |why: String| SubmitError::Unavailable(why);
+        read.map_err(|e| unavailable(e.to_string()))?.map_err(|e| unavailable(e.to_string()))
     }
 
     /// Region and account of ARNs, and which box this is.

@@ -1,7 +1,7 @@
 //! The fleet: boxes that sync their desired state with a hub over MQTT, and go on alone without it.
 //!
 //! * [`hub`] is the loop of a hub; [`broker`] is the mosquitto that it brings up itself.
-//! * [`join`] is how a box becomes a member.
+//! * [`join`] is how a box becomes a member; [`device`] is what it does as one.
 //! * [`topic`] names what is published where: the only place that spells a topic. [`message`] is what the messages hold.
 //! * [`link`] is one connection to a broker, the only place that speaks MQTT.
 //! * [`command`] is what the hub tells one device for now; [`tunnel`] is byte streams made of such commands and answers.
@@ -11,6 +11,7 @@
 
 pub mod broker;
 pub mod command;
+pub mod device;
 pub mod hub;
 pub mod join;
 pub mod link;

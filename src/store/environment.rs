@@ -5,13 +5,15 @@ use super::record::{self, Row};
 use super::schema;
 use super::table::{self, Table};
 use super::{Options, Result, inspect};
-use crate::plan::World;
+use crate::model::fleet::Event;
+use crate::plan::{Change, World};
 use heed::types::{Bytes, Str};
 use heed::{AnyTls, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -157,6 +159,28 @@ impl Environment {
             }
         }
         Ok(world)
+    }
+
+    pub(super) fn events(&self, offset: u64, at_most: usize) -> Result<Vec<Event>> {
+        let txn = self.read_txn()?;
+        let txn: &RoTxn<'_, AnyTls> = &txn;
+        let from = record::offset_key(offset);
+        let rows = self
+            .table(Table::Events)
+            .range(txn, &(Bound::Included(from.as_str()), Bound::Unbounded))
+            .map_err(|e| self.failed(e))?;
+        let (mut events, mut size) = (Vec::new(), 0);
+        for row in rows {
+            let (key, value) = row.map_err(|e| self.failed(e))?;
+            size += value.len();
+            if size > at_most && !events.is_empty() {
+                break;
+            }
+            if let Some(Change::PutEvent(event)) = record::decode(Table::Events, key, value)? {
+                events.push(*event);
+            }
+        }
+        Ok(events)
     }
 
     pub(super) fn commit(&self, rows: &[Row], feed_capacity: u64) -> Result<u64> {

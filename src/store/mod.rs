@@ -44,6 +44,7 @@ pub use error::StoreError;
 pub use feed::{Entry, Feed};
 pub use table::Table;
 
+use crate::model::fleet::Event;
 use crate::plan::{Change, World};
 use environment::{DirectoryLock, Environment};
 use serde_json::Value;
@@ -147,6 +148,11 @@ impl Store {
         let rows = changes.iter().map(record::encode).collect::<Result<Vec<_>>>()?;
         let limit = self.shared.options.map_limit.saturating_add(MIB);
         self.write(limit, |environment| environment.replace(&rows))
+    }
+
+    /// The events from `offset` on, oldest first: as many as have `at_most` bytes together, and one at least.
+    pub fn events(&self, offset: u64, at_most: usize) -> Result<Vec<Event>> {
+        self.read(|environment| environment.events(offset, at_most))
     }
 
     /// The rows that changed after `sequence`, oldest first, at most `limit` of them.

@@ -21,7 +21,7 @@ pub(super) fn list(api: &Api, query: &Query) -> Answer {
         let shown = |i: &&ContainerInstance| {
             cluster.as_ref().is_none_or(|cluster| &i.cluster == cluster) && i.is_registered()
         };
-        all.filter(shown).map(|instance| node(world, instance)).collect()
+        all.filter(shown).map(|instance| node(api, world, instance)).collect()
     });
     Ok(whole(&json!({ "nodes": nodes })))
 }
@@ -30,7 +30,7 @@ pub(super) fn list(api: &Api, query: &Query) -> Answer {
 pub(super) fn show(api: &Api, name: &str) -> Answer {
     api.engine.read(|world| {
         let instance = find(world, name)?;
-        Ok(whole(&node(world, instance)))
+        Ok(whole(&node(api, world, instance)))
     })
 }
 
@@ -65,7 +65,7 @@ fn find<'w>(world: &'w World, name: &str) -> Result<&'w ContainerInstance, Local
     }
 }
 
-fn node(world: &World, instance: &ContainerInstance) -> Value {
+fn node(api: &Api, world: &World, instance: &ContainerInstance) -> Value {
     let mut node = render::container_instance::instance(world, instance, true, false);
     node["id"] = json!(instance.id);
     node["cluster"] = json!(instance.cluster);
@@ -97,6 +97,7 @@ fn node(world: &World, instance: &ContainerInstance) -> Value {
             "reason": progress.reason,
             "eventsKept": world.events.end - world.events.start,
             "eventsDropped": membership.dropped,
+            "link": api.link.as_ref().map(|link| link.borrow().clone()),
         });
     }
     node

@@ -15,7 +15,7 @@ use super::file::{self, FileError, failed};
 use super::jws::VerifyingKey;
 use super::request::PrivateKey;
 use super::sealing::SealingKey;
-use crate::model::{ClusterName, ContainerInstanceId, Scope};
+use crate::model::{ClusterName, ContainerInstanceId, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -66,12 +66,13 @@ impl DeviceKey {
 }
 
 /// A box that is a member of a fleet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeviceIdentity {
     state_dir: PathBuf,
     key: PrivateKey,
     sealing: SealingKey,
     enrolment: Enrolment,
+    certified_at: Timestamp,
 }
 
 const ENROLMENT: &str = "enrolment.json";
@@ -103,7 +104,8 @@ impl DeviceIdentity {
         let sealing = file::read(&path)?.and_then(|bytes| SealingKey::from_bytes(&bytes));
         let sealing = sealing
             .ok_or_else(|| FileError::malformed(&path, "does not hold the 32 bytes of a key"))?;
-        Ok(Some(Self { state_dir: state_dir.to_owned(), key, sealing, enrolment }))
+        let certified_at = written_at(&dir.join(ENROLMENT));
+        Ok(Some(Self { state_dir: state_dir.to_owned(), key, sealing, enrolment, certified_at }))
     }
 
     /// Makes this box a member, durably.
@@ -179,11 +181,38 @@ impl DeviceIdentity {
         if certificate.info().key != self.key.public().fingerprint() {
             return Ok(false);
         }
-        let renewed = Enrolment { certificate, ..self.enrolment.clone() };
-        file::write(&dir(&self.state_dir).join(ENROLMENT), &encode(&renewed))?;
-        self.enrolment = renewed;
+        self.replace(Enrolment { certificate, ..self.enrolment.clone() })?;
         Ok(true)
     }
+
+    /// Takes the key that the hub signs with from now on, durably.
+    ///
+    /// # Errors
+    /// [`FileError`]; then the one before stays.
+    pub fn repin(&mut self, hub_key: VerifyingKey) -> Result<(), FileError> {
+        self.replace(Enrolment { hub_key, ..self.enrolment.clone() })
+    }
+
+    /// Since when the box has its certificate, by the clock of then; a key that was taken since counts as well.
+    #[must_use]
+    pub fn certified_at(&self) -> Timestamp {
+        self.certified_at
+    }
+
+    fn replace(&mut self, enrolment: Enrolment) -> Result<(), FileError> {
+        let path = dir(&self.state_dir).join(ENROLMENT);
+        file::write(&path, &encode(&enrolment))?;
+        self.enrolment = enrolment;
+        self.certified_at = written_at(&path);
+        Ok(())
+    }
+}
+
+/// When the file was written; 1970 if nobody knows.
+fn written_at(path: &Path) -> Timestamp {
+    let modified = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let since = modified.ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    Timestamp(since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(0)))
 }
 
 fn encode(enrolment: &Enrolment) -> Vec<u8> {

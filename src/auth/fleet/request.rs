@@ -116,8 +116,9 @@ pub(super) fn signature_algorithm() -> Vec<u8> {
 }
 
 /// A private key: P-256, which every broker takes.
+#[derive(Clone)]
 pub struct PrivateKey {
-    pair: EcdsaKeyPair,
+    pair: std::sync::Arc<EcdsaKeyPair>,
     pkcs8: Zeroizing<Vec<u8>>,
     public: CertifiedKey,
 }
@@ -148,6 +149,7 @@ impl PrivateKey {
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8, &SystemRandom::new()).ok()?;
         let public = CertifiedKey::new(pair.public_key().as_ref())?;
+        let pair = std::sync::Arc::new(pair);
         Some(Self { pair, pkcs8: Zeroizing::new(pkcs8.to_vec()), public })
     }
 

@@ -49,7 +49,7 @@ fn wrong(text: &str, rule: &'static str) -> NameError {
 }
 
 impl Name {
-    fn new(kind: Kind, name: &str) -> Result<Self, NameError> {
+    pub(super) fn new(kind: Kind, name: &str) -> Result<Self, NameError> {
         let rule = match kind {
             Kind::Secret => "a secret's name has 1 to 512 letters, digits and / _ + = . @ -",
             Kind::Parameter => "a parameter's name has 1 to 512 letters, digits and / _ . -",

@@ -1,9 +1,12 @@
 //! Secrets on their way from a hub to the boxes that need them: which there are, and the value of one version.
 
 use super::name::{Kind, Name};
-use super::{CURRENT, NewValue, SecretError, SecretText, Secrets};
+use super::record::{self, Record, Version};
+use super::seal::Sealed;
+use super::{CURRENT, SecretError, SecretText, Secrets, check_value, check_version_id};
 use crate::model::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 impl Secrets {
     /// The current version of each, by `secret/NAME` or `parameter/NAME`. One that has no current version is left out.
@@ -35,7 +38,8 @@ impl Secrets {
         self.unseal(&record, version).map(Some)
     }
 
-    /// Keeps a value that came from a hub as the current one, durably; nothing happens when that version is there.
+    /// Keeps a value that came from a hub, durably, in the place of all versions that there were; nothing happens when it
+    /// is there.
     ///
     /// # Errors
     /// [`SecretError`]; then nothing has changed.
@@ -43,15 +47,22 @@ impl Secrets {
         &self,
         path: &str,
         version: &str,
-        value: SecretText,
+        value: &SecretText,
         now: Timestamp,
     ) -> Result<(), SecretError> {
-        let (name, id) = (name(path)?, version.to_owned());
-        let new = NewValue { name, value, stage: None, version_id: Some(id) };
-        match self.set(new, now, String::new) {
-            Err(SecretError::VersionExists { .. }) => Ok(()),
-            kept => kept.map(drop),
+        check_value(value)?;
+        let (name, id) = (name(path)?, check_version_id(version.to_owned())?);
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.record(&name)?;
+        if old.is_some_and(|old| old.versions.len() == 1 && old.versions[0].id == id) {
+            return Ok(());
         }
+        let ring = self.key.read_or_make(|| Ok(self.store.secrets()?.is_empty()))?;
+        let sealed = Sealed::seal(ring.current(), &record::context(&name, &id), value);
+        let mut record = Record::new(name.clone(), now);
+        let version = Version { id, stages: Vec::new(), created_at: now, sealed };
+        record.put(version, CURRENT.to_owned());
+        Ok(self.store.put_secrets(&[(name.key(), Some(record.encode()))])?)
     }
 
     /// Removes a secret that came from a hub; one that is not there is none the less removed.
@@ -73,5 +84,6 @@ fn path(name: &Name) -> String {
 
 fn name(path: &str) -> Result<Name, SecretError> {
     let (kind, name) = path.split_once('/').unwrap_or(("", path));
-    Ok(Name::parse(name, kind == "parameter")?)
+    let kind = if kind == "parameter" { Kind::Parameter } else { Kind::Secret };
+    Ok(Name::new(kind, name)?)
 }

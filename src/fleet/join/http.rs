@@ -1,4 +1,4 @@
-//! One POST to a hub, over HTTP/1.1 or HTTPS.
+//! One request to a hub, over HTTP/1.1 or HTTPS.
 //!
 //! HTTPS is for hubs behind a proxy with a public certificate; what is said is proved by token and signature either way.
 
@@ -105,17 +105,48 @@ pub(super) async fn post(
     path: &str,
     body: &[u8],
 ) -> Result<(StatusCode, Bytes), Unanswered> {
+    ask(url, Method::POST, path, Bytes::copy_from_slice(body), LARGEST).await
+}
+
+/// Gets what is at `path`, of `at_most` bytes; the status and the body of the answer.
+pub(in crate::fleet) async fn get(
+    url: &HubUrl,
+    path: &str,
+    at_most: usize,
+) -> Result<(StatusCode, Bytes), Unanswered> {
+    ask(url, Method::GET, path, Bytes::new(), at_most).await
+}
+
+async fn ask(
+    url: &HubUrl,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    at_most: usize,
+) -> Result<(StatusCode, Bytes), Unanswered> {
     let unanswered = |why: String| Unanswered { url: url.to_string(), why };
-    match tokio::time::timeout(PATIENCE, attempt(url, path, body)).await {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, HubUrl::authority(&url.host, url.port))
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONNECTION, "close")
+        .body(Full::new(body))
+        .map_err(|e| unanswered(e.to_string()))?;
+    match tokio::time::timeout(PATIENCE, attempt(url, request, at_most)).await {
         Ok(answered) => answered.map_err(unanswered),
         Err(_) => Err(unanswered(format!("no answer within {} seconds", PATIENCE.as_secs()))),
     }
 }
 
-async fn attempt(url: &HubUrl, path: &str, body: &[u8]) -> Result<(StatusCode, Bytes), String> {
+async fn attempt(
+    url: &HubUrl,
+    request: Request<Full<Bytes>>,
+    at_most: usize,
+) -> Result<(StatusCode, Bytes), String> {
     let tcp = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|e| e.to_string())?;
     if !url.secure {
-        return exchange(url, tcp, path, body).await;
+        return exchange(tcp, request, at_most).await;
     }
     let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -127,23 +158,14 @@ async fn attempt(url: &HubUrl, path: &str, body: &[u8]) -> Result<(StatusCode, B
     let name = ServerName::try_from(url.host.clone()).map_err(|e| e.to_string())?;
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, tcp).await.map_err(|e| e.to_string())?;
-    exchange(url, stream, path, body).await
+    exchange(stream, request, at_most).await
 }
 
 async fn exchange(
-    url: &HubUrl,
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    path: &str,
-    body: &[u8],
+    request: Request<Full<Bytes>>,
+    at_most: usize,
 ) -> Result<(StatusCode, Bytes), String> {
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(header::HOST, HubUrl::authority(&url.host, url.port))
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::CONNECTION, "close")
-        .body(Full::new(Bytes::copy_from_slice(body)))
-        .map_err(|e| e.to_string())?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;
@@ -151,7 +173,7 @@ async fn exchange(
     tokio::spawn(connection);
     let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), LARGEST).collect().await;
+    let body = Limited::new(response.into_body(), at_most).collect().await;
     Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))
 }
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! * [`hub`] is the hub's half: tokens, joins, renewals. [`device`] is the box's. [`record`] is what the hub notes of the
-//!   certificates of a box. [`http`] posts a request.
+//!   certificates of a box. `http` makes its requests.
 //!
 //! No secret is sent, so the listener needs no TLS: the request is proved by the token's secret, the answer by the hub's
 //! signature, and the key for secrets is agreed on between the two. A request that is repeated because its answer was
@@ -20,7 +20,7 @@
 //! refused.
 
 pub mod device;
-mod http;
+pub(in crate::fleet) mod http;
 pub mod hub;
 mod record;
 

@@ -88,6 +88,12 @@ impl Link {
         self.0.shared.publish(message)
     }
 
+    /// The connection that is up.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        self.0.shared.session()
+    }
+
     /// Waits until there is a connection and room for a message.
     ///
     /// # Errors

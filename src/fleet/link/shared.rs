@@ -156,6 +156,10 @@ impl Shared {
         }
     }
 
+    pub(super) fn session(&self) -> Option<SessionId> {
+        self.state().online.as_ref().map(|(_, session)| session.clone())
+    }
+
     pub(super) fn subscribe(&self, filters: Vec<String>) {
         let mut state = self.state();
         state.unsubscribes.retain(|filter| !filters.contains(filter));

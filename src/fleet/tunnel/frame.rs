@@ -60,7 +60,7 @@ impl Frame {
             Self::Window(more) => bytes.extend_from_slice(&more.to_be_bytes()),
             Self::Close(Some(reason)) => {
                 let end = reason.floor_char_boundary(REASON_LIMIT);
-                bytes.extend_from_slice(reason[..end].as_bytes());
+                bytes.extend_from_slice(&reason.as_bytes()[..end]);
             }
             Self::Accept | Self::End | Self::Close(None) | Self::Ping => {}
         }

@@ -5,7 +5,6 @@ use super::machine::{Broken, Event, Machine};
 use super::stream::{Dropped, FarSide};
 use super::way::Way;
 use std::collections::VecDeque;
-use std::future::Future;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
@@ -147,27 +146,27 @@ impl Pump {
                     Some(Inbound::Lost(why)) => return Over::Lost(why),
                     None => return Over::Lost("it was closed".to_owned()),
                 },
-                read = reader.read(&mut buffer[..room]), if room > 0 && !said_all => match read {
-                    Ok(count @ 1..) => Some(self.machine.data(&buffer[..count])),
-                    Ok(0) | Err(_) => {
+                read = reader.read(&mut buffer[..room]), if room > 0 && !said_all => {
+                    if let Ok(count @ 1..) = read {
+                        Some(self.machine.data(&buffer[..count]))
+                    } else {
                         said_all = true;
                         (!is_dropped).then(|| self.machine.end())
                     }
-                },
+                }
                 () = dropped.wait(), if !is_dropped => {
                     is_dropped = true;
                     None
                 }
-                wrote = write_next(writer, pending) => match wrote {
-                    Ok(count @ 1..) => {
+                wrote = write_next(writer, pending) => {
+                    if let Ok(count @ 1..) = wrote {
                         pending.wrote(count).and_then(|length| self.machine.passed_on(length))
-                    }
-                    // Dropped, which is seen above.
-                    Ok(0) | Err(_) => {
+                    } else {
+                        // Dropped, which is seen above.
                         *pending = Pending::default();
                         None
                     }
-                },
+                }
                 _ = steps.tick() => match self.machine.tick() {
                     Ok(ping) => ping,
                     Err(broken) => return Over::Wrong(broken.to_string()),
@@ -218,14 +217,12 @@ enum Next {
 }
 
 /// Writes some of what is pending; waits for ever when nothing is.
-fn write_next<'a>(
-    writer: &'a mut WriteHalf<DuplexStream>,
-    pending: &'a Pending,
-) -> impl Future<Output = std::io::Result<usize>> + 'a {
-    async move {
-        match pending.next() {
-            Some(bytes) => writer.write(bytes).await,
-            None => std::future::pending().await,
-        }
+async fn write_next(
+    writer: &mut WriteHalf<DuplexStream>,
+    pending: &Pending,
+) -> std::io::Result<usize> {
+    match pending.next() {
+        Some(bytes) => writer.write(bytes).await,
+        None => std::future::pending().await,
     }
 }

@@ -95,7 +95,7 @@ pub(super) async fn answer(
                 let query = query.clone().with("task", task.as_str());
                 one::pass(api, boxes, Passed::get(to, "logs", &query)).await
             }
-            (None, Some(_)) => several::logs(api, boxes, query).await,
+            (None, Some(_)) => several::logs(api, boxes, query),
             (None, None) => Err(LocalError::bad("the parameter task is missing")),
             (Some(_), Some(_)) => Err(LocalError::bad("give task or family, not both")),
         },

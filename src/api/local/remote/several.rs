@@ -77,7 +77,7 @@ pub(super) async fn stats(api: &Arc<Api>, boxes: &Arc<dyn Boxes>) -> Answer {
 }
 
 /// `GET logs?family=…`: without `follow` merged by time, with it as the lines come.
-pub(super) async fn logs(api: &Arc<Api>, boxes: &Arc<dyn Boxes>, query: &Query) -> Answer {
+pub(super) fn logs(api: &Arc<Api>, boxes: &Arc<dyn Boxes>, query: &Query) -> Answer {
     let of_family = logs::family(query)?;
     let asked = boxes_of(&api.engine, &of_family);
     if asked.len() > BOXES {
