@@ -270,7 +270,7 @@ fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
     }
 
     device.position.generation = 8;
-    device.connected = false;
+    (device.connected, device.session) = (false, None);
     paper.world.apply(&Change::PutDevice(Box::new(device)));
     let told = node(&paper);
     assert!(told.contains("it has not been connected for 30 s; what runs there goes on"), "{told}");
