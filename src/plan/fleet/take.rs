@@ -9,7 +9,9 @@ use crate::model::container_instance::Attribute;
 use crate::model::fleet::{
     AgentInformation, Device, Event, EventsTaken, JoinToken, Presence, Progress, Report, VERSION,
 };
-use crate::model::{ClusterName, ContainerInstanceId, Task, TaskId, TaskStatus, Timestamp, Wanted};
+use crate::model::{
+    Cluster, ClusterName, ContainerInstanceId, Task, TaskId, TaskStatus, Timestamp, Wanted,
+};
 use crate::plan::command::{CommandError, Outcome, RegisterThisInstance, instance};
 use crate::plan::{Change, Reply, World};
 use std::collections::BTreeMap;
