@@ -147,10 +147,18 @@ impl AssignmentId {
         Self(task.0.clone())
     }
 
-    /// Of the tasks of one deployment on one box.
+    /// Of the tasks of one deployment on one box. A box that came back after it had been out of its fleet, for the
+    /// `returns`th time, may still run what counted as over by then: that is not meant any more.
     #[must_use]
-    pub fn of_deployment(deployment: &DeploymentId, instance: &ContainerInstanceId) -> Self {
-        Self(format!("{}-{}", deployment.0, instance.0))
+    pub fn of_deployment(
+        deployment: &DeploymentId,
+        instance: &ContainerInstanceId,
+        returns: u32,
+    ) -> Self {
+        match returns {
+            0 => Self(format!("{}-{}", deployment.0, instance.0)),
+            n => Self(format!("{}-{}-{n}", deployment.0, instance.0)),
+        }
     }
 }
 

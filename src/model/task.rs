@@ -94,6 +94,9 @@ pub struct Task {
     /// When it became STOPPED.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped_at: Option<Timestamp>,
+    /// When the hub heard of its end, by the hub's clock: from then on it is kept for a while, however long ago it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<Timestamp>,
     /// Why, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_code: Option<StopCode>,

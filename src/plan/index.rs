@@ -85,7 +85,8 @@ impl Index {
     /// A task is there, as it now is, or no longer is.
     pub(super) fn task(&mut self, task: &Task, is_there: bool) {
         if task.last_status == TaskStatus::Stopped {
-            let key = (task.stopped_at.unwrap_or(task.created_at), task.id.clone());
+            let at = task.heard_at.or(task.stopped_at).unwrap_or(task.created_at);
+            let key = (at, task.id.clone());
             if is_there {
                 self.stopped.insert(key);
             } else {

@@ -164,6 +164,8 @@ pub struct Observed {
     pub scanned: bool,
     /// On a hub: when each box was last heard of.
     pub heard: BTreeMap<ContainerInstanceId, Timestamp>,
+    /// On a hub: the connection and the number of each box's newest report.
+    pub reports: BTreeMap<ContainerInstanceId, (String, u64)>,
     /// On a hub: the current versions of its secrets, by name.
     pub secret_versions: BTreeMap<String, String>,
     /// What is made up of boxes that are none.
@@ -326,6 +328,7 @@ impl World {
             Change::DeleteDevice(id) => {
                 self.devices.remove(&id);
                 self.observed.heard.remove(&id);
+                self.observed.reports.remove(&id);
             }
             Change::PutJoinToken(token) => {
                 self.join_tokens.insert(token.id.clone(), *token);
@@ -334,7 +337,11 @@ impl World {
                 self.join_tokens.remove(&id);
             }
             Change::PutMembership(membership) => self.membership = Some(*membership),
-            Change::DeleteMembership => self.membership = None,
+            Change::DeleteMembership => {
+                self.membership = None;
+                // Another membership begins another numbering.
+                self.events = 0..0;
+            }
             Change::PutEvent(event) => {
                 if self.events.is_empty() {
                     self.events.start = event.offset;

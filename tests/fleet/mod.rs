@@ -233,6 +233,7 @@ impl Fleet {
             certificate: None,
             sealing_key: None,
             revoked_at: None,
+            returns: 0,
         };
         self.world.apply(&Change::PutDevice(Box::new(device)));
         self.settle();

@@ -52,7 +52,7 @@ impl Hub {
     /// Makes the box whose state is there a member of a hub's fleet, as a join does. The agent must not run.
     pub fn enrol(state_dir: &Path, device: &str, broker: &Mosquitto) -> Self {
         let hub_dir = tempfile::tempdir().unwrap();
-        let authority = Authority::open(hub_dir.path(), now()).unwrap();
+        let authority = Authority::open(hub_dir.path(), coracle::sys::now()).unwrap();
         let (key, sealing) =
             (Arc::new(HubKey::ephemeral()), SealingKey::from_bytes(&[7; 32]).unwrap());
         let own = DeviceKey::open(state_dir).unwrap();
@@ -63,7 +63,7 @@ impl Hub {
             cluster: cluster.clone(),
             lifetime: coracle::auth::fleet::DEVICE_LIFETIME,
         };
-        let certificate = authority.issue(&subject, own.public(), now());
+        let certificate = authority.issue(&subject, own.public(), coracle::sys::now());
         let enrolment: Enrolment = serde_json::from_value(json!({
             "device": device, "cluster": cluster, "scope": {"region": "local", "account": "000000000000"},
             "hubKey": key.verifying_key(), "hub": "http://127.0.0.1:1", "broker": broker.url(),
@@ -312,11 +312,6 @@ fn hear(
         }
         _ => {}
     }
-}
-
-fn now() -> Timestamp {
-    // 2026-06-01.
-    Timestamp::from_secs(1_780_272_000)
 }
 
 /// A definition with one container that runs `script`.

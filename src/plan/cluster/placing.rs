@@ -186,8 +186,9 @@ impl<'a> Placing<'a> {
                     .and_then(ContainerInstance::capacity_provider)
             })
             .flatten();
+        let returns = self.world.devices.get(instance).map_or(0, |device| device.returns);
         Change::PutAssignment(Box::new(Assignment {
-            id: AssignmentId::of_deployment(&self.deployment.id, instance),
+            id: AssignmentId::of_deployment(&self.deployment.id, instance, returns),
             cluster: self.service.key.cluster.clone(),
             container_instance: instance.clone(),
             task_definition: self.revision.task_definition.clone(),

@@ -123,7 +123,8 @@ pub enum Acceptance {
 pub struct Answer {
     /// The box has not seen the newest document: it is to be sent again.
     pub send_document: bool,
-    /// The hub's records of its tasks are not the box's, and no event will come of it: it is to tell of all again.
+    /// The hub does not know the connection of the report, or its records of the box's tasks are not the box's and no event
+    /// will come of it: in that connection the box is to say `live` again and to tell of all its tasks.
     pub tell_again: bool,
     /// Bodies that are to be sent again.
     pub bodies: Vec<ContentHash>,

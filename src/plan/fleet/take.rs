@@ -80,6 +80,7 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             certificate: Some(enrol.certificate),
             sealing_key: Some(enrol.sealing_key),
             revoked_at: None,
+            returns: old.returns + u32::from(old.revoked_at.is_some()),
             // Its documents are sealed anew.
             hash: None,
             ..old.clone()
@@ -98,6 +99,7 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             certificate: Some(enrol.certificate),
             sealing_key: Some(enrol.sealing_key),
             revoked_at: None,
+            returns: 0,
         },
     };
     outcome.changes.push(Change::PutDevice(Box::new(device)));
@@ -172,7 +174,13 @@ pub(super) fn presence(
         if device.session.as_ref() != Some(&presence.session) || !device.connected {
             return Ok(Outcome::nothing());
         }
-        return Ok(put(Device { connected: false, connected_changed_at: now, ..device }));
+        // What comes of it from now on is late.
+        return Ok(put(Device {
+            connected: false,
+            connected_changed_at: now,
+            session: None,
+            ..device
+        }));
     }
     let mut outcome = match presence.agent {
         Some(agent) => {
@@ -214,12 +222,16 @@ pub(super) fn report(
             report.v
         )));
     }
-    let of_session = device.session.as_ref() == Some(&report.session);
-    let older = report.progress.position < device.reported.position;
-    if older || (device.session.is_some() && !of_session) {
-        // Retained from before, or overtaken: a register only goes forward.
+    if device.session.as_ref() != Some(&report.session) {
+        // Retained from before; or its `live` was lost on the way, and then it is to be said again.
+        return Ok(answer(Reply::Report(Answer { tell_again: true, ..Answer::default() })));
+    }
+    let this = (report.session.clone(), report.seq);
+    if world.observed.reports.get(id).is_some_and(|last| last.0 == this.0 && last.1 > this.1) {
+        // Overtaken.
         return Ok(Outcome::nothing());
     }
+    world.observed.reports.insert(id.clone(), this);
     world.observed.heard.insert(id.clone(), now);
     let mut said = Answer {
         send_document: report.progress.position < device.position && device.hash.is_some(),
@@ -227,8 +239,10 @@ pub(super) fn report(
         bodies: report.missing.iter().cloned().collect(),
     };
     let mut changes = Vec::new();
-    let taken = device.events.as_ref().filter(|taken| taken.log == report.events.log);
-    let has_all = taken.map_or(report.events.next == 0, |taken| taken.next >= report.events.next);
+    let events = gone(&device, report);
+    let taken = events.as_ref().filter(|taken| taken.log == report.events.log);
+    // With more or fewer events it is not the same moment that is compared.
+    let has_all = taken.map_or(0, |taken| taken.next) == report.events.next;
     if has_all && report.progress.position == device.position {
         for assignment in world.assignments_on(id) {
             for task in world.live(&assignment.id) {
@@ -247,16 +261,32 @@ pub(super) fn report(
         let unknown = |id: &TaskId| !world.tasks.contains_key(id);
         said.tell_again |= report.tasks.keys().any(unknown);
     }
-    if device.reported != report.progress || !device.connected {
+    if device.reported != report.progress || !device.connected || device.events != events {
         let connected_changed_at = if device.connected { device.connected_changed_at } else { now };
         changes.push(Change::PutDevice(Box::new(Device {
             reported: report.progress.clone(),
             connected: true,
             connected_changed_at,
+            events,
             ..device
         })));
     }
     Ok(Outcome::with(changes, Reply::Report(said)))
+}
+
+/// Which events are here or will never come: a hub that was restored does not have some that it acknowledged.
+fn gone(device: &Device, report: &Report) -> Option<EventsTaken> {
+    let range = &report.events;
+    let taken = device.events.clone().filter(|taken| taken.log == range.log);
+    match taken {
+        Some(taken) if taken.next >= range.first => Some(taken),
+        None if range.first == 0 => device.events.clone(),
+        taken => {
+            let next = taken.as_ref().map_or(0, |taken| taken.next);
+            let missed = taken.map_or(0, |taken| taken.missed) + (range.first - next);
+            Some(EventsTaken { log: range.log.clone(), next: range.first, missed })
+        }
+    }
 }
 
 /// What happened on a box, in order. What was taken already is skipped; what comes too early waits for its turn.
@@ -287,7 +317,7 @@ pub(super) fn events(
         taken.next += 1;
         let task = *event.task;
         let seen = newest.get(&task.id).or_else(|| world.tasks.get(&task.id));
-        if let Some(task) = believable(world, &device, seen, task) {
+        if let Some(task) = believable(world, &device, seen, task, now) {
             newest.insert(task.id.clone(), task);
         }
     }
@@ -308,7 +338,13 @@ pub(super) fn events(
 }
 
 /// The task as the hub records it, if the box has a say in it. Tags are the hub's.
-fn believable(world: &World, device: &Device, seen: Option<&Task>, mut task: Task) -> Option<Task> {
+fn believable(
+    world: &World,
+    device: &Device,
+    seen: Option<&Task>,
+    mut task: Task,
+    now: Timestamp,
+) -> Option<Task> {
     let its_own = task.container_instance == device.id && task.cluster == device.cluster;
     let of_another = seen.is_some_and(|seen| {
         seen.container_instance != device.id || seen.assignment() != task.assignment()
@@ -328,6 +364,7 @@ fn believable(world: &World, device: &Device, seen: Option<&Task>, mut task: Tas
     if assignment.is_none() && !stopped {
         return None;
     }
+    task.heard_at = seen.and_then(|seen| seen.heard_at).or(Some(now)).filter(|_| stopped);
     if let Some(seen) = seen {
         task.tags.clone_from(&seen.tags);
         task.protected_until = seen.protected_until.max(task.protected_until);

@@ -170,6 +170,7 @@ pub(crate) fn new_task(
         stopping_at: None,
         execution_stopped_at: None,
         stopped_at: None,
+        heard_at: None,
         stop_code: None,
         stopped_reason: None,
         tags: assignment.tags.clone(),
