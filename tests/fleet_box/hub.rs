@@ -11,14 +11,11 @@ use coracle::model::fleet::{
     BodyRef, Content, ContentHash, Desired, Event as Happened, Phase, Position, Presence, Report,
     SecretVersion, VERSION,
 };
-use coracle::model::{
-    Assignment, ClusterName, ContainerInstanceId, TaskDefinition, TaskStatus, Timestamp,
-};
+use coracle::model::{Assignment, ClusterName, ContainerInstanceId, TaskDefinition, TaskStatus};
 use coracle::plan::fleet::content;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 pub struct Hub {
@@ -44,8 +41,6 @@ pub struct Said {
 struct Heard {
     said: Mutex<Said>,
     more: Condvar,
-    /// Whether batches of events are answered for.
-    answers: AtomicBool,
 }
 
 impl Hub {
@@ -72,14 +67,8 @@ impl Hub {
         .unwrap();
         DeviceIdentity::create(state_dir, &enrolment, &sealing).unwrap();
         let heard = Arc::<Heard>::default();
-        heard.answers.store(true, Ordering::Relaxed);
         let link = listen(broker, &heard, &sealing, &key, &device);
         Self { key, sealing, cluster, device, link, heard }
-    }
-
-    /// From now on batches of events are answered for, or not.
-    pub fn answers(&self, answers: bool) {
-        self.heard.answers.store(answers, Ordering::Relaxed);
     }
 
     /// Waits until what the box said is so.
@@ -252,9 +241,7 @@ fn listen(
                             &device,
                             &mut said,
                             |ack| {
-                                if heard.answers.load(Ordering::Relaxed) {
-                                    acks_in.send(ack).unwrap();
-                                }
+                                acks_in.send(ack).unwrap();
                             },
                         );
                         link.ack(received.ack);
