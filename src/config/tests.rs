@@ -164,7 +164,6 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             dynamic_ports: "40000-40999".parse().ok(),
         },
         allow_instance_metadata: true,
-        fleet: FleetSettings::default(),
         unknown_variables: vec!["CORACLE_CORPUS".to_owned()],
     };
     assert_eq!(config, expected);
