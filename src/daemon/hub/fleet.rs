@@ -111,7 +111,7 @@ impl Fleet {
             DEVICE_LIFETIME,
         ));
         let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
-        Ok(Self { handle, listeners, keys, broker, desk, hub, store })
+        Ok(Self { handle, listeners, keys, broker, desk, store, hub })
     }
 }
 
