@@ -135,6 +135,9 @@ async fn greet(
         if stream.read_buf(frames.buffer()).await.map_err(broken)? == 0 {
             return Err(LinkError::Closed);
         }
+        if !frames.begin_with_connack() {
+            return Err(LinkError::Protocol("its first packet is no CONNACK"));
+        }
     };
     let Frame::Packet(Packet::ConnAck(answer)) = frame else {
         return Err(LinkError::Protocol("its first packet is no CONNACK"));
