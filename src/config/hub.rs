@@ -203,18 +203,16 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
     let credentials =
         dir("broker_credentials", &overrides.broker_credentials, file.broker_credentials)?;
     let ca = dir("broker_ca", &overrides.broker_ca, file.broker_ca)?;
-    let broker = match given("broker", &overrides.broker, file.broker) {
-        Some(url) => Some(RemoteBroker { url: broker_url(&url)?, credentials, ca }),
-        None => {
-            let lone = [("broker_credentials", credentials), ("broker_ca", ca)];
-            if let Some((key, Some(path))) = lone.into_iter().find(|(_, path)| path.is_some()) {
-                let value = path.display().to_string();
-                let rule =
-                    "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
-                return Err(ConfigError::Invalid { origin: origin(key), value, rule });
-            }
-            None
+    let broker = if let Some(url) = given("broker", &overrides.broker, file.broker) {
+        Some(RemoteBroker { url: broker_url(&url)?, credentials, ca })
+    } else {
+        let alone = [("broker_credentials", credentials), ("broker_ca", ca)];
+        if let Some((key, Some(path))) = alone.into_iter().find(|(_, path)| path.is_some()) {
+            let value = path.display().to_string();
+            let rule = "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
+            return Err(ConfigError::Invalid { origin: origin(key), value, rule });
         }
+        None
     };
     let region = given("region", &overrides.region, file.region).as_ref().map(region_name);
     let account = given("account", &overrides.account, file.account).as_ref().map(account_id);
