@@ -1,16 +1,19 @@
 //! The hub of real boxes.
 
 use super::super::gate::HubGate;
-use super::super::{asked_to_stop, daily, host, private_dir, worker_threads};
+use super::super::{asked_to_stop, daily, host, introduce, private_dir, worker_threads};
 use super::{FLEET, addresses, backup, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
-use crate::auth::fleet::{DEVICE_LIFETIME, HubTrust, PrivateKey, Subject};
+use crate::auth::fleet::{HubTrust, PrivateKey, Subject};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, program_search_path};
 use crate::engine::{self, Ground, Handle, Parts};
 use crate::fleet::broker::{self, Broker};
 use crate::fleet::hub::Hub;
 use crate::fleet::join::{self, Registrar};
+use crate::model::ClusterName;
+use crate::plan::Command;
+use crate::plan::command::CreateCluster;
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
@@ -34,7 +37,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         // Whoever asks from here on is heard, however long the start takes.
         let stop = asked_to_stop();
         let fleet = Fleet::start(&config).await?;
-        let Fleet { handle, listeners, keys, broker, desk, hub, store } = fleet;
+        let Fleet { handle, listeners, keys, broker, desk, store, hub } = fleet;
         let listen = listeners.address().unwrap_or(config.listen);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mqtt = broker.as_ref().map_or_else(
@@ -100,6 +103,9 @@ impl Fleet {
             settings: config.settings(epoch),
             ground: Ground::Fleet,
         })?;
+        // The one that boxes join unless told otherwise.
+        let default = CreateCluster::named(ClusterName::default_cluster());
+        introduce(&handle, Command::CreateCluster(Box::new(default))).await?;
         let broker = match config.broker {
             Some(_) => None,
             None => Some(own_broker(config, &handle, &trust).await?),
@@ -108,10 +114,10 @@ impl Fleet {
             handle.clone(),
             trust.clone(),
             told_of_broker(config, broker.as_ref(), &trust)?,
-            DEVICE_LIFETIME,
+            config.certificate_lifetime,
         ));
         let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
-        Ok(Self { handle, listeners, keys, broker, desk, hub, store })
+        Ok(Self { handle, listeners, keys, broker, desk, store, hub })
     }
 }
 

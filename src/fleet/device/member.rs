@@ -338,7 +338,8 @@ impl Member {
         }
     }
 
-    fn connected(&mut self, session: SessionId, now: Duration) {
+    /// Says that the box is connected, and what it is.
+    fn say_hello(&mut self, session: &SessionId, now: Duration) {
         let agent = self.engine.read(|world| {
             let this = world.container_instances.get(&self.device)?;
             Some(AgentInformation {
@@ -347,13 +348,17 @@ impl Member {
                 attributes: this.attributes.clone(),
             })
         });
+        let live = Topic::live(&self.cluster, &self.device);
+        let said = presence(session, true, agent.map(Box::new));
+        self.say(session, &live, &said, now);
+    }
+
+    fn connected(&mut self, session: SessionId, now: Duration) {
         self.drop_acks();
         self.acceptor.session_changed(Some(session.as_str()));
         self.tunnels.session_changed(Some(session.as_str()));
-        let live = Topic::live(&self.cluster, &self.device);
-        let said = presence(&session, true, agent.map(Box::new));
         self.crowded_until = Duration::ZERO;
-        self.say(&session, &live, &said, now);
+        self.say_hello(&session, now);
         self.session = Some(session);
         self.register.begin();
         self.outbox.begin();
@@ -477,6 +482,10 @@ impl Member {
             && self.told_again_at.is_none_or(|at| at + TELL_AGAIN <= now)
         {
             self.told_again_at = Some(now);
+            // Perhaps the hub does not even know this session.
+            if let Some(session) = self.session.clone() {
+                self.say_hello(&session, now);
+            }
             let _ = self.submit(FleetCommand::TellAgain).await;
         }
     }
