@@ -151,7 +151,6 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         manifests: "/manifests".into(),
         fleet: FleetSettings::default(),
         roles: BTreeMap::new(),
-        fleet: crate::config::FleetSettings::default(),
         names: NameSettings {
             dns: false,
             domain: "boxes.example".to_owned(),
