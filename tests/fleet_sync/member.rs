@@ -118,6 +118,11 @@ impl Member {
     pub(crate) fn start(&mut self, rebooted: bool) -> Result<(), String> {
         self.up = true;
         self.shell = Shell::default();
+        if self.mutant == Some(Mutant::PositionNotKept)
+            && let Some(membership) = &mut self.core.world.membership
+        {
+            membership.progress = Progress::none();
+        }
         let mut commands = vec![self.registers()];
         let scan = self.ground.scan(rebooted, self.core.now());
         commands.extend(scan.into_iter().map(Command::Observe));
@@ -251,8 +256,7 @@ impl Member {
         let accept = FleetCommand::Accept(Box::new((*desired).clone()), definitions);
         let lives = self.round(vec![accept.into()], crash)?;
         self.shell.bodies.clear();
-        // The broker keeps an acknowledged message no longer.
-        Ok(lives || self.mutant == Some(Mutant::DocumentAckedBeforeCommit))
+        Ok(lives)
     }
 
     fn acknowledged(
@@ -267,8 +271,12 @@ impl Member {
             self.shell.in_flight = false;
         }
         let mut commands = vec![FleetCommand::Acknowledged { log, up_to }.into()];
-        if ack.tell_again.as_ref() == Some(&self.shell.session) {
-            broker.publish(self.at, Topic::Live(self.at), self.presence(true));
+        if ack.tell_again.as_ref() == Some(&self.shell.session)
+            && self.mutant != Some(Mutant::NeverToldAgain)
+        {
+            if self.mutant != Some(Mutant::LiveSaidOnce) {
+                broker.publish(self.at, Topic::Live(self.at), self.presence(true));
+            }
             commands.push(FleetCommand::TellAgain.into());
         }
         self.round(commands, crash)
@@ -282,7 +290,7 @@ impl Member {
         let elapsed = self.core.elapsed;
         if elapsed - self.shell.said_at >= TICK {
             self.shell.said = None;
-            self.shell.in_flight = false;
+            self.shell.in_flight &= self.mutant == Some(Mutant::EventsSentOnce);
         }
         let session = self.shell.session.clone();
         let Some(mut report) = progress::report(&self.core.world, &session, self.shell.seq) else {
