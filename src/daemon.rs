@@ -16,7 +16,7 @@ mod uplink;
 mod why;
 
 pub use foreground::Foreground;
-pub use hub::hub;
+pub use hub::{backup, hub, restore};
 pub use member::without_agent;
 pub use why::why;
 

@@ -87,6 +87,7 @@ fn without_an_agent_every_client_verb_says_what_to_do() {
         &["image", "pull", "busybox"],
         &["env"],
         &["run", "--detach", definition],
+        &["token", "ls"],
     ] {
         let arguments = [verb, &["--run-dir", run_dir]].concat();
         let output = run(&arguments);

@@ -478,9 +478,13 @@ fn a_simulation_and_an_agent_do_not_share_a_state_directory() {
 
 #[test]
 fn what_a_hub_cannot_be_is_refused() {
-    let without = coracle().arg("hub").output().unwrap();
+    let without = coracle().args(["hub", "--faults", "faults.json"]).output().unwrap();
     assert!(said(&without).contains("--simulate"));
     let place = Place::new();
+    // A simulation has no broker.
+    for more in [["--mqtt-listen", "127.0.0.1:0"], ["--broker", "mqtt://127.0.0.1"]] {
+        assert!(place.refused(&more).contains(more[0]));
+    }
     let file = place.path().join("faults.json");
     std::fs::write(&file, r#"{"rules": [{"exit_code": 1}]}"#).unwrap();
     let complaint = place.refused(&["--faults", file.to_str().unwrap()]);

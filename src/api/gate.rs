@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 /// What is asked.
@@ -20,6 +21,8 @@ pub enum GateRequest {
     Tokens,
     /// Of a hub, by its operator: one of them goes.
     RemoveToken(String),
+    /// Of a hub, by its operator: a backup goes into this new file.
+    Backup(PathBuf),
     /// Of a box, by its operator: `{url, token, attributes}`.
     Join(Value),
     /// Of a box, by its operator.

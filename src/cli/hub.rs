@@ -1,6 +1,8 @@
 //! `coracle hub`: the control plane of a fleet, or of boxes that are made up.
 
-use crate::config::HubOverrides;
+use super::client::{Client, Error};
+use super::output::{self, Format};
+use crate::config::{HubConfig, HubOverrides};
 use anyhow::Result;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,7 +18,10 @@ use std::process::ExitCode;
 /// to try a placement before the boxes are bought, and to test what speaks the ECS API. It runs no container and no
 /// broker, and checks no signatures.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
     /// Make up the boxes, and what becomes of their tasks
     #[arg(long)]
     simulate: bool,
@@ -61,8 +66,100 @@ pub(super) struct Arguments {
     log: Option<String>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    Backup(Backup),
+    Restore(Restore),
+}
+
+/// Write the hub's store and keys into one file, whether it runs or not
+///
+/// Whoever has the file is the hub: keep it as you keep the hub.
+#[derive(Debug, clap::Args)]
+struct Backup {
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Make the state directory of a hub out of a backup
+///
+/// The hub must not run, and the state directory must be empty or missing. Boxes take what the restored hub says as newer
+/// than all before, and report to it what they run.
+#[derive(Debug, clap::Args)]
+struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Which hub.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Where the hub's state is kept [default: /var/lib/coracle-hub]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// The run directory of the hub [default: /run/coracle-hub]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+    /// The configuration file [default: /etc/coracle/hub.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Place {
+    fn overrides(self) -> HubOverrides {
+        let Self { state_dir, run_dir, config } = self;
+        HubOverrides { state_dir, run_dir, config, ..HubOverrides::default() }
+    }
+}
+
+impl Backup {
+    fn run(self) -> Result<ExitCode> {
+        let file = std::path::absolute(&self.file)?;
+        let overrides = self.place.overrides();
+        let client = Client::new(&HubConfig::load(&overrides)?.run_dir);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = match runtime.block_on(client.back_up(&file)) {
+            Err(Error::NoAgent { .. }) => crate::daemon::backup(&overrides, &file)?,
+            answered => answered?,
+        };
+        if self.format.is_json() {
+            output::json(&answer)?;
+        } else {
+            output::line(&file.display().to_string())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Restore {
+    fn run(self) -> Result<ExitCode> {
+        let answer = crate::daemon::restore(&self.place.overrides(), &self.file)?;
+        if self.format.is_json() {
+            output::json(&answer)?;
+        } else {
+            output::line(answer["stateDir"].as_str().unwrap_or_default())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
+        match self.verb {
+            Some(Verb::Backup(arguments)) => return arguments.run(),
+            Some(Verb::Restore(arguments)) => return arguments.run(),
+            None => {}
+        }
         let overrides = HubOverrides {
             config: self.config,
             state_dir: self.state_dir,

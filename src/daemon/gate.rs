@@ -1,35 +1,51 @@
 //! The gate of a hub: what the API is asked goes to the desk where boxes join.
 
+use super::hub;
 use crate::api::{Gate, GateAnswer, GateRefusal, GateRequest};
 use crate::fleet::join::{Refused, Registrar, TokenRequest};
 use crate::model::container_instance::Attribute;
 use crate::model::fleet::JoinToken;
 use crate::model::{ClusterName, Timestamp};
+use crate::store::Store;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A hub's.
 #[derive(Debug)]
-pub(super) struct HubGate(pub(super) Arc<Registrar>);
+pub(super) struct HubGate {
+    pub(super) desk: Arc<Registrar>,
+    pub(super) store: Store,
+    pub(super) state_dir: PathBuf,
+}
 
 impl Gate for HubGate {
     fn ask(&self, request: GateRequest) -> GateAnswer<'_> {
         Box::pin(async move {
             match request {
-                GateRequest::Enrol(body) => self.0.join(&body).await.map_err(refusal),
-                GateRequest::Renew(body) => self.0.renew_over_http(&body).await.map_err(refusal),
-                GateRequest::Left(body) => self.0.left(&body).await.map_err(refusal),
+                GateRequest::Enrol(body) => self.desk.join(&body).await.map_err(refusal),
+                GateRequest::Renew(body) => self.desk.renew_over_http(&body).await.map_err(refusal),
+                GateRequest::Left(body) => self.desk.left(&body).await.map_err(refusal),
                 GateRequest::CreateToken(wanted) => self.create(wanted).await,
                 GateRequest::Tokens => {
-                    let tokens: Vec<Value> = self.0.tokens().iter().map(shown).collect();
+                    let tokens: Vec<Value> = self.desk.tokens().iter().map(shown).collect();
                     Ok(json!({ "tokens": tokens }))
                 }
                 GateRequest::RemoveToken(id) => {
-                    self.0.remove_token(id.clone()).await.map_err(refusal)?;
+                    self.desk.remove_token(id.clone()).await.map_err(refusal)?;
                     Ok(json!({ "id": id }))
+                }
+                GateRequest::Backup(path) => {
+                    let (store, state) = (self.store.clone(), self.state_dir.clone());
+                    let work = move || hub::write_backup(&store, &state, &path);
+                    match tokio::task::spawn_blocking(work).await {
+                        Ok(Ok(answer)) => Ok(answer),
+                        Ok(Err(error)) => Err(broken(format!("{error:#}"))),
+                        Err(error) => Err(broken(error.to_string())),
+                    }
                 }
                 GateRequest::Join(_) | GateRequest::Leave => Err(GateRefusal {
                     status: 409,
@@ -69,7 +85,7 @@ impl HubGate {
             lasts: wanted.expires_after.map(Duration::from_secs),
             attributes: attributes(wanted.attributes),
         };
-        let text = self.0.create_token(request).await.map_err(refusal)?;
+        let text = self.desk.create_token(request).await.map_err(refusal)?;
         let id = text.split('.').nth(1).unwrap_or_default();
         Ok(json!({ "id": id, "token": *text }))
     }
@@ -82,6 +98,10 @@ pub(super) fn attributes(given: BTreeMap<String, String>) -> Vec<Attribute> {
         value: Some(value).filter(|v| !v.is_empty()),
     };
     given.into_iter().map(attribute).collect()
+}
+
+fn broken(message: String) -> GateRefusal {
+    GateRefusal { status: 500, message }
 }
 
 fn refusal(refused: Refused) -> GateRefusal {

@@ -344,7 +344,7 @@ pub struct Membership {
     #[serde(default)]
     pub assignments: BTreeSet<AssignmentId>,
     /// The bodies that the newest document refers to.
-    #[serde(default)]
+    #[serde(default, with = "pairs")]
     pub bodies: BTreeMap<TaskDefinitionRef, ContentHash>,
     /// The secrets that it was sent.
     #[serde(default)]
@@ -460,4 +460,46 @@ pub struct JoinToken {
     /// Requests that were carried out, by their nonce, and the box of each: a repetition costs no use.
     #[serde(default)]
     pub used: BTreeMap<String, ContainerInstanceId>,
+}
+
+/// A map whose keys are no texts, as a list of pairs: JSON has no such maps.
+mod pairs {
+    use super::{BTreeMap, ContentHash, TaskDefinitionRef};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    type Bodies = BTreeMap<TaskDefinitionRef, ContentHash>;
+
+    pub(super) fn serialize<S: Serializer>(bodies: &Bodies, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(bodies)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bodies, D::Error> {
+        Ok(Vec::deserialize(from)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Family, Revision};
+
+    #[test]
+    fn a_membership_with_all_that_it_may_hold_is_kept() {
+        let body = TaskDefinitionRef { family: Family::new("web").unwrap(), revision: Revision(3) };
+        let secret = SecretVersion { name: "a".to_owned(), version: "1".to_owned() };
+        let membership = Membership {
+            cluster: ClusterName::default_cluster(),
+            device: ContainerInstanceId::new("0123456789abcdef0123456789abcdef").unwrap(),
+            hub: "http://hub".to_owned(),
+            joined_at: Timestamp(1),
+            progress: Progress::none(),
+            assignments: BTreeSet::new(),
+            bodies: BTreeMap::from([(body, ContentHash::of(b"web"))]),
+            secrets: BTreeSet::from([secret]),
+            events: "log".to_owned(),
+            dropped: None,
+        };
+        let kept = serde_json::to_string(&membership).unwrap();
+        assert_eq!(serde_json::from_str::<Membership>(&kept).unwrap(), membership);
+    }
 }

@@ -28,6 +28,7 @@
 //! | `GET why?of=TASK\|SERVICE\|NODE[&cluster=NAME]` | `{"text","because":[…]}`: what is so, and why |
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `POST join` `{"url","token","attributes"}`, `POST leave` of a box | `{"device","cluster","hub"}`: it joins a fleet or leaves it |
+//! | `POST backup` `{"path"}` of a hub | `{"file","files","epoch"}`: its store and keys are in that new file |
 //! | `GET tokens`, `POST tokens` `{"cluster","uses","expiresAfter","attributes"}`, `DELETE tokens/ID` of a hub | `{"tokens":[…]}`; `{"token",…}`; `{"id"}` |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
@@ -210,6 +211,10 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
         (&Method::GET, ["manifests", "export"]) => manifest::export(&api, &query).await,
         (&Method::POST, ["join"]) => gate::ask(&api, GateRequest::Join(content(&bytes)?)).await,
         (&Method::POST, ["leave"]) => gate::ask(&api, GateRequest::Leave).await,
+        (&Method::POST, ["backup"]) => {
+            let content = content(&bytes)?;
+            gate::ask(&api, GateRequest::Backup(text(&content, "path")?.into())).await
+        }
         (&Method::GET, ["tokens"]) => gate::ask(&api, GateRequest::Tokens).await,
         (&Method::POST, ["tokens"]) => {
             gate::ask(&api, GateRequest::CreateToken(content(&bytes)?)).await

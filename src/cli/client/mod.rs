@@ -193,6 +193,13 @@ impl Client {
         self.whole(self.send(request, String::new()).await?).await
     }
 
+    /// Has a hub write a backup.
+    pub(super) async fn back_up(&self, path: &Path) -> Result<Value, Error> {
+        let body = json!({ "path": path }).to_string();
+        let request = local(Method::POST, "/coracle/v1/backup");
+        self.whole(self.send(request, body).await?).await
+    }
+
     /// The tokens of a hub.
     pub(super) async fn tokens(&self) -> Result<Value, Error> {
         self.get("/coracle/v1/tokens").await

@@ -2,7 +2,7 @@
 
 use super::super::gate::HubGate;
 use super::super::{asked_to_stop, daily, host, private_dir, worker_threads};
-use super::{FLEET, addresses, refuse_others, roster, sync};
+use super::{FLEET, addresses, backup, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
 use crate::auth::fleet::{DEVICE_LIFETIME, HubTrust, PrivateKey, Subject};
 use crate::auth::{Keys, Secrets};
@@ -19,8 +19,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// The key under which the store counts restorations: the epoch of documents.
-const EPOCH: &str = "epoch";
 /// What mosquitto may take of the machine's memory: a quarter of it, between these.
 const MEMORY_AT_LEAST: u64 = 64 << 20;
 const MEMORY_AT_MOST: u64 = 2 << 30;
@@ -36,7 +34,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         // Whoever asks from here on is heard, however long the start takes.
         let stop = asked_to_stop();
         let fleet = Fleet::start(&config).await?;
-        let Fleet { handle, listeners, keys, broker, desk, hub } = fleet;
+        let Fleet { handle, listeners, keys, broker, desk, hub, store } = fleet;
         let listen = listeners.address().unwrap_or(config.listen);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mqtt = broker.as_ref().map_or_else(
@@ -50,7 +48,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             keys,
             metadata: None,
             boxes: Some(Arc::new(sync::reach(&handle, &hub, &desk))),
-            gate: Some(Arc::new(HubGate(desk))),
+            gate: Some(Arc::new(HubGate { desk, store, state_dir: config.state_dir.clone() })),
             documents: Some(Arc::new(sync::Shelf(hub.clone()))),
             from_hub: None,
         };
@@ -75,6 +73,7 @@ struct Fleet {
     broker: Option<Broker>,
     /// Where boxes join.
     desk: Arc<Registrar>,
+    store: Store,
     /// What keeps them in step.
     hub: Hub,
 }
@@ -94,7 +93,7 @@ impl Fleet {
         let listeners = Listeners::bind(config.listen, &config.socket()).await?;
         let keys = Arc::new(Keys::open(&config.state_dir)?);
         let trust = Arc::new(HubTrust::open(&config.state_dir, sys::now())?);
-        let epoch = store.get_meta(EPOCH)?.and_then(|epoch| epoch.as_u64()).unwrap_or_default();
+        let epoch = backup::epoch(&store)?;
         let handle = engine::start(Parts {
             secrets: Secrets::new(&config.state_dir, store.clone()),
             store: store.clone(),
@@ -112,7 +111,7 @@ impl Fleet {
             DEVICE_LIFETIME,
         ));
         let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
-        Ok(Self { handle, listeners, keys, broker, desk, hub })
+        Ok(Self { handle, listeners, keys, broker, desk, hub, store })
     }
 }
 

@@ -10,12 +10,15 @@
 //! is that the hub is gone; they go on alone.
 
 mod addresses;
+mod backup;
 mod fleet;
 mod roster;
 mod simulation;
+
+pub(super) use backup::write as write_backup;
 mod sync;
 
-use crate::config::HubOverrides;
+use crate::config::{HubConfig, HubOverrides};
 use crate::store::Store;
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +41,22 @@ const MARKS: [(&str, &str); 3] = [
 /// When the configuration, the state or the broker does not allow it to start.
 pub fn hub(flags: &HubOverrides, simulate: bool) -> anyhow::Result<ExitCode> {
     if simulate { simulation::run(flags) } else { fleet::run(flags) }
+}
+
+/// Writes a backup of a hub that does not run into a new file.
+///
+/// # Errors
+/// When it runs, or the file cannot be written.
+pub fn backup(flags: &HubOverrides, file: &Path) -> anyhow::Result<serde_json::Value> {
+    backup::of_stopped(&HubConfig::load(flags)?, file)
+}
+
+/// Makes the state directory of a hub out of a backup.
+///
+/// # Errors
+/// When a hub is in it, or the file is no backup.
+pub fn restore(flags: &HubOverrides, file: &Path) -> anyhow::Result<serde_json::Value> {
+    backup::restore(&HubConfig::load(flags)?, file)
 }
 
 /// A store that something else than `mark` has used stays that one's.

@@ -184,6 +184,7 @@ impl Supervisor {
     ) -> Next {
         let Some(first) = first else { return Next::Over };
         let (mut answers, mut revoked, mut stop) = (Vec::new(), Vec::new(), None);
+        let before = self.roster.clone();
         let mut request = Some(first);
         while let Some(taken) = request {
             match taken {
@@ -211,6 +212,11 @@ impl Supervisor {
             let _ = answer.send(());
             return Next::Over;
         }
+        if self.roster == before && !self.behind {
+            answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+            return Next::Again;
+        }
+        self.to_cut.retain(|device| self.roster.refused.contains(device));
         self.to_cut.extend(revoked);
         let failed = self.bring_roster().await.err().map(|error| whole(&error));
         for answer in answers {

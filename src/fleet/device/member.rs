@@ -7,10 +7,10 @@ use super::refusals::{self, Refusals};
 use super::register::Register;
 use super::renewal::Renewal;
 use super::{Accept, Parts, blocking};
-use crate::auth::fleet::{DeviceIdentity, FileError, Kind, VerifyingKey};
+use crate::auth::fleet::{Certificate, DeviceIdentity, FileError, Kind, VerifyingKey};
 use crate::engine::Handle;
 use crate::fleet::command::{Acceptor, Outgoing, Purpose};
-use crate::fleet::join;
+use crate::fleet::join::{self, JoinError};
 use crate::fleet::link::{
     self, BrokerUrlError, Credentials, Event, Events, Link, LinkError, Message, Outcome, Received,
     SessionId, Settings, Ticket, Tls,
@@ -27,6 +27,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 /// The longest wait between two attempts to connect, unless the hub says otherwise.
@@ -63,6 +64,8 @@ pub(super) struct Member {
     /// Of the report that is under way.
     reported: Option<Ticket>,
     renewal: Renewal,
+    /// Over HTTP: the broker no longer takes the certificate.
+    renewing: Option<JoinHandle<Result<Certificate, JoinError>>>,
     acceptor: Acceptor,
     tunnels: DeviceEnd,
     outgoing: Option<mpsc::Receiver<Outgoing>>,
@@ -129,6 +132,7 @@ impl Member {
             outbox: Outbox::default(),
             reported: None,
             renewal,
+            renewing: None,
             acceptor,
             tunnels,
             outgoing: Some(outgoing),
@@ -162,6 +166,7 @@ impl Member {
                     Some(event) => self.happened(event).await,
                     None => break,
                 },
+                answer = answered(&mut self.renewing) => self.renewed_over_http(answer).await,
                 desired = self.documents.fetched() => self.take_fetched(desired).await,
                 changed = commits.changed() => {
                     let Some(membership) = self.membership().filter(|_| changed.is_ok()) else {
@@ -333,7 +338,8 @@ impl Member {
         }
     }
 
-    fn connected(&mut self, session: SessionId, now: Duration) {
+    /// Says that the box is connected, and what it is.
+    fn say_hello(&mut self, session: &SessionId, now: Duration) {
         let agent = self.engine.read(|world| {
             let this = world.container_instances.get(&self.device)?;
             Some(AgentInformation {
@@ -342,13 +348,17 @@ impl Member {
                 attributes: this.attributes.clone(),
             })
         });
+        let live = Topic::live(&self.cluster, &self.device);
+        let said = presence(session, true, agent.map(Box::new));
+        self.say(session, &live, &said, now);
+    }
+
+    fn connected(&mut self, session: SessionId, now: Duration) {
         self.drop_acks();
         self.acceptor.session_changed(Some(session.as_str()));
         self.tunnels.session_changed(Some(session.as_str()));
-        let live = Topic::live(&self.cluster, &self.device);
-        let said = presence(&session, true, agent.map(Box::new));
         self.crowded_until = Duration::ZERO;
-        self.say(&session, &live, &said, now);
+        self.say_hello(&session, now);
         self.session = Some(session);
         self.register.begin();
         self.outbox.begin();
@@ -380,6 +390,14 @@ impl Member {
                 );
             }
             self.link.set_back_off_cap(REFUSED_CAP.max(self.cap));
+            if self.renewal.is_late(sys::now()) && self.renewing.is_none() {
+                tracing::info!(
+                    "the certificate of this box is old; asking the hub for a new one over HTTP"
+                );
+                let identity = self.identity.clone();
+                self.renewing =
+                    Some(tokio::spawn(async move { join::device::renew(&identity).await }));
+            }
         }
         let why = why.to_string();
         self.status.send_modify(|status| {
@@ -464,6 +482,10 @@ impl Member {
             && self.told_again_at.is_none_or(|at| at + TELL_AGAIN <= now)
         {
             self.told_again_at = Some(now);
+            // Perhaps the hub does not even know this session.
+            if let Some(session) = self.session.clone() {
+                self.say_hello(&session, now);
+            }
             let _ = self.submit(FleetCommand::TellAgain).await;
         }
     }
@@ -516,6 +538,21 @@ impl Member {
                 return self.refuse("cmd", "malformed");
             }
         };
+        self.keep_certificate(certificate).await;
+    }
+
+    /// The hub can be reached where it was when this box joined, or not.
+    async fn renewed_over_http(&mut self, answer: Result<Certificate, JoinError>) {
+        match answer {
+            Ok(certificate) => {
+                self.keep_certificate(certificate).await;
+                self.link.reconnect_now();
+            }
+            Err(error) => tracing::warn!(%error, "there is no new certificate"),
+        }
+    }
+
+    async fn keep_certificate(&mut self, certificate: Certificate) {
         match self.change_identity(move |identity| identity.renew(certificate)).await {
             Some(Ok(true)) => {
                 self.renewal = renewal(&self.identity);
@@ -576,6 +613,20 @@ impl Member {
             last.into_iter().flat_map(|m| m.secrets).map(|secret| secret.name).collect();
         let store = self.engine.secrets().clone();
         blocking(move || super::secrets::forget(&store, &names)).await;
+    }
+}
+
+/// The answer to a request over HTTP, if there is one under way.
+async fn answered(
+    request: &mut Option<JoinHandle<Result<Certificate, JoinError>>>,
+) -> Result<Certificate, JoinError> {
+    loop {
+        let Some(under_way) = request else { return std::future::pending().await };
+        let ended = under_way.await;
+        *request = None;
+        if let Ok(answer) = ended {
+            return answer;
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 
 /// Messages of one box that wait for their turn.
 const WAITING_OF_ONE: usize = 32;
-/// Messages of all boxes that wait or are carried out. As many are not acknowledged, so the link's bound is near.
-const WAITING: usize = 4096;
+/// Messages of all boxes that wait or are carried out. None of them is acknowledged, so the broker stops long before.
+const WAITING: usize = 8192;
 
 struct Item {
     topic: Topic,
@@ -40,7 +40,8 @@ pub(super) async fn run(shared: Arc<Shared>, mut events: Events) {
     let mut inbound = Inbound { shared, turns: Turns::new(), waiting: 0, tasks: JoinSet::new() };
     loop {
         tokio::select! {
-            event = events.next(), if inbound.waiting < WAITING => match event {
+            // Always: outcomes come this way as well, and whoever carries out a message may wait for one.
+            event = events.next() => match event {
                 Some(event) => inbound.event(event),
                 None => return,
             },
@@ -114,6 +115,10 @@ impl Inbound {
     }
 
     fn item(&mut self, device: ContainerInstanceId, item: Item) {
+        if self.waiting >= WAITING {
+            self.shared.refuse("flood", &item.topic);
+            return self.shared.link.ack(item.ack);
+        }
         let Some(turn) = self.turns.get_mut(&device) else {
             self.turns.insert(device.clone(), VecDeque::new());
             self.waiting += 1;

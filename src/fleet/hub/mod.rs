@@ -94,8 +94,8 @@ struct Shared {
     publisher: mpsc::UnboundedSender<Told>,
     /// Documents that boxes fetch, sealed; until they have.
     documents: Mutex<BTreeMap<ContainerInstanceId, Fetched>>,
-    /// When a box was last asked to tell of everything.
-    asked: Mutex<BTreeMap<ContainerInstanceId, Duration>>,
+    /// In which session, and when, a box was last asked to tell of everything.
+    asked: Mutex<BTreeMap<ContainerInstanceId, (String, Duration)>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 

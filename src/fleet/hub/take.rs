@@ -84,6 +84,7 @@ async fn presence(hub: &Shared, from: &Sender<'_>, payload: &[u8]) -> Result<(),
 async fn report(hub: &Shared, from: &Sender<'_>, payload: &[u8]) -> Result<(), ReadError> {
     let report: Report = open(from, payload)?;
     let (seen, log) = (report.progress.position, report.events.log.clone());
+    let session = report.session.clone();
     let command = FleetCommand::Report(from.device.clone(), Box::new(report));
     let Some(Reply::Report(answer)) = submit(hub, from, command).await else { return Ok(()) };
     let Answer { send_document, tell_again, bodies } = answer;
@@ -96,20 +97,20 @@ async fn report(hub: &Shared, from: &Sender<'_>, payload: &[u8]) -> Result<(), R
     if !bodies.is_empty() {
         hub.tell(Told::Missing(from.cluster.clone(), bodies));
     }
-    if tell_again && may_ask(hub, from.device) {
-        acknowledge(hub, from, &log, true).await;
+    if tell_again && may_ask(hub, from.device, &session) {
+        acknowledge(hub, from, &log, Some(session)).await;
     }
     Ok(())
 }
 
 /// Whether the box was not asked just now: it needs a moment to tell.
-fn may_ask(hub: &Shared, device: &ContainerInstanceId) -> bool {
+fn may_ask(hub: &Shared, device: &ContainerInstanceId, session: &str) -> bool {
     let now = sys::uptime();
     let mut asked = lock(&hub.asked);
-    asked.retain(|_, at| now.saturating_sub(*at) < ASKED_AGAIN);
-    let free = !asked.contains_key(device);
+    asked.retain(|_, (_, at)| now.saturating_sub(*at) < ASKED_AGAIN);
+    let free = asked.get(device).is_none_or(|(of, _)| of != session);
     if free {
-        asked.insert(device.clone(), now);
+        asked.insert(device.clone(), (session.to_owned(), now));
     }
     free
 }
@@ -130,13 +131,13 @@ async fn events(hub: &Shared, from: &Sender<'_>, payload: Vec<u8>) -> Result<(),
     let device = from.device.clone();
     let command = FleetCommand::Events { device, log: log.clone(), dropped, events };
     if submit(hub, from, command).await.is_some() {
-        acknowledge(hub, from, &log, false).await;
+        acknowledge(hub, from, &log, None).await;
     }
     Ok(())
 }
 
-/// Tells a box how far its events are durable here.
-async fn acknowledge(hub: &Shared, from: &Sender<'_>, log: &str, tell_again: bool) {
+/// Tells a box how far its events are durable here; in the session `tell_again` it is to tell of everything again.
+async fn acknowledge(hub: &Shared, from: &Sender<'_>, log: &str, tell_again: Option<String>) {
     let known = hub.device(from.cluster, from.device, |device| {
         let taken = device.events.as_ref().filter(|taken| taken.log == log);
         (taken.map_or(0, |taken| taken.next), device.session.clone())
@@ -145,11 +146,11 @@ async fn acknowledge(hub: &Shared, from: &Sender<'_>, log: &str, tell_again: boo
     let said = EventsAck {
         v: VERSION,
         device: from.device.clone(),
-        session: session.unwrap_or_default(),
+        tell_again: tell_again.is_some(),
+        session: tell_again.or(session).unwrap_or_default(),
         stream: message::EVENTS.to_owned(),
         log: log.to_owned(),
         up_to,
-        tell_again,
     };
     let payload = hub.trust.key.sign(Kind::Ack, &message::write(&said));
     let topic = Topic::ack(from.cluster, from.device);
