@@ -307,7 +307,7 @@ impl Drop for Fleet {
 /// A container that says when it starts, and whether it was started again.
 fn container(name: &str) -> Value {
     json!({
-        "name": name, "image": "coracle/busybox", "memory": 32,
+        "name": name, "image": "coracle/busybox", "memory": 32, "stopTimeout": 2,
         "command": ["sh", "-c", "echo started; exec sleep 100000"],
     })
 }
@@ -348,6 +348,9 @@ fn differences(fleet: &Fleet) -> Vec<String> {
         };
         for (id, task) in tasks {
             let status = |task: &Value| task["lastStatus"].clone();
+            if status(&task) != "RUNNING" && status(&task) != "STOPPED" {
+                said.push(format!("{id} is {} on box {at}", status(&task)));
+            }
             match hub.get(&id) {
                 Some(there) if status(there) == status(&task) => {}
                 Some(there) => said.push(format!("{id}: {} and {}", status(&task), status(there))),

@@ -186,7 +186,8 @@ fn a_broker_that_belongs_to_somebody_else_runs_nothing_and_reads_nothing() {
     });
     let task = run(&fleet, "victim", &container);
     fleet.until("the secret is there", || {
-        fleet.cli(&["logs", &task]) == format!("{} characters\n", SECRET.len())
+        let output = fleet.coracle(&["logs", &task]).output().unwrap();
+        output.stdout == format!("{} characters\n", SECRET.len()).as_bytes()
     });
     let before = stands(&fleet, &task);
     assert_eq!(before.2.len(), 1);

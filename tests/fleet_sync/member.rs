@@ -267,7 +267,8 @@ impl Member {
     ) -> Result<bool, String> {
         let (log, up_to) = (ack.log.clone(), ack.up_to);
         if self.core.world.membership.as_ref().is_some_and(|m| m.events == log) {
-            self.shell.acked = self.shell.acked.max(up_to);
+            // A hub that was restored has less than it once said.
+            self.shell.acked = up_to;
             self.shell.in_flight = false;
         }
         let mut commands = vec![FleetCommand::Acknowledged { log, up_to }.into()];
