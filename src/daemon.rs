@@ -3,7 +3,6 @@
 //! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
-#[allow(dead_code, reason = "the loops of hub and box are being joined to it")]
 mod boxes;
 mod daily;
 mod foreground;

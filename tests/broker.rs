@@ -335,6 +335,48 @@ fn has_mosquitto() -> bool {
     found
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_runs_elsewhere_is_used_and_none_is_started() {
+    // It has the hub's own authority; all else is not the hub's.
+    let place = Place::new();
+    let Some(elsewhere) = place.start(Roster::default()).await else { return };
+    let run = place.path().join("hub");
+    let arguments = |url: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        command.args(["hub", "--listen", "127.0.0.1:0", "--broker", url]).args(more);
+        command.arg("--state-dir").arg(place.path().join("state")).arg("--run-dir").arg(&run);
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let authority = place.path().join("ca.pem");
+    let mut command = arguments(
+        &format!("mqtts://{}", elsewhere.address()),
+        &["--broker-ca", authority.to_str().unwrap()],
+    );
+    let mut child = command.spawn().unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let mut hub = Hub { child, log };
+    hub.wait_for("connected to the broker");
+    assert_eq!(mosquittos(&run), Vec::<i32>::new());
+    hub.signal(Signal::SIGTERM);
+    let mut rest = String::new();
+    hub.log.read_to_string(&mut rest).unwrap();
+    assert!(hub.child.wait().unwrap().success(), "{rest}");
+    elsewhere.stop().await;
+
+    for (url, more, why) in [
+        ("https://broker", [].as_slice(), "mqtts://"),
+        ("mqtts://user:word@broker", &[], "--broker-credentials"),
+        ("mqtts://broker", &["--broker-ca", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
+        ("mqtts://broker", &["--broker-credentials", "/nowhere/user"], "/nowhere/user"),
+        ("mqtts://broker", &["--mqtt-listen", "127.0.0.1:0"], "--mqtt-listen"),
+    ] {
+        let output = arguments(url, more).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(why), "{url} {more:?}: {said}");
+    }
+}
+
 #[test]
 fn a_hub_and_its_broker_outlive_each_other() {
     if !has_mosquitto() {

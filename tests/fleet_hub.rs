@@ -15,7 +15,8 @@ fn register(fleet: &Fleet, family: &str, container: &Value) -> String {
     let mut main = json!({ "name": "main", "image": "coracle/busybox", "memory": 16 });
     main.as_object_mut().unwrap().extend(container.as_object().unwrap().clone());
     let definition = json!({
-        "family": family, "networkMode": "none", "containerDefinitions": [main]
+        "family": family, "networkMode": "none", "containerDefinitions": [main],
+        "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
     });
     let answer = fleet.ecs("RegisterTaskDefinition", &definition);
     answer["taskDefinition"]["taskDefinitionArn"].as_str().unwrap().to_owned()
@@ -62,10 +63,19 @@ fn a_service_over_boxes_survives_the_hub_and_the_broker() {
     assert_eq!(before.len(), 4);
     fleet.until("hub and boxes know the same", || agree(&fleet));
 
-    // The broker dies, with all that it kept in memory: nothing happens to the tasks.
-    fleet.kill_broker();
+    // The broker dies, with all that it kept in memory, and once more after it has written that: nothing happens to the
+    // tasks, and what is wanted then arrives.
+    for (dies, count) in [(Fleet::kill_broker as fn(&Fleet), 3), (Fleet::end_broker, 4)] {
+        let was = fleet.broker();
+        dies(&fleet);
+        fleet.ecs("UpdateService", &json!({ "service": "web", "desiredCount": count }));
+        fleet.until("another broker runs", || fleet.broker() != was);
+        fleet.stable("web");
+        let now = fleet.running("web");
+        assert_eq!(before.iter().filter(|task| now.contains(task)).count(), 3);
+    }
+    let before = fleet.running("web");
     fleet.until("the boxes are back", || fleet.connected() == 3);
-    assert_eq!(fleet.running("web"), before);
 
     // The hub dies in the middle of a roll-out, and its broker with it.
     let second = register(&fleet, "web", &json!({ "command": ["sleep", "2000000"] }));
@@ -118,13 +128,16 @@ fn what_happens_while_the_link_is_cut_is_told_afterwards() {
     fleet.stable("restless");
     fleet.until("hub and boxes know the same", || agree(&fleet));
     assert_eq!(fleet.running("steady"), before, "nothing restarts because the link is back");
-    let gone: Vec<_> = fleet.boxes[0].tasks("default");
-    assert!(gone.iter().filter(|(_, status)| status == "STOPPED").count() >= 3, "{gone:?}");
-    let shown = fleet.ecs(
-        "DescribeTasks",
-        &json!({ "tasks": [gone.iter().find(|(_, s)| s == "STOPPED").unwrap().0] }),
-    );
-    assert_eq!(shown["tasks"][0]["containers"][0]["exitCode"], 1, "{shown}");
+    // The hub has the whole story of those that came and went meanwhile.
+    let gone =
+        fleet.boxes[0].tasks("default").into_iter().filter(|(_, status)| status == "STOPPED");
+    let gone: Vec<_> = gone.map(|(task, _)| task).collect();
+    let shown = fleet.ecs("DescribeTasks", &json!({ "tasks": gone }));
+    let ended = shown["tasks"].as_array().unwrap().iter().filter(|task| {
+        let container = &task["containers"][0];
+        container["exitCode"] == 1 && !task["startedAt"].is_null() && !task["stoppedAt"].is_null()
+    });
+    assert!(ended.count() >= 3, "{shown}");
 }
 
 #[test]
@@ -221,8 +234,7 @@ fn a_secret_reaches_the_container_alone_and_is_rotated_without_a_redeploy() {
 
     // Mosquitto writes all that it keeps when it is asked to.
     let persisted = fleet.state_dir().join("broker/mosquitto.db");
-    let broker = rustix::process::Pid::from_raw(fleet.broker()).unwrap();
-    rustix::process::kill_process(broker, rustix::process::Signal::USR1).unwrap();
+    fleet.signal_broker(rustix::process::Signal::USR1);
     let id = fleet.boxes[0].id();
     fleet.until("the broker has written", || persisted.exists() && holds(&persisted, &id));
     for value in [old, new] {
@@ -252,10 +264,9 @@ fn a_box_that_is_deregistered_is_forgotten_by_the_broker() {
             && tasks.iter().all(|task| last(task["containerInstanceArn"].as_str().unwrap()) != gone)
     });
     let persisted = fleet.state_dir().join("broker/mosquitto.db");
-    let broker = rustix::process::Pid::from_raw(fleet.broker()).unwrap();
     fleet.until("the broker keeps nothing of the box", || {
         let _ = std::fs::remove_file(&persisted);
-        rustix::process::kill_process(broker, rustix::process::Signal::USR1).unwrap();
+        fleet.signal_broker(rustix::process::Signal::USR1);
         let written = || persisted.exists() && holds(&persisted, &fleet.boxes[1].id());
         boxes::until("the broker has written", written);
         !holds(&persisted, &format!("{gone}/want"))

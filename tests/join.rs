@@ -32,8 +32,17 @@ fn output(mut command: Command) -> Result<String, String> {
     if status.success() { Ok(stdout) } else { Err(stderr) }
 }
 
-/// The directories of a hub; hubs come and go in them.
-struct Place(TempDir);
+/// The directories of a hub, and where it listens; hubs come and go in them.
+struct Place {
+    dir: TempDir,
+    listen: SocketAddr,
+    mqtt: SocketAddr,
+}
+
+/// An address that nobody listens on.
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
 
 impl Place {
     /// None, with the reason printed, where no hub can run.
@@ -53,19 +62,24 @@ impl Place {
         // mosquitto runs as a user of its own.
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
-        Some(Self(dir))
+        Some(Self { dir, listen: free(), mqtt: free() })
     }
 
     fn run_dir(&self) -> PathBuf {
-        self.0.path().join("run")
+        self.dir.path().join("run")
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
     }
 
     fn start(&self) -> Hub<'_> {
         let mut command = coracle();
         command
-            .args(["hub", "--listen", "127.0.0.1:0", "--mqtt-listen", "127.0.0.1:0"])
+            .args(["hub", "--listen", &self.listen.to_string()])
+            .args(["--mqtt-listen", &self.mqtt.to_string()])
             .arg("--state-dir")
-            .arg(self.0.path().join("state"))
+            .arg(self.state_dir())
             .arg("--run-dir")
             .arg(self.run_dir());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -141,6 +155,16 @@ impl Hub<'_> {
         all["containerInstances"].as_array().unwrap().clone()
     }
 
+    /// Waits until there is one box, and that is so.
+    fn wait(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let boxes = std::cell::RefCell::new(Vec::new());
+        wait_for(what, || {
+            boxes.replace(self.boxes());
+            matches!(boxes.borrow().as_slice(), [one] if holds(one))
+        });
+        boxes.into_inner().remove(0)
+    }
+
     /// kill -9.
     fn kill(mut self) {
         self.child.kill().unwrap();
@@ -202,6 +226,8 @@ fn a_running_agent_joins_goes_on_as_a_member_and_leaves() {
     assert_eq!(attribute(&boxes[0], "site"), "north");
     assert_eq!(attribute(&boxes[0], "room"), "1");
     assert_eq!(attribute(&boxes[0], "ecs.os-type"), "linux");
+    // It has found the broker, and the broker has let it in.
+    hub.wait("the box to connect", |one| one["agentConnected"] == true);
     // It keeps its name, and is no longer asked what its hub decides.
     let id = |arn: &Value| arn.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     assert_eq!(id(&boxes[0]["containerInstanceArn"]), id(&own["containerInstanceArns"][0]));
@@ -446,4 +472,53 @@ fn a_join_that_is_killed_in_the_middle_is_done_again() {
     let refused = join(&thief, &hub.url(), &hub.token(&[])).unwrap_err();
     assert!(refused.contains("member already, with another key"), "{refused}");
     assert!(!is_member(&thief));
+}
+
+/// The epoch and the generation of the document that a box has applied.
+fn applied(of: &Value) -> (u64, u64) {
+    let text = attribute(of, "coracle.applied");
+    let (epoch, generation) = text.split_once('.').unwrap_or(("0", "0"));
+    (epoch.parse().unwrap(), generation.parse().unwrap())
+}
+
+#[test]
+fn a_restored_hub_counts_as_newer_than_all_that_it_forgot() {
+    let Some(place) = Place::new() else { return };
+    let hub = place.start();
+    let host = Host::new();
+    let agent = host.start();
+    join(&host, &hub.url(), &hub.token(&[])).unwrap();
+    let before = hub.wait("the box to be there", |one| one["agentConnected"] == true);
+    let file = place.dir.path().join("backup.tar");
+    let path = file.to_str().unwrap();
+    hub.cli(&["hub", "backup", path]).unwrap();
+    assert!(hub.cli(&["hub", "backup", path]).is_err(), "nothing is overwritten");
+    // What the hub does after that is forgotten by it, and not by the box.
+    let drain = |status: &str| {
+        let arn = &before["containerInstanceArn"];
+        let input = json!({ "containerInstances": [arn], "status": status });
+        hub.call("UpdateContainerInstancesState", input);
+    };
+    for status in ["DRAINING", "ACTIVE", "DRAINING"] {
+        let known = applied(&hub.boxes()[0]);
+        drain(status);
+        hub.wait("the box to follow", |one| applied(one) > known);
+    }
+    let known = applied(&hub.boxes()[0]);
+    drop(hub);
+
+    let restore = |state: &std::path::Path| {
+        let mut command = coracle();
+        command.args(["hub", "restore", path, "--state-dir"]).arg(state);
+        output(command)
+    };
+    assert!(restore(&place.state_dir()).unwrap_err().contains("not empty"));
+    std::fs::rename(place.state_dir(), place.dir.path().join("lost")).unwrap();
+    restore(&place.state_dir()).unwrap();
+    let hub = place.start();
+    let after = hub.wait("the box to take the restored hub at its word", |one| {
+        one["agentConnected"] == true && applied(one).0 > known.0
+    });
+    assert_eq!(after["status"], "ACTIVE", "as it was when the backup was made");
+    assert!(agent.terminate().success());
 }

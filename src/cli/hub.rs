@@ -118,7 +118,7 @@ struct Place {
 impl Place {
     fn overrides(self) -> HubOverrides {
         let Self { state_dir, run_dir, config } = self;
-        HubOverrides { state_dir, run_dir, config, ..HubOverrides::default() }
+        HubOverrides { config, state_dir, run_dir, ..HubOverrides::default() }
     }
 }
 

@@ -57,7 +57,7 @@ impl Place {
     /// The settings that an agent there has.
     pub(super) fn config(self) -> Result<Config> {
         let Self { state_dir, run_dir, config } = self;
-        Ok(Config::load(&Overrides { state_dir, run_dir, config, ..Overrides::default() })?)
+        Ok(Config::load(&Overrides { config, state_dir, run_dir, ..Overrides::default() })?)
     }
 }
 

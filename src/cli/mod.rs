@@ -75,7 +75,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Agent(agent::Arguments),
-    Hub(hub::Arguments),
+    Hub(Box<hub::Arguments>),
     Run(run::Arguments),
     Ps(ps::Arguments),
     Logs(logs::Arguments),

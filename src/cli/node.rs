@@ -2,7 +2,7 @@
 
 use super::Connection;
 use super::output::{self, Format, id_of};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, capacity_provider};
 use crate::sys;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -111,7 +111,8 @@ fn attributes(node: &Value) -> String {
     let all = node["attributes"].as_array().into_iter().flatten();
     let own = all.filter(|attribute| {
         let name = text(&attribute["name"]);
-        !name.starts_with("com.amazonaws.") && !name.starts_with("ecs.")
+        let told = name.starts_with("coracle.") && name != capacity_provider::ATTRIBUTE;
+        !told && !name.starts_with("com.amazonaws.") && !name.starts_with("ecs.")
     });
     let own = own.map(|attribute| match attribute["value"].as_str() {
         Some(value) => format!("{}={value}", text(&attribute["name"])),
@@ -293,7 +294,7 @@ mod tests {
             "agentConnected": false,
             "attributes": [
                 { "name": "site", "value": "north" }, { "name": "ecs.os-type", "value": "linux" },
-                { "name": "gpu" }
+                { "name": "gpu" }, { "name": "coracle.phase", "value": "APPLIED" }
             ],
             "device": { "document": "1.7", "seen": "1.6", "phase": "APPLIED" }
         });

@@ -25,8 +25,10 @@ pub struct HubConfig {
     pub listen: SocketAddr,
     /// Where boxes connect to the broker that the hub starts.
     pub mqtt_listen: SocketAddr,
-    /// Where boxes find the broker, in the order to try.
+    /// The names and addresses in the broker's certificate beside those of the machine; boxes are told the first.
     pub mqtt_advertise: Vec<BrokerHost>,
+    /// How long certificates of boxes are valid; at least an hour.
+    pub certificate_lifetime: Duration,
     /// A broker that runs elsewhere, and is used instead of one of our own.
     pub broker: Option<RemoteBroker>,
     /// Region and account of ARNs.
@@ -51,6 +53,7 @@ impl Default for HubConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 51678)),
             mqtt_listen: SocketAddr::from(([0, 0, 0, 0], 8883)),
             mqtt_advertise: Vec::new(),
+            certificate_lifetime: Duration::from_hours(90 * 24),
             broker: None,
             scope: Scope::default(),
             stopped_task_retention: Duration::from_hours(3),
@@ -105,6 +108,7 @@ struct Written {
     listen: Option<String>,
     mqtt_listen: Option<String>,
     mqtt_advertise: Option<Vec<String>>,
+    certificate_lifetime: Option<String>,
     broker: Option<String>,
     broker_credentials: Option<PathBuf>,
     broker_ca: Option<PathBuf>,
@@ -199,22 +203,23 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
     let credentials =
         dir("broker_credentials", &overrides.broker_credentials, file.broker_credentials)?;
     let ca = dir("broker_ca", &overrides.broker_ca, file.broker_ca)?;
-    let broker = match given("broker", &overrides.broker, file.broker) {
-        Some(url) => Some(RemoteBroker { url: broker_url(&url)?, credentials, ca }),
-        None => {
-            let lone = [("broker_credentials", credentials), ("broker_ca", ca)];
-            if let Some((key, Some(path))) = lone.into_iter().find(|(_, path)| path.is_some()) {
-                let value = path.display().to_string();
-                let rule =
-                    "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
-                return Err(ConfigError::Invalid { origin: origin(key), value, rule });
-            }
-            None
+    let broker = if let Some(url) = given("broker", &overrides.broker, file.broker) {
+        Some(RemoteBroker { url: broker_url(&url)?, credentials, ca })
+    } else {
+        let alone = [("broker_credentials", credentials), ("broker_ca", ca)];
+        if let Some((key, Some(path))) = alone.into_iter().find(|(_, path)| path.is_some()) {
+            let value = path.display().to_string();
+            let rule = "it goes with a broker that runs elsewhere (broker, --broker)".to_owned();
+            return Err(ConfigError::Invalid { origin: origin(key), value, rule });
         }
+        None
     };
     let region = given("region", &overrides.region, file.region).as_ref().map(region_name);
     let account = given("account", &overrides.account, file.account).as_ref().map(account_id);
     let retention = given("stopped_task_retention", &None, file.stopped_task_retention)
+        .as_ref()
+        .map(|given| at_least(given, Duration::from_hours(1), "1h"));
+    let lifetime = given("certificate_lifetime", &None, file.certificate_lifetime)
         .as_ref()
         .map(|given| at_least(given, Duration::from_hours(1), "1h"));
     let levels = given("log", &overrides.log, file.log).as_ref().map(log);
@@ -229,6 +234,7 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         listen,
         mqtt_listen,
         mqtt_advertise,
+        certificate_lifetime: lifetime.transpose()?.unwrap_or(default.certificate_lifetime),
         broker,
         scope: Scope {
             region: region.transpose()?.unwrap_or(default.scope.region),
@@ -281,6 +287,7 @@ mod tests {
             ("account = '1'", "twelve digits"),
             ("stopped_task_retention = '1m'", "at least 1h"),
             ("listen = 'here'", "ADDRESS:PORT"),
+            ("certificate_lifetime = '1m'", "at least 1h"),
             ("cluster = 'x'", "cluster"),
             ("capacity_providers = ['ecs-x']", "capacity_providers"),
             ("mqtt_listen = '8883'", "ADDRESS:PORT"),

@@ -48,13 +48,11 @@ impl Reach {
             }
             match &device.session {
                 Some(session) if device.connected => Ok((device.clone(), session.clone())),
-                Some(_) => Err(Unreachable(format!(
+                // Its session is forgotten with the connection; one that never came is away since it joined.
+                _ => Err(Unreachable(format!(
                     "container instance {instance} is not connected since {}",
                     shown(device.connected_changed_at)
                 ))),
-                None => {
-                    Err(Unreachable(format!("container instance {instance} has not connected yet")))
-                }
             }
         })
     }

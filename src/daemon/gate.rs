@@ -26,16 +26,18 @@ impl Gate for HubGate {
     fn ask(&self, request: GateRequest) -> GateAnswer<'_> {
         Box::pin(async move {
             match request {
-                GateRequest::Enrol(body) => self.desk.join(&body).await.map_err(refusal),
-                GateRequest::Renew(body) => self.desk.renew_over_http(&body).await.map_err(refusal),
-                GateRequest::Left(body) => self.desk.left(&body).await.map_err(refusal),
+                GateRequest::Enrol(body) => self.desk.join(&body).await.map_err(GateRefusal::from),
+                GateRequest::Renew(body) => {
+                    self.desk.renew_over_http(&body).await.map_err(GateRefusal::from)
+                }
+                GateRequest::Left(body) => self.desk.left(&body).await.map_err(GateRefusal::from),
                 GateRequest::CreateToken(wanted) => self.create(wanted).await,
                 GateRequest::Tokens => {
                     let tokens: Vec<Value> = self.desk.tokens().iter().map(shown).collect();
                     Ok(json!({ "tokens": tokens }))
                 }
                 GateRequest::RemoveToken(id) => {
-                    self.desk.remove_token(id.clone()).await.map_err(refusal)?;
+                    self.desk.remove_token(id.clone()).await.map_err(GateRefusal::from)?;
                     Ok(json!({ "id": id }))
                 }
                 GateRequest::Backup(path) => {
@@ -85,7 +87,7 @@ impl HubGate {
             lasts: wanted.expires_after.map(Duration::from_secs),
             attributes: attributes(wanted.attributes),
         };
-        let text = self.desk.create_token(request).await.map_err(refusal)?;
+        let text = self.desk.create_token(request).await.map_err(GateRefusal::from)?;
         let id = text.split('.').nth(1).unwrap_or_default();
         Ok(json!({ "id": id, "token": *text }))
     }
@@ -104,8 +106,10 @@ fn broken(message: String) -> GateRefusal {
     GateRefusal { status: 500, message }
 }
 
-fn refusal(refused: Refused) -> GateRefusal {
-    GateRefusal { status: refused.status(), message: refused.to_string() }
+impl From<Refused> for GateRefusal {
+    fn from(refused: Refused) -> Self {
+        Self { status: refused.status(), message: refused.to_string() }
+    }
 }
 
 /// A token as it is listed; its secret is kept nowhere.

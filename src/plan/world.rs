@@ -164,6 +164,8 @@ pub struct Observed {
     pub scanned: bool,
     /// On a hub: when each box was last heard of.
     pub heard: BTreeMap<ContainerInstanceId, Timestamp>,
+    /// On a hub: no box falls silent before that; none when nobody has looked.
+    pub silent_at: Option<Timestamp>,
     /// On a hub: the connection and the number of each box's newest report.
     pub reports: BTreeMap<ContainerInstanceId, (String, u64)>,
     /// On a hub: the current versions of its secrets, by name.

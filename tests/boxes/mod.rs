@@ -207,10 +207,19 @@ impl Fleet {
         hub.wait().unwrap();
     }
 
-    /// kill -9 of its broker.
+    /// kill -9 of its broker: what it kept is lost.
     pub(crate) fn kill_broker(&self) {
+        self.signal_broker(rustix::process::Signal::KILL);
+    }
+
+    /// Ends its broker in order: it writes what it keeps, and has it when the hub starts it again.
+    pub(crate) fn end_broker(&self) {
+        self.signal_broker(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal_broker(&self, signal: rustix::process::Signal) {
         let process = rustix::process::Pid::from_raw(self.broker()).unwrap();
-        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
     }
 
     /// The process of its broker.

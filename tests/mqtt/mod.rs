@@ -52,7 +52,9 @@ impl Place {
         for below in ["run", "state"] {
             std::fs::create_dir(dir.path().join(below)).unwrap();
         }
-        let authority = Arc::new(Authority::open(dir.path(), coracle::sys::now()).unwrap());
+        // Where a hub has it.
+        let state = dir.path().join("state");
+        let authority = Arc::new(Authority::open(&state, coracle::sys::now()).unwrap());
         std::fs::write(dir.path().join("ca.pem"), authority.certificate().pem()).unwrap();
         Self { dir, authority }
     }

@@ -89,6 +89,7 @@ impl Play {
                 let tasks: Vec<_> = tasks.iter().map(|id| self.node.names.task(id)).collect();
                 format!("  = protection of {}; {}", tasks.join(", "), told_failures(failures))
             }
+            Ok(reply @ (Reply::Document(_) | Reply::Report(_))) => format!("  = {reply:?}"),
             Err(error) => {
                 let kind = format!("{error:?}");
                 let kind = kind.split([' ', '(', '{']).next().unwrap_or_default();

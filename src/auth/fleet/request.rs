@@ -80,7 +80,8 @@ impl CertifiedKey {
     /// # Errors
     /// [`RequestError`].
     pub fn of_request(request: &[u8]) -> Result<Self, RequestError> {
-        let (signed, info, algorithm, signature) = read(request).ok_or(RequestError::Malformed)?;
+        let Parts { signed, info, algorithm, signature } =
+            read(request).ok_or(RequestError::Malformed)?;
         if algorithm != signature_algorithm() {
             return Err(RequestError::Algorithm);
         }
@@ -89,8 +90,16 @@ impl CertifiedKey {
     }
 }
 
-/// The parts of a request: what is signed, its SubjectPublicKeyInfo, the algorithm, the signature.
-fn read(request: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
+/// The parts of a request.
+struct Parts<'a> {
+    signed: &'a [u8],
+    /// SubjectPublicKeyInfo.
+    info: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
+}
+
+fn read(request: &[u8]) -> Option<Parts<'_>> {
     let mut outside = Reader::new(request.get(..request.len().min(LARGEST))?);
     let mut parts = outside.enter(der::SEQUENCE).filter(|_| outside.is_empty())?;
     let (tag, content, signed) = parts.next()?;
@@ -107,7 +116,7 @@ fn read(request: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
         && version == [0]
         && body.is_empty()
         && parts.is_empty();
-    fits.then_some((signed, info, algorithm, signature))
+    fits.then_some(Parts { signed, info, algorithm, signature })
 }
 
 /// The algorithm of all signatures that are made here.

@@ -167,7 +167,9 @@ fn unpack(path: &Path, dir: &Path) -> anyhow::Result<Timestamp> {
     if label["format"] != FORMAT {
         bail!("it was made by another version of coracle: {}", label["version"]);
     }
-    for sub in [dir.to_owned(), dir.join("store"), dir.join("keys")] {
+    // The broker, a user of its own, has to get through.
+    fs::DirBuilder::new().mode(0o711).create(dir)?;
+    for sub in [dir.join("store"), dir.join("keys")] {
         fs::DirBuilder::new().mode(0o700).create(sub)?;
     }
     let mut store = false;

@@ -4,7 +4,7 @@ use super::super::gate::HubGate;
 use super::super::{asked_to_stop, daily, host, private_dir, worker_threads};
 use super::{FLEET, addresses, backup, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
-use crate::auth::fleet::{DEVICE_LIFETIME, HubTrust, PrivateKey, Subject};
+use crate::auth::fleet::{HubTrust, PrivateKey, Subject};
 use crate::auth::{Keys, Secrets};
 use crate::config::{HubConfig, HubOverrides, program_search_path};
 use crate::engine::{self, Ground, Handle, Parts};
@@ -34,7 +34,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         // Whoever asks from here on is heard, however long the start takes.
         let stop = asked_to_stop();
         let fleet = Fleet::start(&config).await?;
-        let Fleet { handle, listeners, keys, broker, desk, hub, store } = fleet;
+        let Fleet { handle, listeners, keys, broker, desk, store, hub } = fleet;
         let listen = listeners.address().unwrap_or(config.listen);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         let mqtt = broker.as_ref().map_or_else(
@@ -108,10 +108,10 @@ impl Fleet {
             handle.clone(),
             trust.clone(),
             told_of_broker(config, broker.as_ref(), &trust)?,
-            DEVICE_LIFETIME,
+            config.certificate_lifetime,
         ));
         let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
-        Ok(Self { handle, listeners, keys, broker, desk, hub, store })
+        Ok(Self { handle, listeners, keys, broker, desk, store, hub })
     }
 }
 

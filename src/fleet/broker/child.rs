@@ -20,7 +20,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Split};
 use tokio::process::{Child, ChildStderr, Command};
 
 /// From its start to "running": it reads its database, which may be large.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// From SIGTERM to its end: it writes its database.
 const END: Duration = Duration::from_secs(30);
 /// Lines kept for an error.
@@ -57,12 +57,11 @@ impl Life {
         let up = async {
             loop {
                 match life.sign().await {
-                    Sign::Line(line) if line.starts_with("mosquitto version") => {
-                        if line.ends_with("running") {
+                    Sign::Line(said) => {
+                        if said.starts_with("mosquitto version") && said.ends_with("running") {
                             return Ok(());
                         }
                     }
-                    Sign::Line(_) => {}
                     Sign::Ended(status) => return Err(status),
                 }
             }

@@ -28,11 +28,11 @@ use tokio::sync::mpsc;
 const BACK_OFF: Duration = Duration::from_millis(250);
 const BACK_OFF_AT_MOST: Duration = Duration::from_secs(30);
 /// A life this long was a good one.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_mins(1);
 /// Between attempts to bring a change to a broker that did not take it.
 const AGAIN: Duration = Duration::from_secs(5);
 /// From SIGHUP to the line that it is read.
-const RELOAD: Duration = Duration::from_secs(60);
+const RELOAD: Duration = Duration::from_mins(1);
 /// The client that finds out whether the broker is done.
 const PROBE: &str = "hub-probe";
 
@@ -213,7 +213,9 @@ impl Supervisor {
             return Next::Over;
         }
         if self.roster == before && !self.behind {
-            answers.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+            for answer in answers {
+                let _ = answer.send(Ok(()));
+            }
             return Next::Again;
         }
         self.to_cut.retain(|device| self.roster.refused.contains(device));
@@ -253,7 +255,7 @@ impl Supervisor {
         let read = async {
             loop {
                 match life.sign().await {
-                    Sign::Line(line) if line.starts_with("Reloading config") => return None,
+                    Sign::Line(said) if said.starts_with("Reloading config") => return None,
                     Sign::Line(_) => {}
                     Sign::Ended(status) => return Some(status),
                 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 /// A broker that reloads many rules answers late.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// User name, password, clean session.
 const FLAGS: u8 = 0b1100_0010;
 const DISCONNECT: [u8; 2] = [0xe0, 0];

@@ -71,6 +71,7 @@ impl Inbound {
             }
             Event::Disconnected { why, next_attempt_in } => {
                 tracing::warn!(%why, ?next_attempt_in, "there is no connection to the broker");
+                self.shared.tunnels.link_lost();
                 self.shared.tell(Told::Disconnected);
             }
             Event::Published { ticket, outcome } => {

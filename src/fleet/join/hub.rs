@@ -67,7 +67,7 @@ impl From<SubmitError> for Refused {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::Refused(error) => Self::Conflict(error.to_string()),
-            SubmitError::Unavailable(error) => Self::Unavailable(error.to_string()),
+            SubmitError::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }

@@ -18,6 +18,9 @@ use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+/// Packets up to so many times as large as what is taken are thrown away here, larger ones by the broker.
+const TOLD_OF: usize = 4;
+
 /// For each step.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Addresses of one name that are tried.
@@ -117,7 +120,8 @@ async fn greet(
         keep_alive: u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX).max(1),
         session_expiry: settings.session_expiry,
         receive_maximum: settings.receive_maximum,
-        max_packet: settings.max_packet,
+        // A broker keeps back what is larger without a word to anybody. What is somewhat larger is to be told of.
+        max_packet: settings.max_packet.saturating_mul(TOLD_OF),
         credentials: settings
             .credentials
             .as_ref()
@@ -134,6 +138,9 @@ async fn greet(
         }
         if stream.read_buf(frames.buffer()).await.map_err(broken)? == 0 {
             return Err(LinkError::Closed);
+        }
+        if !frames.begin_with_connack() {
+            return Err(LinkError::Protocol("its first packet is no CONNACK"));
         }
     };
     let Frame::Packet(Packet::ConnAck(answer)) = frame else {

@@ -23,7 +23,7 @@
 //!   connection (unless it lost the session): doubles are the owner's to recognise.
 //! * Nothing here waits for the owner. [`Link`]'s methods return at once; [`Link::ready`] is the exception, and must not be
 //!   waited for by the task that alone reads [`Events`], as it is those that make room.
-//! * All is bounded: packets by [`Settings::max_packet`] (a larger message is skipped and told of), messages out by
+//! * All is bounded: packets by [`Settings::max_packet`] (a larger message is skipped and told of; one that is larger by far a broker of MQTT 5 keeps back), messages out by
 //!   [`Settings::queue`], messages in by [`Settings::receive_maximum`] and, when nobody reads [`Events`], by not reading
 //!   the socket any more.
 //!

@@ -46,8 +46,13 @@ impl Pace {
         self.asked = None;
     }
 
+    /// Nothing is read for now, so that no answer can be missed.
+    pub(super) fn deaf(&mut self, now: Instant) {
+        self.heard(now);
+    }
+
     pub(super) fn asked(&mut self, now: Instant) {
-        self.asked = Some(now);
+        self.asked.get_or_insert(now);
         self.sent = now;
     }
 
@@ -57,24 +62,18 @@ impl Pace {
     }
 
     fn due(&self) -> Instant {
-        match self.asked {
-            None => self.sent.min(self.heard) + self.interval,
-            // One question at a time, but the broker must go on hearing from us while nothing is read here.
-            Some(asked) => asked + self.interval,
-        }
+        let since = if self.asked.is_some() { self.sent } else { self.sent.min(self.heard) };
+        since + self.interval
     }
 
-    /// When to look again. While nothing is read, no answer can be missed.
-    pub(super) fn next(&self, listens: bool) -> Instant {
-        match self.asked {
-            Some(asked) if listens => (asked + self.patience).min(self.due()),
-            _ => self.due(),
-        }
+    /// When to look again.
+    pub(super) fn next(&self) -> Instant {
+        self.asked.map_or(self.due(), |asked| self.due().min(asked + self.patience))
     }
 
     /// How long nothing came, when that is too long.
-    pub(super) fn is_silent(&self, now: Instant, listens: bool) -> Option<Duration> {
-        let asked = self.asked.filter(|asked| listens && now >= *asked + self.patience)?;
+    pub(super) fn is_silent(&self, now: Instant) -> Option<Duration> {
+        let asked = self.asked.filter(|asked| now >= *asked + self.patience)?;
         Some(now - self.heard.min(asked))
     }
 }
@@ -91,13 +90,13 @@ mod tests {
     fn a_quiet_connection_asks_before_its_time_is_over() {
         let now = Instant::now();
         let mut pace = Pace::new(s(60), None, now);
-        assert_eq!(pace.next(true), now + s(55));
+        assert_eq!(pace.next(), now + s(55));
         assert!(!pace.is_due(now + s(54)) && pace.is_due(now + s(55)));
         pace.asked(now + s(55));
-        assert_eq!(pace.next(true), now + s(85));
+        assert_eq!(pace.next(), now + s(85));
         pace.heard(now + s(56));
-        assert_eq!(pace.next(true), now + s(110), "from what was sent last");
-        assert_eq!(pace.is_silent(now + s(300), true), None);
+        assert_eq!(pace.next(), now + s(110), "from what was sent last");
+        assert_eq!(pace.is_silent(now + s(300)), None);
     }
 
     #[test]
@@ -107,24 +106,38 @@ mod tests {
         pace.sent(now + s(50));
         assert!(pace.is_due(now + s(55)));
         pace.asked(now + s(55));
-        assert_eq!(pace.is_silent(now + s(84), true), None);
-        assert_eq!(pace.is_silent(now + s(85), true), Some(s(85)));
+        assert_eq!(pace.is_silent(now + s(84)), None);
+        assert_eq!(pace.is_silent(now + s(85)), Some(s(85)));
     }
 
     #[test]
     fn whoever_does_not_read_gives_up_nobody_and_goes_on_asking() {
         let now = Instant::now();
         let mut pace = Pace::new(s(60), None, now);
-        pace.asked(now + s(55));
-        assert_eq!(pace.next(false), now + s(110));
-        assert_eq!(pace.is_silent(now + s(109), false), None);
-        assert!(pace.is_due(now + s(110)));
+        for second in 1..=300 {
+            pace.deaf(now + s(second));
+            assert_eq!(pace.is_due(now + s(second)), second % 55 == 0);
+            if pace.is_due(now + s(second)) {
+                pace.asked(now + s(second));
+            }
+            assert_eq!(pace.is_silent(now + s(second)), None);
+        }
+    }
+
+    #[test]
+    fn asking_again_is_not_being_answered() {
+        let now = Instant::now();
+        let mut pace = Pace::new(s(2), None, now);
+        pace.asked(now + s(2));
+        assert!(pace.is_due(now + s(4)));
+        pace.asked(now + s(4));
+        assert_eq!(pace.is_silent(now + s(4)), Some(s(4)));
     }
 
     #[test]
     fn the_broker_may_want_another_pace() {
         let now = Instant::now();
-        assert_eq!(Pace::new(s(60), Some(10), now).next(true), now + s(9));
-        assert_eq!(Pace::new(s(60), Some(0), now).next(true), now + s(55));
+        assert_eq!(Pace::new(s(60), Some(10), now).next(), now + s(9));
+        assert_eq!(Pace::new(s(60), Some(0), now).next(), now + s(55));
     }
 }

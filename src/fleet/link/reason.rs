@@ -33,8 +33,6 @@ impl Reason {
     pub const BUSY: Self = Self(0x89);
     /// Another client has taken this client's id.
     pub const TAKEN_OVER: Self = Self(0x8e);
-    /// More than the receive maximum.
-    pub const RECEIVE_MAXIMUM: Self = Self(0x93);
     /// Larger than the other end takes.
     pub const TOO_LARGE: Self = Self(0x95);
     /// Over a quota.

@@ -190,13 +190,8 @@ impl Runner {
     async fn serve(&mut self, opened: Opened, id: &SessionId) -> End {
         self.connections += 1;
         let since = Instant::now();
-        let mut session = Session::new(
-            opened.protocol,
-            self.connections,
-            &opened.answer,
-            self.settings.receive_maximum,
-            self.last_id,
-        );
+        let mut session =
+            Session::new(opened.protocol, self.connections, &opened.answer, self.last_id);
         tracing::debug!(session = %id, present = opened.answer.session_present, "connected");
         self.shared.connected(self.connections, id, opened.answer.session_present);
         let (why, closing) = match self.exchange(opened, &mut session).await {
@@ -246,6 +241,9 @@ impl Runner {
                 }
             }
             let listens = out.bytes.len() < MOST_ANSWERS && self.shared.may_receive();
+            if !listens {
+                pace.deaf(Instant::now());
+            }
             if pace.is_due(Instant::now()) {
                 encode::ping(&mut out.bytes);
                 pace.asked(Instant::now());
@@ -263,8 +261,8 @@ impl Runner {
                     pace.sent(Instant::now());
                 }
                 () = self.shared.rung() => {}
-                () = sleep_until(pace.next(listens)) => {
-                    if let Some(silence) = pace.is_silent(Instant::now(), listens) {
+                () = sleep_until(pace.next()) => {
+                    if let Some(silence) = pace.is_silent(Instant::now()) {
                         return Err(LinkError::Silent(silence));
                     }
                 }

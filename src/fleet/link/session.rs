@@ -34,7 +34,6 @@ pub(super) struct Session {
     window: usize,
     max_packet: usize,
     retains: bool,
-    receive_maximum: usize,
     last_id: u16,
     pending: BTreeMap<u16, Pending>,
     publishing: usize,
@@ -45,13 +44,7 @@ pub(super) struct Session {
 
 impl Session {
     /// `last_id` goes on from the connection before, so that an answer that got lost on the way is not taken for another.
-    pub(super) fn new(
-        protocol: Protocol,
-        connection: u64,
-        answer: &ConnAck,
-        receive_maximum: u16,
-        last_id: u16,
-    ) -> Self {
+    pub(super) fn new(protocol: Protocol, connection: u64, answer: &ConnAck, last_id: u16) -> Self {
         Self {
             protocol,
             connection,
@@ -62,10 +55,6 @@ impl Session {
                 .max_packet
                 .map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX)),
             retains: answer.retains,
-            receive_maximum: match protocol {
-                Protocol::V5 => usize::from(receive_maximum.max(1)),
-                Protocol::V311 => usize::MAX,
-            },
             last_id,
             pending: BTreeMap::new(),
             publishing: 0,
@@ -152,13 +141,13 @@ impl Session {
         match frame {
             Frame::Oversized { topic, id, size } => {
                 if let Some(id) = id
-                    && self.note(id)?
+                    && self.note(id)
                 {
                     self.acknowledge(out, id);
                 }
                 events.push(Event::Oversized { topic, size });
             }
-            Frame::Packet(Packet::Publish(publish)) => self.message(publish, events)?,
+            Frame::Packet(Packet::Publish(publish)) => self.message(publish, events),
             Frame::Packet(Packet::PubAck { id, reason }) => match self.pending.remove(&id) {
                 Some(Pending::Publish(ticket)) => {
                     self.publishing -= 1;
@@ -203,12 +192,12 @@ impl Session {
         Ok(())
     }
 
-    fn message(&mut self, publish: Publish, events: &mut Vec<Event>) -> Result<(), LinkError> {
+    fn message(&mut self, publish: Publish, events: &mut Vec<Event>) {
         if let Some(id) = publish.id
-            && !self.note(id)?
+            && !self.note(id)
         {
             // The broker is impatient: whoever has this message has not answered yet.
-            return Ok(());
+            return;
         }
         events.push(Event::Received(Received {
             topic: publish.topic,
@@ -219,19 +208,16 @@ impl Session {
             correlation: publish.correlation,
             ack: Ack { connection: self.connection, packet: publish.id.unwrap_or(0) },
         }));
-        Ok(())
     }
 
-    /// Remembers a message that wants an answer; false when it is remembered already.
-    fn note(&mut self, id: u16) -> Result<bool, LinkError> {
+    /// Remembers a message that wants an answer; false when it is remembered already. How many may want one at once the
+    /// broker has been told; one that sends some more costs a few bytes, and some do.
+    fn note(&mut self, id: u16) -> bool {
         if self.received.iter().any(|(known, _)| *known == id) {
-            return Ok(false);
-        }
-        if self.received.len() >= self.receive_maximum {
-            return Err(LinkError::Protocol("it sends more at once than it was asked to"));
+            return false;
         }
         self.received.push_back((id, false));
-        Ok(true)
+        true
     }
 
     /// The messages without an answer, in the order in which they were published.

@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 /// Bytes that may wait for the network before no more messages are written.
 const MOST_UNSENT: usize = 256 * 1024;
 
+/// Lost connections that nobody has read of yet.
+const MOST_FAILURES: usize = 32;
+
 /// Why a message is not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
@@ -227,7 +230,7 @@ impl Shared {
                             state.outstanding -= 1;
                             self.room.notify_waiters();
                         }
-                        // The task makes no further attempt before this is taken.
+                        // The task may be waiting with its next attempt.
                         Event::Disconnected { .. } => self.work.notify_one(),
                         _ => {}
                     }
@@ -266,9 +269,12 @@ impl Shared {
         self.state().received < self.most_received
     }
 
-    /// False while a failure is still to be read: a link that nobody reads does not go on trying.
+    /// False while too many failures are still to be read: a link that nobody reads does not go on trying.
     pub(super) fn may_connect(&self) -> bool {
-        !self.state().events.iter().any(|event| matches!(event, Event::Disconnected { .. }))
+        let state = self.state();
+        let failures =
+            state.events.iter().filter(|event| matches!(event, Event::Disconnected { .. }));
+        failures.count() < MOST_FAILURES
     }
 
     pub(super) fn take_settings(&self) -> (Option<Duration>, Option<Tls>) {

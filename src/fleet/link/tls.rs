@@ -153,3 +153,69 @@ impl ServerCertVerifier for Verifier {
 fn is_plausible(now: UnixTime) -> bool {
     (EARLIEST..LATEST).contains(&now.as_secs())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+
+    /// A broker's certificate that is valid from one year to another, at a clock, by our authority or another.
+    fn verify(years: (i32, i32), clock: u64, name: &str, ours: bool) -> Result<(), Error> {
+        let authority = || {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let root = params.self_signed(&key).unwrap().der().clone();
+            (root, Issuer::new(params, key))
+        };
+        let (root, issuer) = authority();
+        let issuer = if ours { issuer } else { authority().1 };
+        let mut params = CertificateParams::new(vec!["hub.example".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.0, 1, 1);
+        params.not_after = date_time_ymd(years.1, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let verifier = Verifier { chain: chain.build().unwrap(), own: None };
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(clock));
+        verifier.verify_server_cert(certificate.der(), &[], &name, &[], now).map(drop)
+    }
+
+    const HUB: &str = "hub.example";
+    /// In the middle of 2027.
+    const RIGHT: u64 = 1_813_708_800;
+
+    #[test]
+    fn a_clock_that_can_be_right_counts() {
+        assert_eq!(verify((2020, 2040), RIGHT, HUB, true), Ok(()));
+        for years in [(2020, 2027), (2028, 2040)] {
+            let refused = verify(years, RIGHT, HUB, true);
+            assert!(matches!(refused, Err(Error::InvalidCertificate(_))), "{years:?}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_right_does_not() {
+        for clock in [0, 86_400, EARLIEST - 1, LATEST, 1 << 40] {
+            for years in [(2020, 2040), (2020, 2025), (2026, 2027), (2030, 2031), (2050, 2070)] {
+                assert_eq!(verify(years, clock, HUB, true), Ok(()), "{clock} {years:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn with_any_clock_it_must_be_the_right_broker() {
+        for clock in [0, RIGHT] {
+            let other_name = verify((2020, 2040), clock, "other.example", true);
+            assert!(matches!(other_name, Err(Error::InvalidCertificate(_))), "{other_name:?}");
+            for years in [(2020, 2040), (2030, 2031), (2020, 2025)] {
+                let foreign = verify(years, clock, HUB, false);
+                assert!(matches!(foreign, Err(Error::InvalidCertificate(_))), "{foreign:?}");
+            }
+        }
+    }
+}

@@ -164,6 +164,15 @@ impl HubEnd {
         }
     }
 
+    /// The hub's own connection to the broker is lost: all tunnels are over, as what was under way may be.
+    pub fn link_lost(&self) {
+        for (_, tunnel) in std::mem::take(&mut *lock(&self.0.tunnels)) {
+            let why = "the hub lost its connection to the broker".to_owned();
+            // With no room left, the closed channel says it with fewer words.
+            let _ = tunnel.inbound.try_send(Inbound::Lost(why));
+        }
+    }
+
     /// The session of `device` is another one now, or over: its tunnels are.
     pub fn session_changed(&self, device: &ContainerInstanceId, session: Option<&str>) {
         lock(&self.0.tunnels).retain(|_, tunnel| {

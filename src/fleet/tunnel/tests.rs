@@ -214,6 +214,16 @@ async fn a_new_session_ends_all_tunnels_with_a_reason() {
 }
 
 #[tokio::test]
+async fn a_hub_without_its_broker_has_no_tunnels() {
+    let mut fleet = Fleet::start();
+    let (mut near, _far) = fleet.tunnel().await;
+    fleet.hub.link_lost();
+    let error = near.read(&mut [0; 8]).await.unwrap_err();
+    assert_eq!(error.to_string(), "the hub lost its connection to the broker");
+    assert_eq!(fleet.hub.count(), 0);
+}
+
+#[tokio::test]
 async fn silence_ends_a_tunnel_and_idle_ones_last() {
     let step = Duration::from_millis(50);
     let mut fleet = Fleet::paced(step);

@@ -130,14 +130,24 @@ pub(super) fn lost(task: &Task, reason: &str, now: Timestamp) -> Task {
 }
 
 /// Boxes that say nothing are not connected; wakes for the next that may fall silent.
-fn silent(world: &World, now: Timestamp, plan: &mut Plan) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for device in world.devices.values().filter(|device| device.connected) {
-        let heard = world.observed.heard.get(&device.id).copied();
-        let heard = heard.unwrap_or(device.connected_changed_at).min(now);
-        let until = heard.plus(SILENCE);
+fn silent(world: &mut World, now: Timestamp, plan: &mut Plan) -> Vec<Change> {
+    let World { devices, observed, .. } = world;
+    // Whoever was heard of since falls silent later than that: most rounds need no look at thousands of boxes.
+    if let Some(at) = observed.silent_at.filter(|at| *at > now && *at <= now.plus(SILENCE)) {
+        plan.wake(at);
+        return Vec::new();
+    }
+    let (mut changes, mut next) = (Vec::new(), None::<Timestamp>);
+    for device in devices.values().filter(|device| device.connected) {
+        // After a start nobody was heard of yet: they have their time to say something.
+        let heard = observed.heard.get(&device.id).copied();
+        let heard = heard.unwrap_or_else(|| {
+            observed.heard.insert(device.id.clone(), now);
+            now
+        });
+        let until = heard.min(now).plus(SILENCE);
         if until > now {
-            plan.wake(until);
+            next = Some(next.map_or(until, |next| next.min(until)));
             continue;
         }
         changes.push(Change::PutDevice(Box::new(Device {
@@ -146,6 +156,8 @@ fn silent(world: &World, now: Timestamp, plan: &mut Plan) -> Vec<Change> {
             ..device.clone()
         })));
     }
+    observed.silent_at = next;
+    next.into_iter().for_each(|at| plan.wake(at));
     changes
 }
 

@@ -112,7 +112,10 @@ pub(super) fn accept(world: &World, desired: Desired, definitions: Vec<TaskDefin
     let others = world.assignments_on(&membership.device).filter(|a| !named.contains(&a.id));
     changes.extend(others.filter_map(|a| unwanted(world, a, NOT_WANTED)));
     changes.extend(settings(world, membership, &content.settings));
-    let unchanged = membership.progress.hash.as_ref() == Some(&desired.hash);
+    let before = &membership.progress;
+    // What it could not read is over with a document that it can.
+    let unchanged =
+        before.hash.as_ref() == Some(&desired.hash) && before.phase != Phase::Unsupported;
     let phase = if unchanged { membership.progress.phase } else { Phase::Seen };
     let reason = membership.progress.reason.clone().filter(|_| unchanged);
     let progress = Progress {

@@ -9,7 +9,9 @@ use crate::model::container_instance::Attribute;
 use crate::model::fleet::{
     AgentInformation, Device, Event, EventsTaken, JoinToken, Presence, Progress, Report, VERSION,
 };
-use crate::model::{ClusterName, ContainerInstanceId, Task, TaskId, TaskStatus, Timestamp, Wanted};
+use crate::model::{
+    Cluster, ClusterName, ContainerInstanceId, Task, TaskId, TaskStatus, Timestamp, Wanted,
+};
 use crate::plan::command::{CommandError, Outcome, RegisterThisInstance, instance};
 use crate::plan::{Change, Reply, World};
 use std::collections::BTreeMap;
@@ -27,11 +29,16 @@ pub(super) fn create_token(world: &World, token: JoinToken) -> Result<Outcome, C
             "There are {TOKENS} join tokens; remove some with `coracle token rm`."
         )));
     }
+    let mut changes = Vec::new();
     let active = world.clusters.get(&token.cluster).is_some_and(|cluster| cluster.active);
-    if !active {
+    if !active && token.cluster == ClusterName::default_cluster() {
+        // As with ECS, the first box brings it; it will not be long now.
+        changes.push(Change::PutCluster(Cluster::new(token.cluster.clone(), token.created_at)));
+    } else if !active {
         return Err(CommandError::ClusterNotFound);
     }
-    Ok(Outcome::with(vec![Change::PutJoinToken(Box::new(token))], Reply::Done))
+    changes.push(Change::PutJoinToken(Box::new(token)));
+    Ok(Outcome::with(changes, Reply::Done))
 }
 
 pub(super) fn delete_token(world: &World, id: String) -> Result<Outcome, CommandError> {

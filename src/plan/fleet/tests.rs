@@ -212,6 +212,17 @@ fn run(hub: &mut Side) -> TaskId {
 }
 
 #[test]
+fn the_first_token_brings_the_default_cluster_and_no_other() {
+    let mut hub = Side::new(1);
+    hub.world.clusters.clear();
+    let other = JoinToken { cluster: ClusterName::new("other").unwrap(), ..token(1) };
+    let refused = hub.try_submit(FleetCommand::CreateToken(other)).unwrap_err();
+    assert_eq!(refused, CommandError::ClusterNotFound);
+    hub.submit(FleetCommand::CreateToken(token(1)));
+    assert!(hub.world.clusters[&cluster()].active);
+}
+
+#[test]
 fn a_token_is_used_up_and_a_repeated_request_costs_nothing() {
     let mut hub = Side::new(1);
     hub.submit(FleetCommand::CreateToken(token(1)));

@@ -13,12 +13,13 @@
 //! * `life_cycle`: what becomes of a task;
 //! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks; `restart`: their
 //!   return;
-//! * `service`: tasks of services, their replacement and choice;
+//! * `service`: tasks of services, their replacement and choice; `handover`: from one deployment to the next;
 //! * `retention`: what is forgotten, and when.
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
 
 pub(crate) mod dependencies;
+mod handover;
 pub(crate) mod health;
 pub(crate) mod life_cycle;
 mod restart;

@@ -6,11 +6,13 @@
 //!  a task that ended by itself, or is UNHEALTHY ──► stops, and another takes its place in the same round
 //! ```
 //!
+//! Tasks of an older deployment are not too many before the images of the newer one are here: see `handover`.
+//!
 //! A replacement waits 1 s, 2 s, 4 s … up to [`LONGEST_WAIT`] when those before it ended early, one after the other; after one
 //! that ran for [`RAN_WELL`] it does not wait. What a stopping task still holds (ports, memory) its replacement waits for.
 
-use super::Round;
 use super::life_cycle::{self, Origin};
+use super::{Round, handover};
 use crate::model::{
     Assignment, ContainerStatus, DeploymentId, DesiredStatus, HealthStatus, ServiceMembership,
     ServiceTasks, StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
@@ -105,6 +107,10 @@ pub(crate) fn stops<'a>(
     }
     let count = usize::try_from(wanted.count).unwrap_or(usize::MAX);
     let surplus = running.len().saturating_sub(count);
+    let surplus = match surplus {
+        0 => 0,
+        surplus => surplus.saturating_sub(handover::kept(world, assignment, wanted)),
+    };
     for task in victims(world, &running, surplus, now) {
         stops.push((&task.id, scaling(&wanted.deployment)));
     }
@@ -218,6 +224,7 @@ pub(super) fn waits(round: &mut Round, task: &mut Task, definition: &TaskDefinit
         }
     }
     if let Some(why) = round.lacks_room(task, definition) {
+        handover::fetch_ahead(round, task, definition);
         round.waits.push(Reason::TaskWaits { task: task.id.clone(), why });
         return true;
     }

@@ -80,6 +80,19 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
     }
 }
 
+/// Asks for all images of a task that cannot begin yet.
+pub(super) fn fetch_images(round: &mut Round, task: &mut Task, definition: &TaskDefinition) {
+    for at in 0..task.containers.len() {
+        let container = &task.containers[at];
+        if container.last_status != ContainerStatus::Pending || container.image_digest.is_some() {
+            continue;
+        }
+        if let Some(of) = definition.container(container.name.as_str()) {
+            image(round, task, at, of);
+        }
+    }
+}
+
 /// Pins the image of a container to a digest if it is there, else asks for it; false when it must be waited for.
 fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition) -> bool {
     let image = task.containers[at].image.clone();

@@ -1,7 +1,7 @@
 //! Boxes of a fleet: whether they are there, and how far they are with what they were sent.
 
 use super::{Finding, ago, box_name, number, span, task, tasks};
-use crate::model::fleet::{Device, Membership, Phase};
+use crate::model::fleet::{Device, Membership, Phase, Progress};
 use crate::model::{ContainerInstance, ContainerInstanceId, Task, Timestamp};
 use crate::plan::World;
 use crate::plan::cluster::away;
@@ -55,7 +55,8 @@ fn connection(world: &World, now: Timestamp, device: &Device) -> Finding {
     let heard = if heard.is_empty() { heard } else { format!(", last heard of{heard}") };
     Finding::new(if device.connected {
         format!("it has been connected for {since}{heard}")
-    } else if device.session.is_none() {
+    } else if device.reported == Progress::none() {
+        // A connection begins with a report.
         format!("it joined {since} ago and was never connected")
     } else {
         format!("it has not been connected for {since}{heard}; what runs there goes on")

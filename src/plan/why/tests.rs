@@ -250,6 +250,7 @@ fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
         certificate: None,
         sealing_key: None,
         revoked_at: None,
+        returns: 0,
     };
     let node = |paper: &Paper| {
         let now = NOW.plus(Duration::from_secs(30));
@@ -269,7 +270,7 @@ fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
     }
 
     device.position.generation = 8;
-    device.connected = false;
+    (device.connected, device.session) = (false, None);
     paper.world.apply(&Change::PutDevice(Box::new(device)));
     let told = node(&paper);
     assert!(told.contains("it has not been connected for 30 s; what runs there goes on"), "{told}");

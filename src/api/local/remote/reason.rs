@@ -18,8 +18,12 @@ const DEPTH: usize = 16;
 /// The tasks that a box may know more of, and their boxes.
 fn subjects(world: &World, subject: &Subject) -> Vec<(TaskId, ContainerInstanceId)> {
     let of = |task: &Task| (task.id.clone(), task.container_instance.clone());
+    // Of a box that is not connected the hub's own records tell that.
+    let connected = |task: &&Task| {
+        world.devices.get(&task.container_instance).is_some_and(|device| device.connected)
+    };
     match subject {
-        Subject::Task(id) => world.tasks.get(id).map(of).into_iter().collect(),
+        Subject::Task(id) => world.tasks.get(id).filter(connected).map(of).into_iter().collect(),
         Subject::Instance(_) => Vec::new(),
         Subject::Service(key) => world
             .tasks
@@ -30,13 +34,14 @@ fn subjects(world: &World, subject: &Subject) -> Vec<(TaskId, ContainerInstanceI
                     && task.desired_status == DesiredStatus::Running
                     && task.last_status != TaskStatus::Running
             })
+            .filter(connected)
             .take(TASKS)
             .map(of)
             .collect(),
     }
 }
 
-/// Adds to `finding` what the boxes say of it, or why they cannot be asked.
+/// Adds to `finding` what the connected boxes say of it, or why they cannot be asked.
 pub(in crate::api::local) async fn ask(
     boxes: &Arc<dyn Boxes>,
     engine: &Handle,

@@ -46,8 +46,8 @@ fn membership(seen: u64) -> Membership {
 
 fn definition(text: &str) -> TaskDefinition {
     serde_json::from_value(json!({
-        "family": "web", "revision": 1, "status": "ACTIVE", "registeredAt": 0, "tags": [],
-        "content": {"family": "web", "containerDefinitions": [{"name": text, "image": "i"}]},
+        "family": "web", "revision": 1, "status": "ACTIVE", "registeredAt": 0,
+        "containerDefinitions": [{"name": text, "image": "i"}],
     }))
     .unwrap()
 }

@@ -58,6 +58,11 @@ impl Frames {
         &mut self.buffer
     }
 
+    /// True unless something else comes first: whoever speaks another protocol would be waited for in vain.
+    pub(in crate::fleet::link) fn begin_with_connack(&self) -> bool {
+        self.buffer.first().is_none_or(|first| first >> 4 == kind::CONNACK)
+    }
+
     /// The next whole packet, if it is there.
     pub(in crate::fleet::link) fn next(&mut self) -> Result<Option<Frame>, WireError> {
         self.throw_away();
