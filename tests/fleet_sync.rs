@@ -1,5 +1,6 @@
 //! Hub, broker and boxes of a fleet in virtual time: whatever is dropped, doubled, overtaken, restarted or killed, once all
-//! is connected for a while they agree. A hundred thousand schedules of one to four boxes, each from a seed.
+//! is connected for a while they agree. Schedules of one to four boxes, each from a seed: ten thousand of them, and a hundred
+//! thousand in `tests/run`.
 //!
 //! The cores are the real ones (`plan`: commands, planners, documents, progress, events), and so is what a commit is: all
 //! changes of a round or none. Played are the broker, the containers, and the loops of `fleet::device` and `fleet::hub`, in
@@ -119,10 +120,10 @@ fn tell(seed: u64) {
     panic!("{text}\nseed {seed}: {broken}");
 }
 
-/// Half of the hundred thousand; two of them run at a time.
+/// Half of the schedules; two of them run at a time.
 fn half(first: u64) {
     let first = from_environment("FLEET_SEED").unwrap_or(0) + first;
-    let count = from_environment("FLEET_SCHEDULES").unwrap_or(50_000);
+    let count = from_environment("FLEET_SCHEDULES").unwrap_or(5_000);
     play(first..first + count);
 }
 
