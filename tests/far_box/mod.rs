@@ -140,7 +140,6 @@ impl Fleet {
         fleet.until("the agent of the box answers", || {
             UnixStream::connect(fleet.host.run_dir().join("api.sock")).is_ok()
         });
-        fleet.ecs("CreateCluster", &json!({}));
         let token = fleet.cli(&["token", "create", "--uses", "1"]);
         let recipe = format!("{}/images/busybox", env!("CARGO_MANIFEST_DIR"));
         fleet.host.cli(&["image", "build", &recipe]);

@@ -157,7 +157,9 @@ fn silent(world: &mut World, now: Timestamp, plan: &mut Plan) -> Vec<Change> {
         })));
     }
     observed.silent_at = next;
-    next.into_iter().for_each(|at| plan.wake(at));
+    if let Some(at) = next {
+        plan.wake(at);
+    }
     changes
 }
 
