@@ -202,14 +202,14 @@ async fn start(
     Ok(Started { handle, listeners, keys, metadata, runtime, store })
 }
 
-/// Submits what this box says of itself. When that cannot be written (a full disk), it is tried again in the background:
+/// Submits what this box or hub says of itself. When that cannot be written (a full disk), it is tried again in the background:
 /// tasks need their agent now.
 async fn introduce(handle: &Handle, command: Command) -> Result<(), SubmitError> {
     let Err(error) = handle.submit(command.clone()).await else { return Ok(()) };
     if let SubmitError::Refused(_) = error {
         return Err(error);
     }
-    tracing::error!(%error, "cannot register this box yet, trying again");
+    tracing::error!(%error, "cannot be introduced yet, trying again");
     let handle = handle.clone();
     tokio::spawn(async move {
         loop {
@@ -218,7 +218,7 @@ async fn introduce(handle: &Handle, command: Command) -> Result<(), SubmitError>
                 Ok(_) => break,
                 Err(SubmitError::Unavailable(_)) => {}
                 Err(SubmitError::Refused(error)) => {
-                    tracing::error!(%error, "cannot register this box");
+                    tracing::error!(%error, "cannot be introduced");
                     break;
                 }
             }

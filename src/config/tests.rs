@@ -149,7 +149,6 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         docker_config: "/d.json".into(),
         environment_files: Some("/objects".into()),
         manifests: "/manifests".into(),
-        fleet: FleetSettings::default(),
         roles: BTreeMap::new(),
         names: NameSettings {
             dns: false,

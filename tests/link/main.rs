@@ -3,8 +3,10 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
-    reason = "a test fails by panicking, and shows what it saw"
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, shows what it saw, and asks its environment where it runs"
 )]
 
 #[path = "../fault_proxy/mod.rs"]

@@ -106,9 +106,11 @@ async fn every_refusal_has_its_word() {
     {
         match failure(refusal(reason)).await {
             LinkError::NotAuthorised { reason: got, .. } if authorisation => {
-                assert_eq!(got.0, reason)
+                assert_eq!(got.0, reason);
             }
-            LinkError::Refused { reason: got, .. } if !authorisation => assert_eq!(got.0, reason),
+            LinkError::Refused { reason: got, .. } if !authorisation => {
+                assert_eq!(got.0, reason);
+            }
             other => panic!("{reason:#x}: {other}"),
         }
     }

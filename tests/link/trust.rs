@@ -5,13 +5,13 @@ use crate::mosquitto::{Authority, Mosquitto, Options};
 use coracle::fleet::link::{LinkError, Message, Settings, Tls, Version};
 use zeroize::Zeroizing;
 
-fn identity(authority: &Authority, name: &str) -> Option<(Vec<u8>, Zeroizing<Vec<u8>>)> {
+fn identity(authority: &Authority, name: &str) -> (Vec<u8>, Zeroizing<Vec<u8>>) {
     let (certificate, key) = authority.client(name);
-    Some((certificate.into_bytes(), Zeroizing::new(key.into_bytes())))
+    (certificate.into_bytes(), Zeroizing::new(key.into_bytes()))
 }
 
 fn tls(trusted: &Authority, issuer: &Authority, name: &str) -> Tls {
-    Tls { authorities: Some(trusted.pem().into_bytes()), identity: identity(issuer, name) }
+    Tls { authorities: Some(trusted.pem().into_bytes()), identity: Some(identity(issuer, name)) }
 }
 
 fn secured(broker: &Mosquitto, tls: Tls) -> Settings {
@@ -56,7 +56,7 @@ async fn a_broker_that_is_not_ours_is_told_by_what_is_wrong_with_it() {
     let why = failure(secured(&broker, tls(&foreign, &ours, "box"))).await;
     assert!(matches!(why, LinkError::TlsUntrusted { .. }), "{why}");
     // Nor do the public authorities know it.
-    let public = Tls { authorities: None, identity: identity(&ours, "box") };
+    let public = Tls { authorities: None, identity: Some(identity(&ours, "box")) };
     let why = failure(secured(&broker, public)).await;
     assert!(matches!(why, LinkError::TlsUntrusted { .. }), "{why}");
 

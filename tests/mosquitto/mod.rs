@@ -183,7 +183,7 @@ impl Mosquitto {
 
     /// False when it ends instead of listening.
     fn launch(&mut self) -> bool {
-        let lives = self.log.lines.lock().unwrap().len();
+        let before = self.log.lines.lock().unwrap().len();
         let mut child = Command::new(program())
             .arg("-c")
             .arg(self.dir.path().join("mosquitto.conf"))
@@ -205,10 +205,10 @@ impl Mosquitto {
         let lines = self.log.lines.lock().unwrap();
         let is_up = |line: &String| line.contains(" running");
         let is_over = |line: &String| line == ENDED;
-        let news = |lines: &Vec<String>| lines[lives..].iter().any(|l| is_up(l) || is_over(l));
+        let news = |lines: &Vec<String>| lines[before..].iter().any(|l| is_up(l) || is_over(l));
         let (lines, _) =
             self.log.more.wait_timeout_while(lines, PATIENCE, |lines| !news(lines)).unwrap();
-        let up = lines[lives..].iter().any(is_up);
+        let up = lines[before..].iter().any(is_up);
         drop(lines);
         if up {
             self.child = Some(child);

@@ -1,7 +1,7 @@
 //! The hub of real boxes.
 
 use super::super::gate::HubGate;
-use super::super::{asked_to_stop, daily, host, private_dir, worker_threads};
+use super::super::{asked_to_stop, daily, host, introduce, private_dir, worker_threads};
 use super::{FLEET, addresses, backup, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
 use crate::auth::fleet::{HubTrust, PrivateKey, Subject};
@@ -11,6 +11,9 @@ use crate::engine::{self, Ground, Handle, Parts};
 use crate::fleet::broker::{self, Broker};
 use crate::fleet::hub::Hub;
 use crate::fleet::join::{self, Registrar};
+use crate::model::ClusterName;
+use crate::plan::Command;
+use crate::plan::command::CreateCluster;
 use crate::store::{self, Store};
 use crate::{sys, telemetry};
 use anyhow::Context;
@@ -100,6 +103,9 @@ impl Fleet {
             settings: config.settings(epoch),
             ground: Ground::Fleet,
         })?;
+        // The one that boxes join unless told otherwise.
+        let default = CreateCluster::named(ClusterName::default_cluster());
+        introduce(&handle, Command::CreateCluster(Box::new(default))).await?;
         let broker = match config.broker {
             Some(_) => None,
             None => Some(own_broker(config, &handle, &trust).await?),

@@ -75,12 +75,14 @@ impl Inbound {
                 self.shared.tell(Told::Disconnected);
             }
             Event::Published { ticket, outcome } => {
-                self.shared.tell(Told::Outcome(ticket, outcome))
+                self.shared.tell(Told::Outcome(ticket, outcome));
             }
-            Event::Oversized { topic, size } => match Topic::parse(&topic) {
-                Ok(topic) => self.shared.refuse("oversized", &topic),
-                Err(_) => tracing::debug!(topic, size, "an oversized message"),
-            },
+            Event::Oversized { topic, size } => {
+                tracing::debug!(topic, size, "an oversized message");
+                if let Ok(topic) = Topic::parse(&topic) {
+                    self.shared.refuse("oversized", &topic);
+                }
+            }
             Event::Received(received) => self.received(received),
         }
     }
