@@ -1,6 +1,7 @@
 //! A hub with its broker, and a box behind a link that can be cut: an agent in a network namespace of its own, to which
 //! nobody can connect.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use crate::agent::{Host, PATIENCE};
@@ -70,28 +71,38 @@ pub(crate) struct Fleet {
 }
 
 /// None, with the reason printed, where it cannot be.
-#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what is skipped")]
 pub(crate) fn fleet() -> Option<Fleet> {
+    is_possible().then(|| Fleet::start(None))
+}
+
+#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what is skipped")]
+fn is_possible() -> bool {
     let found = |program: &str| {
         let look = format!("PATH=$PATH:/usr/sbin command -v {program}");
         Command::new("sh").args(["-c", &look]).output().is_ok_and(|output| output.status.success())
     };
     if !rustix::process::geteuid().is_root() {
         println!("skipped: needs root");
-        return None;
+        return false;
     }
     for program in ["mosquitto", "ip", "nsenter"] {
         if !found(program) {
             println!("skipped: {program} is not installed");
-            return None;
+            return false;
         }
     }
-    Some(Fleet::start())
+    true
+}
+
+/// The same with somebody else's broker: told the address that box and hub see, it answers with its URL.
+pub(crate) fn fleet_with(broker: &mut dyn FnMut(&str) -> String) -> Option<Fleet> {
+    is_possible().then(|| Fleet::start(Some(broker)))
 }
 
 impl Fleet {
-    fn start() -> Self {
+    fn start(broker: Option<&mut dyn FnMut(&str) -> String>) -> Self {
         let cable = Cable::new();
+        let broker = broker.map(|broker| broker(&cable.near));
         let directory = tempfile::Builder::new().prefix("coracle").tempdir_in("/var/tmp").unwrap();
         // Mosquitto gives up root and still has to reach its files.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -99,7 +110,12 @@ impl Fleet {
         let at = |name: &str| directory.path().join(name);
         let any = format!("{}:0", cable.near);
         let mut hub = Command::new(env!("CARGO_BIN_EXE_coracle"))
-            .args(["hub", "--listen", &any, "--mqtt-listen", &any, "--state-dir"])
+            .args(["hub", "--listen", &any])
+            .args(match &broker {
+                Some(url) => ["--broker", url],
+                None => ["--mqtt-listen", &any],
+            })
+            .arg("--state-dir")
             .arg(at("state"))
             .arg("--run-dir")
             .arg(at("run"))
@@ -152,6 +168,10 @@ impl Fleet {
 
     pub(crate) fn run_dir(&self) -> PathBuf {
         self.directory.path().join("run")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.directory.path().join("state")
     }
 
     /// A verb on the hub.

@@ -162,14 +162,7 @@ impl Hub {
 
     fn presence(&mut self, at: usize, presence: &Presence, crash: Crash) -> Result<(), String> {
         let device = self.boxes[at].clone();
-        let mut presence = presence.clone();
-        if self.mutant == Some(Mutant::WillsOfAnySession)
-            && !presence.up
-            && let Some(session) =
-                self.core.world.devices.get(&device).and_then(|d| d.session.clone())
-        {
-            presence.session = session;
-        }
+        let presence = presence.clone();
         self.submit(FleetCommand::Presence(device, presence), crash).map(drop)
     }
 
@@ -228,7 +221,8 @@ impl Hub {
                 self.core.committed.devices.get(&device).and_then(|d| d.events.clone())
             && taken.log == batch.log
         {
-            let ack = Ack { log: taken.log, up_to: taken.next, tell_again: None };
+            let too_far = u64::from(self.mutant == Some(Mutant::EventsAckedTooFar));
+            let ack = Ack { log: taken.log, up_to: taken.next + too_far, tell_again: None };
             broker.publish(self.at, Topic::Ack(at), Payload::Ack(Rc::new(ack)));
         }
         Ok(())

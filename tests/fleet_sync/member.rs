@@ -118,6 +118,11 @@ impl Member {
     pub(crate) fn start(&mut self, rebooted: bool) -> Result<(), String> {
         self.up = true;
         self.shell = Shell::default();
+        if self.mutant == Some(Mutant::PositionNotKept)
+            && let Some(membership) = &mut self.core.world.membership
+        {
+            membership.progress = Progress::none();
+        }
         let mut commands = vec![self.registers()];
         let scan = self.ground.scan(rebooted, self.core.now());
         commands.extend(scan.into_iter().map(Command::Observe));
@@ -251,8 +256,7 @@ impl Member {
         let accept = FleetCommand::Accept(Box::new((*desired).clone()), definitions);
         let lives = self.round(vec![accept.into()], crash)?;
         self.shell.bodies.clear();
-        // The broker keeps an acknowledged message no longer.
-        Ok(lives || self.mutant == Some(Mutant::DocumentAckedBeforeCommit))
+        Ok(lives)
     }
 
     fn acknowledged(
@@ -263,12 +267,17 @@ impl Member {
     ) -> Result<bool, String> {
         let (log, up_to) = (ack.log.clone(), ack.up_to);
         if self.core.world.membership.as_ref().is_some_and(|m| m.events == log) {
-            self.shell.acked = self.shell.acked.max(up_to);
+            // A hub that was restored has less than it once said.
+            self.shell.acked = up_to;
             self.shell.in_flight = false;
         }
         let mut commands = vec![FleetCommand::Acknowledged { log, up_to }.into()];
-        if ack.tell_again.as_ref() == Some(&self.shell.session) {
-            broker.publish(self.at, Topic::Live(self.at), self.presence(true));
+        if ack.tell_again.as_ref() == Some(&self.shell.session)
+            && self.mutant != Some(Mutant::NeverToldAgain)
+        {
+            if self.mutant != Some(Mutant::LiveSaidOnce) {
+                broker.publish(self.at, Topic::Live(self.at), self.presence(true));
+            }
             commands.push(FleetCommand::TellAgain.into());
         }
         self.round(commands, crash)
@@ -282,7 +291,7 @@ impl Member {
         let elapsed = self.core.elapsed;
         if elapsed - self.shell.said_at >= TICK {
             self.shell.said = None;
-            self.shell.in_flight = false;
+            self.shell.in_flight &= self.mutant == Some(Mutant::EventsSentOnce);
         }
         let session = self.shell.session.clone();
         let Some(mut report) = progress::report(&self.core.world, &session, self.shell.seq) else {

@@ -162,13 +162,9 @@ impl Rules {
         if !device.connected {
             said.push(format!("I2: {id} counts as away"));
         }
-        let tasks = |world: &coracle::plan::World| -> BTreeMap<TaskId, Task> {
-            let on_it = world.tasks.values().filter(|task| task.container_instance == *id);
-            on_it.map(|task| (task.id.clone(), task.clone())).collect()
-        };
-        let (here, there) = (tasks(&member.core.committed), tasks(&hub.core.committed));
+        let (here, there) = (&member.core.committed.tasks, &hub.core.committed.tasks);
         let of_box = &self.boxes[&member.at];
-        for (task, here) in &here {
+        for (task, here) in here.iter().filter(|(_, task)| task.container_instance == *id) {
             match there.get(task) {
                 Some(there) if same(here, there) => {}
                 Some(there) => said.push(format!("I2: {} and {}", short(here), short(there))),
@@ -176,7 +172,7 @@ impl Rules {
                 None => said.push(format!("I2: the hub does not know {}", short(here))),
             }
         }
-        for (task, there) in &there {
+        for (task, there) in there.iter().filter(|(_, task)| task.container_instance == *id) {
             let stopped = there.last_status == TaskStatus::Stopped;
             if !here.contains_key(task) && !(stopped || of_box.forgotten.contains(task)) {
                 said.push(format!("I2: {id} does not know {}", short(there)));

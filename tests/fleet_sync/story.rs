@@ -409,6 +409,8 @@ impl Story {
                 if self.chance.one_in(4) {
                     service.scheduling_strategy = SchedulingStrategy::Daemon;
                     service.desired_count = None;
+                    // With one task for each box, a roll-out has to stop one first.
+                    service.deployment_configuration.minimum_healthy_percent = Some(0);
                 }
                 self.say(|| format!("service {name} is created"));
                 self.ask(Command::CreateService(Box::new(service)), crash)?;
@@ -585,7 +587,8 @@ impl Story {
         let mut quiet = 0;
         let mut differences = Vec::new();
         for _ in 0..ROUNDS {
-            self.pass(20_000);
+            // Then long enough for the next regular report.
+            self.pass(if quiet == 0 { 20_000 } else { 61_000 });
             for at in 0..self.boxes.len() {
                 self.start(at, false)?;
                 self.rejoin(at)?;
@@ -608,8 +611,8 @@ impl Story {
             }
             differences = self.differences();
             quiet = if differences.is_empty() { quiet + 1 } else { 0 };
-            // Nothing comes of the next regular report.
-            if quiet > 4 {
+            // Nothing comes of two of them.
+            if quiet > 2 {
                 self.crashes = crashes;
                 return Ok(());
             }

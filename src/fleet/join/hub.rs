@@ -196,13 +196,15 @@ impl Registrar {
             return Err(Refused::Malformed("the box brings too many attributes"));
         }
         let now = sys::now();
-        let _turn = self.turn.lock().await;
+        let turn = self.turn.lock().await;
         let known = self.engine.read(|world| world.devices.get(&request.device).cloned());
         let record = known.as_ref().and_then(Record::of);
         if let (Some(device), Some(record)) = (&known, &record) {
             let revoked = device.revoked_at.is_some();
             if record.request == hash && !revoked {
-                // The answer was lost.
+                // The answer was lost, or is on its way.
+                drop(turn);
+                self.let_in(&request.device, &device.cluster).await;
                 return Ok(self.answer(&hub, device.cluster.clone(), record, &request.device));
             }
             if request.attempt <= record.attempt {
@@ -247,14 +249,21 @@ impl Registrar {
             sealing_key: self.trust.vault.wrap(request.device.as_str(), &sealing),
         };
         self.engine.submit(FleetCommand::Enrol(Box::new(enrol)).into()).await?;
-        if let Some(broker) = &self.broker.own
-            && let Err(error) = broker.admit(request.device.clone(), token.cluster.clone()).await
-        {
-            // The roster is kept besides, and the box tries again.
-            tracing::warn!(%error, device = %request.device, "the broker does not know the box yet");
-        }
+        // The broker takes all boxes that wait with one reload of its rules: nobody's turn is to last that long.
+        drop(turn);
+        self.let_in(&request.device, &token.cluster).await;
         tracing::info!(device = %request.device, cluster = %token.cluster, "a box joined");
         Ok(self.answer(&hub, token.cluster, &record, &request.device))
+    }
+
+    /// Waits until the hub's own broker knows the box.
+    async fn let_in(&self, device: &ContainerInstanceId, cluster: &ClusterName) {
+        if let Some(broker) = &self.broker.own
+            && let Err(error) = broker.admit(device.clone(), cluster.clone()).await
+        {
+            // The roster is kept besides, and the box tries again.
+            tracing::warn!(%error, %device, "the broker does not know the box yet");
+        }
     }
 
     /// Renews the certificate of a box that asks over HTTP: the body of the answer.

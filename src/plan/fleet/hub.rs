@@ -95,8 +95,8 @@ fn device(
     }))]
 }
 
-/// Nobody will say what becomes of the tasks of a box that is refused: they count as stopped.
-fn abandoned(world: &World, id: &ContainerInstanceId, now: Timestamp) -> Vec<Change> {
+/// Nobody will say what becomes of the tasks of a box that is refused or begins anew: they count as stopped.
+pub(super) fn abandoned(world: &World, id: &ContainerInstanceId, now: Timestamp) -> Vec<Change> {
     let mut changes = Vec::new();
     for assignment in world.assignments_on(id) {
         for task in world.live(&assignment.id) {

@@ -4,7 +4,7 @@
 //! numbers, each once; a report decides only what no event can tell any more.
 
 use super::command::{Answer, Enrol, answer};
-use super::hub::lost;
+use super::hub::{abandoned, lost};
 use crate::model::container_instance::Attribute;
 use crate::model::fleet::{
     AgentInformation, Device, Event, EventsTaken, JoinToken, Presence, Progress, Report, VERSION,
@@ -81,6 +81,10 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
     agent.attributes.extend(token.attributes.iter().cloned());
     let mut outcome = register(world, &enrol.device, &token.cluster, agent, now)?;
     outcome.changes.push(Change::PutJoinToken(Box::new(used)));
+    if !repeated && world.devices.contains_key(&enrol.device) {
+        // A box that joins has nothing of its own: what it ran in an earlier membership is over, told of or not.
+        outcome.changes.extend(abandoned(world, &enrol.device, now));
+    }
     let device = match world.devices.get(&enrol.device) {
         Some(old) => Device {
             cluster: token.cluster.clone(),
