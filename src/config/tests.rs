@@ -149,6 +149,7 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         docker_config: "/d.json".into(),
         environment_files: Some("/objects".into()),
         manifests: "/manifests".into(),
+        fleet: crate::config::FleetSettings::default(),
         roles: BTreeMap::new(),
         names: NameSettings {
             dns: false,
