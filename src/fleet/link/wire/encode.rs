@@ -1,6 +1,6 @@
 //! Packets as bytes, by rumqttc. Each function appends one whole packet.
 
-use super::Protocol;
+use super::{Protocol, kind};
 use crate::fleet::link::message::Message;
 use crate::fleet::link::reason::Reason;
 use bytes::{Bytes, BytesMut};
@@ -177,13 +177,11 @@ pub(in crate::fleet::link) fn ping(out: &mut Vec<u8>) {
 
 /// Success ends the session's connection without its last will; 3.1.1 knows nothing else.
 pub(in crate::fleet::link) fn disconnect(out: &mut Vec<u8>, protocol: Protocol, reason: Reason) {
-    let reason_code = v5::DisconnectReasonCode::try_from(reason.0);
-    match (protocol, reason_code) {
-        (Protocol::V5, Ok(reason_code)) if reason != Reason::SUCCESS => {
-            let packet = v5::Disconnect { reason_code, properties: None };
-            write_v5(out, &v5::Packet::Disconnect(packet));
-        }
-        _ => write_v4(out, &v4::Packet::Disconnect),
+    if protocol == Protocol::V5 && reason != Reason::SUCCESS {
+        // rumqttc 0.25 writes one byte more than the length it gives.
+        out.extend([kind::DISCONNECT << 4, 1, reason.0]);
+    } else {
+        write_v4(out, &v4::Packet::Disconnect);
     }
 }
 
