@@ -5,6 +5,16 @@
 //! `CHAOS_SEED=N` plays another script.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+#![allow(clippy::disallowed_methods, reason = "it is about time, and may be told another seed")]
+#![allow(
+    clippy::print_stdout,
+    clippy::format_push_string,
+    clippy::needless_for_each,
+    clippy::unused_self,
+    clippy::semicolon_if_nothing_returned,
+    clippy::duration_suboptimal_units,
+    reason = "what happened is told"
+)]
 
 mod agent;
 
@@ -369,15 +379,10 @@ fn differences(fleet: &Fleet) -> Vec<String> {
     said
 }
 
-#[expect(clippy::disallowed_methods, reason = "how another script is played")]
 fn seed() -> u64 {
     std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(7)
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "whoever runs the tests sees what is skipped, and what happened"
-)]
 fn possible() -> bool {
     let found = |program: &str| {
         let look = format!("PATH=$PATH:/usr/sbin command -v {program}");
@@ -467,7 +472,6 @@ fn rage(fleet: &mut Fleet, dice: &mut u64) -> Vec<String> {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "what happened is told")]
 fn three_boxes_come_through_a_storm() {
     if !possible() {
         return;

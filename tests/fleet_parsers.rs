@@ -3,6 +3,12 @@
 //! believed for the bytes it was made for, and no others.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![allow(clippy::disallowed_methods, reason = "it takes the time")]
+#![allow(
+    clippy::needless_for_each,
+    clippy::duration_suboptimal_units,
+    reason = "as short as it can be said"
+)]
 
 use coracle::auth::fleet::{
     Certificate, CertifiedKey, HubKey, JoinToken, Kind, PrivateKey, SealingKey,

@@ -29,6 +29,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 #![allow(clippy::print_stdout, reason = "it says how far it went")]
+#![allow(
+    clippy::needless_for_each,
+    clippy::semicolon_if_nothing_returned,
+    clippy::enum_variant_names,
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    clippy::nonminimal_bool,
+    clippy::single_match_else,
+    reason = "the model is to read as what it is of"
+)]
 
 #[path = "fleet_sync/broker.rs"]
 mod broker;

@@ -166,8 +166,8 @@ pub struct Observed {
     pub heard: BTreeMap<ContainerInstanceId, Timestamp>,
     /// On a hub: no box falls silent before that; none when nobody has looked.
     pub silent_at: Option<Timestamp>,
-    /// On a hub: the connection and the number of each box's newest report.
-    pub reports: BTreeMap<ContainerInstanceId, (String, u64)>,
+    /// On a hub: the connection and the number of each box's newest report, and the next event that it named.
+    pub reports: BTreeMap<ContainerInstanceId, (String, u64, u64)>,
     /// On a hub: the current versions of its secrets, by name.
     pub secret_versions: BTreeMap<String, String>,
     /// What is made up of boxes that are none.

@@ -237,11 +237,14 @@ pub(super) fn report(
         // Retained from before; or its `live` was lost on the way, and then it is to be said again.
         return Ok(answer(Reply::Report(Answer { tell_again: true, ..Answer::default() })));
     }
-    let this = (report.session.clone(), report.seq);
-    if world.observed.reports.get(id).is_some_and(|last| last.0 == this.0 && last.1 > this.1) {
+    let this = (report.session.clone(), report.seq, report.events.next);
+    let last = world.observed.reports.get(id).filter(|last| last.0 == this.0);
+    if last.is_some_and(|last| last.1 > this.1) {
         // Overtaken.
         return Ok(Outcome::nothing());
     }
+    // Two reports later its events are still not here: it may take them for known, from before the hub was restored.
+    let stuck = last.is_some_and(|last| last.1 < this.1 && last.2 == this.2);
     world.observed.reports.insert(id.clone(), this);
     world.observed.heard.insert(id.clone(), now);
     let mut said = Answer {
@@ -253,7 +256,9 @@ pub(super) fn report(
     let events = gone(&device, report);
     let taken = events.as_ref().filter(|taken| taken.log == report.events.log);
     // With more or fewer events it is not the same moment that is compared.
-    let has_all = taken.map_or(0, |taken| taken.next) == report.events.next;
+    let next = taken.map_or(0, |taken| taken.next);
+    let has_all = next == report.events.next;
+    said.tell_again |= stuck && next < report.events.next;
     if has_all && report.progress.position == device.position {
         for assignment in world.assignments_on(id) {
             for task in world.live(&assignment.id) {
