@@ -76,8 +76,10 @@ listener 0 {socket}
     )
 }
 
-/// The rules. What every device may do with its own topics is said once for all of them; a device's cluster, whose
-/// shared documents it reads, is said for each, because mosquitto knows no more of it than its name.
+/// The rules. What every device may do with its own topics is said once for all of them. A device's cluster, whose shared
+/// documents it reads, is said for each, because mosquitto knows no more of it than its name; unless there is one
+/// cluster only. Then the rules do not grow, and one more device changes nothing: mosquitto compares every client with
+/// every name whenever it reads its rules, and does nothing else meanwhile, for seconds when there are thousands.
 pub(super) fn rules(roster: &Roster) -> String {
     let mut text = String::with_capacity(1024 + 128 * roster.admitted.len());
     let _ = write!(text, "user {HUB}\ntopic readwrite coracle/1/#\n");
@@ -87,7 +89,15 @@ pub(super) fn rules(roster: &Roster) -> String {
     for own in ["state", "live", "log/+", "rpc/+"] {
         let _ = writeln!(text, "pattern write coracle/1/+/%u/{own}");
     }
-    for (device, cluster) in &roster.admitted {
+    let mut clusters = roster.admitted.values();
+    let first = clusters.next();
+    let only = first.filter(|first| clusters.all(|cluster| cluster == *first));
+    if let Some(only) = only {
+        for shared in ["hub", "doc/+"] {
+            let _ = writeln!(text, "pattern read coracle/1/{only}/{shared}");
+        }
+    }
+    for (device, cluster) in roster.admitted.iter().filter(|_| only.is_none()) {
         let _ = write!(
             text,
             "user {device}\ntopic read coracle/1/{cluster}/hub\ntopic read coracle/1/{cluster}/doc/+\n"
@@ -119,6 +129,25 @@ mod tests {
         let made = "hub:$7$101$2o5Gk7z9T2Bm2BDF$0Svie9ApDNLLIrZJXO564VfLZfuZFqNPZq9UWZbzFB7qWrKkWzfkh15bvThy/1CF+8FfqWZzMmilk0cQgGm31A==";
         let salt: [u8; 12] = STANDARD.decode("2o5Gk7z9T2Bm2BDF").unwrap().try_into().unwrap();
         assert!(passwords("secret", salt).starts_with(made), "{}", passwords("secret", salt));
+    }
+
+    #[test]
+    fn the_rules_of_one_cluster_do_not_grow() {
+        let mut roster = Roster::default();
+        let mut admit = |digit: &str, cluster: &str| {
+            let device = ContainerInstanceId::new(digit.repeat(32)).unwrap();
+            roster.admitted.insert(device, ClusterName::new(cluster).unwrap());
+            rules(&roster)
+        };
+        let one = admit("a", "north");
+        assert!(
+            one.ends_with("pattern read coracle/1/north/hub\npattern read coracle/1/north/doc/+\n")
+        );
+        assert_eq!(admit("b", "north"), one);
+        let two = admit("c", "south");
+        assert!(
+            !two.contains("pattern read coracle/1/north/") && two.matches("user ").count() == 4
+        );
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use super::configuration::{self, Paths};
 use super::program::Account;
-use super::{BrokerError, Door, HUB, Roster, Settings, io_error};
+use super::{BrokerError, Door, HUB, Roster, Serial, Settings, io_error};
 use crate::sys;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -26,6 +26,8 @@ pub(super) struct Place {
     reader: Option<Account>,
     /// What has been written, so that a file that would stay the same is left alone.
     written: BTreeMap<&'static str, Zeroizing<String>>,
+    /// What the revocation list says; no two lists of the same are the same bytes.
+    revoked: Option<BTreeSet<Serial>>,
 }
 
 impl Place {
@@ -48,6 +50,7 @@ impl Place {
             reader: user.cloned(),
             dir,
             written: BTreeMap::new(),
+            revoked: None,
         })
     }
 
@@ -91,15 +94,21 @@ impl Place {
         self.write("broker.key", settings.tls.key.clone())
     }
 
-    /// Writes the rules and the revocation list.
+    /// Writes the rules and the revocation list; false when they are what they were.
     pub(super) fn write_roster(
         &mut self,
         settings: &Settings,
         roster: &Roster,
-    ) -> Result<(), BrokerError> {
-        let revoked = (settings.tls.revocation_list)(&roster.revoked);
+    ) -> Result<bool, BrokerError> {
+        let before = self.written.get("acl").cloned();
         self.write("acl", configuration::rules(roster).into())?;
-        self.write("revoked.pem", revoked.into())
+        let changed = self.written.get("acl") != before.as_ref();
+        if self.revoked.as_ref() == Some(&roster.revoked) {
+            return Ok(changed);
+        }
+        self.write("revoked.pem", (settings.tls.revocation_list)(&roster.revoked).into())?;
+        self.revoked = Some(roster.revoked.clone());
+        Ok(true)
     }
 
     /// Replaces a file as a whole: a broker that reloads in this moment reads the old or the new.

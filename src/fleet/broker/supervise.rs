@@ -230,15 +230,18 @@ impl Supervisor {
 
     /// The files, the reload, and the end of connections that are not wanted any more. What fails is tried again.
     async fn bring_roster(&mut self) -> Result<(), BrokerError> {
-        self.behind = true;
+        let was_behind = std::mem::replace(&mut self.behind, true);
         let (settings, roster, mut place) =
             (Arc::clone(&self.settings), self.roster.clone(), self.place.clone());
-        self.place = blocking(move || {
-            place.write_roster(&settings, &roster)?;
-            Ok(place)
+        let (place, changed) = blocking(move || {
+            let changed = place.write_roster(&settings, &roster)?;
+            Ok((place, changed))
         })
         .await?;
-        if self.reload().await? {
+        self.place = place;
+        let acts_by_it =
+            if changed || was_behind { self.reload().await? } else { self.life.is_some() };
+        if acts_by_it {
             while let Some(device) = self.to_cut.first() {
                 visit(&self.door, device.as_str()).await?;
                 self.to_cut.pop_first();
