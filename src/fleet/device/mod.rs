@@ -169,7 +169,7 @@ fn login(line: &[u8]) -> Option<link::Credentials> {
     let line = line.trim_ascii();
     let at = line.iter().position(|byte| *byte == b':')?;
     let user = String::from_utf8(line[..at].to_vec()).ok()?;
-    let password = Zeroizing::new(line[at + 1..].to_vec());
+    let password = Zeroizing::new(String::from_utf8(line[at + 1..].to_vec()).ok()?);
     (!line.contains(&b'\n')).then_some(link::Credentials { user, password })
 }
 

@@ -122,10 +122,7 @@ async fn greet(
         receive_maximum: settings.receive_maximum,
         // A broker keeps back what is larger without a word to anybody. What is somewhat larger is to be told of.
         max_packet: settings.max_packet.saturating_mul(TOLD_OF),
-        credentials: settings
-            .credentials
-            .as_ref()
-            .map(|c| (c.user.as_str(), c.password.as_slice())),
+        credentials: settings.credentials.as_ref().map(|c| (c.user.as_str(), c.password.as_str())),
         will: will.as_ref(),
     };
     encode::connect(&mut out, protocol, &connect);

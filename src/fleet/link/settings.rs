@@ -147,7 +147,7 @@ pub struct Credentials {
     /// The name.
     pub user: String,
     /// The password.
-    pub password: Zeroizing<Vec<u8>>,
+    pub password: Zeroizing<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn passwords_and_keys_are_not_shown() {
         let secret = || Zeroizing::new(b"hunter2".to_vec());
-        let credentials = Credentials { user: "box".to_owned(), password: secret() };
+        let password = Zeroizing::new("hunter2".to_owned());
+        let credentials = Credentials { user: "box".to_owned(), password };
         let tls = Tls { authorities: None, identity: Some((b"hunter2".to_vec(), secret())) };
         let shown = format!("{credentials:?} {tls:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("104, 117"), "{shown}");

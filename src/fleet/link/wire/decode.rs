@@ -1,7 +1,11 @@
-//! Bytes as packets. What comes is not trusted: every length is checked against what is there.
+//! Bytes as packets, read by rumqttc. What comes is not trusted: a packet is handed over whole, and the beginning of one that
+//! is too large is read here, with every length checked against what is there.
 
-use super::{Protocol, WireError, kind, property};
+use super::{Protocol, WireError, kind};
 use crate::fleet::link::reason::Reason;
+use bytes::BytesMut;
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::v5;
 
 /// A packet of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,97 +46,166 @@ pub(in crate::fleet::link) struct Publish {
     pub correlation: Option<Vec<u8>>,
 }
 
-/// Reads one whole packet: its first byte, and what follows the length.
+/// Reads one whole packet: all its bytes, of which `head` are the first byte and the length.
+///
+/// rumqttc reads it; the reasons are taken as they came, since it knows them by name only, and what it does not expect
+/// from a broker, or refuses though the standard has it, is looked at here.
 pub(in crate::fleet::link) fn packet(
     protocol: Protocol,
-    first: u8,
-    body: &[u8],
+    whole: &[u8],
+    head: usize,
 ) -> Result<Packet, WireError> {
+    let (first, body) = (whole[0], &whole[head..]);
     let (kind, flags) = (first >> 4, first & 0x0f);
     if kind != kind::PUBLISH && flags != 0 {
         return Err(WireError::Flags(kind, flags));
     }
-    let mut rest = Cursor(body);
-    let v5 = protocol == Protocol::V5;
-    let packet = match kind {
-        kind::CONNACK => Packet::ConnAck(connack(v5, &mut rest)?),
-        kind::PUBLISH => return publish(v5, flags, rest).map(Packet::Publish),
-        kind::PUBACK => {
-            let id = rest.u16()?;
-            let mut reason = Reason::SUCCESS;
-            if v5 && !rest.0.is_empty() {
-                reason = Reason(rest.u8()?);
-                if !rest.0.is_empty() {
-                    rest.properties()?;
-                }
+    match (protocol, kind, body) {
+        // A broker that knows 3.1.1 alone answers in its own words.
+        (Protocol::V5, kind::CONNACK, [0, code @ 1..0x80]) => {
+            Ok(Packet::ConnAck(ConnAck::old(false, Reason::of_return_code(*code))))
+        }
+        (Protocol::V311, kind::CONNACK, [0, code @ 6..=u8::MAX]) => {
+            Ok(Packet::ConnAck(ConnAck::old(false, Reason::of_return_code(*code))))
+        }
+        // A reason, if any, and no properties: rumqttc wants some.
+        (Protocol::V5, kind::DISCONNECT, [] | [_]) => {
+            let reason = body.first().map_or(Reason::SUCCESS, |code| Reason(*code));
+            Ok(Packet::Disconnect { reason, text: None, server: None })
+        }
+        (
+            _,
+            kind::CONNACK
+            | kind::PUBLISH
+            | kind::PUBACK
+            | kind::SUBACK
+            | kind::UNSUBACK
+            | kind::PINGRESP,
+            _,
+        )
+        | (Protocol::V5, kind::DISCONNECT, _) => {
+            let mut stream = BytesMut::from(whole);
+            match protocol {
+                Protocol::V311 => v4::Packet::read(&mut stream, whole.len())
+                    .map_err(|error| WireError::Packet(kind, error.to_string()))
+                    .and_then(|packet| of_v4(packet, body)),
+                Protocol::V5 => v5::Packet::read(&mut stream, None)
+                    .map_err(|error| WireError::Packet(kind, error.to_string()))
+                    .and_then(|packet| of_v5(packet, body)),
             }
-            Packet::PubAck { id, reason }
         }
-        kind::SUBACK => {
-            let id = rest.u16()?;
-            if v5 {
-                rest.properties()?;
-            }
-            let reasons = rest.rest().iter().copied().map(Reason).collect();
-            Packet::SubAck { id, reasons }
-        }
-        kind::UNSUBACK => {
-            let id = rest.u16()?;
-            // Whatever the reasons are: nothing is subscribed to any more.
-            rest.rest();
-            Packet::UnsubAck { id }
-        }
-        kind::PINGRESP => Packet::PingResp,
-        kind::DISCONNECT if v5 => {
-            let reason = if rest.0.is_empty() { Reason::SUCCESS } else { Reason(rest.u8()?) };
-            let properties =
-                if rest.0.is_empty() { Properties::default() } else { rest.properties()? };
-            Packet::Disconnect { reason, text: properties.text, server: properties.server }
-        }
-        other => return Err(WireError::Type(other)),
-    };
-    if rest.0.is_empty() { Ok(packet) } else { Err(WireError::Spare) }
+        _ => Err(WireError::Type(kind)),
+    }
 }
 
-fn connack(v5: bool, rest: &mut Cursor<'_>) -> Result<ConnAck, WireError> {
-    let flags = rest.u8()?;
-    if flags > 1 {
-        return Err(WireError::Flags(kind::CONNACK, flags));
+impl ConnAck {
+    /// In the words of 3.1.1.
+    fn old(session_present: bool, reason: Reason) -> Self {
+        Self {
+            session_present,
+            reason,
+            text: None,
+            server: None,
+            keep_alive: None,
+            receive_maximum: None,
+            max_packet: None,
+            qos1: true,
+            retains: true,
+        }
     }
-    let code = rest.u8()?;
-    // A broker that knows 3.1.1 alone answers in its own words.
-    let old = !v5 || (rest.0.is_empty() && (1..0x80).contains(&code));
-    let reason = if old { Reason::of_return_code(code) } else { Reason(code) };
-    let properties =
-        if old || rest.0.is_empty() { Properties::default() } else { rest.properties()? };
-    Ok(ConnAck {
-        session_present: flags == 1,
-        reason,
-        text: properties.text,
-        server: properties.server,
-        keep_alive: properties.keep_alive,
-        receive_maximum: properties.receive_maximum,
-        max_packet: properties.max_packet,
-        qos1: properties.maximum_qos != Some(0),
-        retains: properties.retains != Some(0),
+}
+
+/// The reason that stands at a place of a packet's body; without one all is well.
+fn reason_at(body: &[u8], at: usize) -> Reason {
+    body.get(at).map_or(Reason::SUCCESS, |code| Reason(*code))
+}
+
+/// The reasons at the end of a packet's body.
+fn last_reasons(body: &[u8], count: usize) -> Vec<Reason> {
+    body[body.len().saturating_sub(count)..].iter().copied().map(Reason).collect()
+}
+
+fn of_v4(packet: v4::Packet, body: &[u8]) -> Result<Packet, WireError> {
+    Ok(match packet {
+        v4::Packet::ConnAck(ack) => {
+            let reason = Reason::of_return_code(reason_at(body, 1).0);
+            Packet::ConnAck(ConnAck::old(ack.session_present, reason))
+        }
+        v4::Packet::Publish(publish) => Packet::Publish(Publish {
+            id: identifier(publish.qos as u8, publish.pkid)?,
+            topic: publish.topic,
+            payload: publish.payload.to_vec(),
+            retain: publish.retain,
+            duplicate: publish.dup,
+            response_topic: None,
+            correlation: None,
+        }),
+        v4::Packet::PubAck(ack) => Packet::PubAck { id: ack.pkid, reason: Reason::SUCCESS },
+        v4::Packet::SubAck(ack) => {
+            Packet::SubAck { id: ack.pkid, reasons: last_reasons(body, ack.return_codes.len()) }
+        }
+        v4::Packet::UnsubAck(ack) => Packet::UnsubAck { id: ack.pkid },
+        v4::Packet::PingResp => Packet::PingResp,
+        _ => return Err(WireError::Spare),
     })
 }
 
-fn publish(v5: bool, flags: u8, mut rest: Cursor<'_>) -> Result<Publish, WireError> {
-    let head = publish_head(flags, &mut rest)?;
-    let properties = if v5 { rest.properties()? } else { Properties::default() };
-    if properties.topic_alias {
-        return Err(WireError::Property(property::TOPIC_ALIAS));
-    }
-    Ok(Publish {
-        topic: head.topic,
-        id: head.id,
-        payload: rest.0.to_vec(),
-        retain: flags & 1 == 1,
-        duplicate: flags & 8 == 8,
-        response_topic: properties.response_topic,
-        correlation: properties.correlation,
+fn of_v5(packet: v5::Packet, body: &[u8]) -> Result<Packet, WireError> {
+    Ok(match packet {
+        v5::Packet::ConnAck(ack) => {
+            let plain = ConnAck::old(ack.session_present, reason_at(body, 1));
+            Packet::ConnAck(match ack.properties {
+                None => plain,
+                Some(properties) => ConnAck {
+                    text: properties.reason_string,
+                    server: properties.server_reference,
+                    keep_alive: properties.server_keep_alive,
+                    receive_maximum: properties.receive_max,
+                    max_packet: properties.max_packet_size,
+                    qos1: properties.max_qos != Some(0),
+                    retains: properties.retain_available != Some(0),
+                    ..plain
+                },
+            })
+        }
+        v5::Packet::Publish(publish) => {
+            let properties = publish.properties.unwrap_or_default();
+            if properties.topic_alias.is_some() {
+                return Err(WireError::TopicAlias);
+            }
+            Packet::Publish(Publish {
+                id: identifier(publish.qos as u8, publish.pkid)?,
+                topic: String::from_utf8(publish.topic.to_vec()).map_err(|_| WireError::Text)?,
+                payload: publish.payload.to_vec(),
+                retain: publish.retain,
+                duplicate: publish.dup,
+                response_topic: properties.response_topic,
+                correlation: properties.correlation_data.map(|bytes| bytes.to_vec()),
+            })
+        }
+        v5::Packet::PubAck(ack) => Packet::PubAck { id: ack.pkid, reason: reason_at(body, 2) },
+        v5::Packet::SubAck(ack) => {
+            Packet::SubAck { id: ack.pkid, reasons: last_reasons(body, ack.return_codes.len()) }
+        }
+        v5::Packet::UnsubAck(ack) => Packet::UnsubAck { id: ack.pkid },
+        v5::Packet::PingResp(_) => Packet::PingResp,
+        v5::Packet::Disconnect(ended) => {
+            let properties = ended.properties;
+            let (text, server) =
+                properties.map_or((None, None), |p| (p.reason_string, p.server_reference));
+            Packet::Disconnect { reason: reason_at(body, 0), text, server }
+        }
+        _ => return Err(WireError::Spare),
     })
+}
+
+/// The identifier of a message; none with QoS 0. QoS 2 was not asked for.
+fn identifier(qos: u8, id: u16) -> Result<Option<u16>, WireError> {
+    match qos {
+        0 => Ok(None),
+        1 => Ok(Some(id)),
+        _ => Err(WireError::Flags(kind::PUBLISH, qos << 1)),
+    }
 }
 
 /// What a message begins with.
@@ -157,21 +230,6 @@ pub(super) fn publish_head(flags: u8, rest: &mut Cursor<'_>) -> Result<PublishHe
     Ok(PublishHead { topic, id })
 }
 
-/// Of all properties those that mean something here.
-#[derive(Debug, Default)]
-struct Properties {
-    text: Option<String>,
-    server: Option<String>,
-    keep_alive: Option<u16>,
-    receive_maximum: Option<u16>,
-    max_packet: Option<u32>,
-    maximum_qos: Option<u8>,
-    retains: Option<u8>,
-    response_topic: Option<String>,
-    correlation: Option<Vec<u8>>,
-    topic_alias: bool,
-}
-
 /// What is left to read.
 #[derive(Debug)]
 pub(super) struct Cursor<'a>(pub(super) &'a [u8]);
@@ -183,28 +241,9 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-
-    fn u8(&mut self) -> Result<u8, WireError> {
-        Ok(self.take(1)?[0])
-    }
-
     fn u16(&mut self) -> Result<u16, WireError> {
         let bytes = self.take(2)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
-    }
-
-    fn u32(&mut self) -> Result<u32, WireError> {
-        let bytes = self.take(4)?;
-        Ok(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-    }
-
-    fn number(&mut self) -> Result<usize, WireError> {
-        let (value, used) = length(self.0)?.ok_or(WireError::Short)?;
-        self.take(used)?;
-        Ok(value)
     }
 
     fn binary(&mut self) -> Result<&'a [u8], WireError> {
@@ -215,45 +254,6 @@ impl<'a> Cursor<'a> {
     fn text(&mut self) -> Result<String, WireError> {
         let text = std::str::from_utf8(self.binary()?).map_err(|_| WireError::Text)?;
         Ok(text.to_owned())
-    }
-
-    fn properties(&mut self) -> Result<Properties, WireError> {
-        let length = self.number()?;
-        let mut rest = Cursor(self.take(length)?);
-        let mut found = Properties::default();
-        while !rest.0.is_empty() {
-            match rest.u8()? {
-                property::RESPONSE_TOPIC => found.response_topic = Some(rest.text()?),
-                property::CORRELATION => found.correlation = Some(rest.binary()?.to_vec()),
-                property::SERVER_KEEP_ALIVE => found.keep_alive = Some(rest.u16()?),
-                property::SERVER_REFERENCE => found.server = Some(rest.text()?),
-                property::REASON_STRING => found.text = Some(rest.text()?),
-                property::RECEIVE_MAXIMUM => found.receive_maximum = Some(rest.u16()?),
-                property::MAXIMUM_QOS => found.maximum_qos = Some(rest.u8()?),
-                property::RETAIN_AVAILABLE => found.retains = Some(rest.u8()?),
-                property::MAXIMUM_PACKET => found.max_packet = Some(rest.u32()?),
-                property::TOPIC_ALIAS => {
-                    rest.u16()?;
-                    found.topic_alias = true;
-                }
-                // A byte: payload format, and what else the broker can do.
-                0x01 | 0x28 | 0x29 | 0x2a => drop(rest.u8()?),
-                // Topic alias maximum.
-                0x22 => drop(rest.u16()?),
-                property::MESSAGE_EXPIRY | property::SESSION_EXPIRY => drop(rest.u32()?),
-                // Content type, assigned client id, authentication method, response information.
-                0x03 | 0x12 | 0x15 | 0x1a => drop(rest.text()?),
-                // Authentication data.
-                0x16 => drop(rest.binary()?),
-                // A user's property: a pair.
-                0x26 => {
-                    rest.text()?;
-                    rest.text()?;
-                }
-                other => return Err(WireError::Property(other)),
-            }
-        }
-        Ok(found)
     }
 }
 

@@ -1,8 +1,11 @@
-//! Packets as bytes. Each function appends one whole packet.
+//! Packets as bytes, by rumqttc. Each function appends one whole packet.
 
-use super::{Protocol, kind, property};
+use super::{Protocol, kind};
 use crate::fleet::link::message::Message;
 use crate::fleet::link::reason::Reason;
+use bytes::{Bytes, BytesMut};
+use rumqttc::mqttbytes::{Protocol as Level, QoS, v4};
+use rumqttc::v5::mqttbytes::v5;
 use std::time::Duration;
 
 /// More than this a packet cannot hold.
@@ -17,7 +20,7 @@ pub(in crate::fleet::link) struct Connect<'a> {
     pub session_expiry: Duration,
     pub receive_maximum: u16,
     pub max_packet: usize,
-    pub credentials: Option<(&'a str, &'a [u8])>,
+    pub credentials: Option<(&'a str, &'a str)>,
     pub will: Option<&'a Message>,
 }
 
@@ -26,42 +29,54 @@ pub(in crate::fleet::link) fn connect(
     protocol: Protocol,
     connect: &Connect<'_>,
 ) {
-    let mut body = Vec::with_capacity(128);
-    text(&mut body, "MQTT");
-    body.push(if protocol == Protocol::V5 { 5 } else { 4 });
-    let mut flags = u8::from(connect.clean_start) << 1;
-    if let Some(will) = connect.will {
-        // A last will with QoS 1.
-        flags |= 0b1100 | (u8::from(will.retain) << 5);
-    }
-    if connect.credentials.is_some() {
-        flags |= 0b1100_0000;
-    }
-    body.push(flags);
-    body.extend(connect.keep_alive.to_be_bytes());
-    if protocol == Protocol::V5 {
-        let mut properties = Vec::new();
-        properties.push(property::SESSION_EXPIRY);
-        properties.extend(seconds(connect.session_expiry).to_be_bytes());
-        properties.push(property::RECEIVE_MAXIMUM);
-        properties.extend(connect.receive_maximum.max(1).to_be_bytes());
-        properties.push(property::MAXIMUM_PACKET);
-        properties.extend(u32::try_from(connect.max_packet).unwrap_or(u32::MAX).to_be_bytes());
-        prefixed(&mut body, &properties);
-    }
-    text(&mut body, connect.client_id);
-    if let Some(will) = connect.will {
-        if protocol == Protocol::V5 {
-            prefixed(&mut body, &message_properties(will));
+    let client_id = connect.client_id.to_owned();
+    match protocol {
+        Protocol::V311 => {
+            let will = connect.will.map(|will| {
+                v4::LastWill::new(
+                    will.topic.clone(),
+                    will.payload.clone(),
+                    QoS::AtLeastOnce,
+                    will.retain,
+                )
+            });
+            let packet = v4::Connect {
+                protocol: Level::V4,
+                keep_alive: connect.keep_alive,
+                client_id,
+                clean_session: connect.clean_start,
+                last_will: will,
+                login: connect.credentials.map(|(user, password)| v4::Login::new(user, password)),
+            };
+            write_v4(out, &v4::Packet::Connect(packet));
         }
-        text(&mut body, &will.topic);
-        binary(&mut body, &will.payload);
+        Protocol::V5 => {
+            let will = connect.will.map(|will| v5::LastWill {
+                topic: bytes(will.topic.as_bytes()),
+                message: bytes(&will.payload),
+                qos: rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+                retain: will.retain,
+                properties: will_properties(will),
+            });
+            let login = connect.credentials.map(|(user, password)| v5::Login {
+                username: user.to_owned(),
+                password: password.to_owned(),
+            });
+            let properties = v5::ConnectProperties {
+                session_expiry_interval: Some(seconds(connect.session_expiry)),
+                receive_maximum: Some(connect.receive_maximum.max(1)),
+                max_packet_size: Some(u32::try_from(connect.max_packet).unwrap_or(u32::MAX)),
+                ..v5::ConnectProperties::new()
+            };
+            let packet = v5::Connect {
+                keep_alive: connect.keep_alive,
+                client_id,
+                clean_start: connect.clean_start,
+                properties: Some(properties),
+            };
+            write_v5(out, &v5::Packet::Connect(packet, will, login));
+        }
     }
-    if let Some((user, password)) = connect.credentials {
-        text(&mut body, user);
-        binary(&mut body, password);
-    }
-    packet(out, kind::CONNECT << 4, &body, &[]);
 }
 
 /// With QoS 1.
@@ -71,14 +86,32 @@ pub(in crate::fleet::link) fn publish(
     id: u16,
     message: &Message,
 ) {
-    let mut head = Vec::with_capacity(message.topic.len() + 32);
-    text(&mut head, &message.topic);
-    head.extend(id.to_be_bytes());
-    if protocol == Protocol::V5 {
-        prefixed(&mut head, &message_properties(message));
+    let payload = bytes(&message.payload);
+    match protocol {
+        Protocol::V311 => {
+            let packet = v4::Publish {
+                dup: false,
+                qos: QoS::AtLeastOnce,
+                retain: message.retain,
+                topic: message.topic.clone(),
+                pkid: id,
+                payload,
+            };
+            write_v4(out, &v4::Packet::Publish(packet));
+        }
+        Protocol::V5 => {
+            let packet = v5::Publish {
+                dup: false,
+                qos: rumqttc::v5::mqttbytes::QoS::AtLeastOnce,
+                retain: message.retain,
+                topic: bytes(message.topic.as_bytes()),
+                pkid: id,
+                payload,
+                properties: publish_properties(message),
+            };
+            write_v5(out, &v5::Packet::Publish(packet));
+        }
     }
-    let first = kind::PUBLISH << 4 | 0b0010 | u8::from(message.retain);
-    packet(out, first, &head, &message.payload);
 }
 
 /// More than [`publish`] makes of a message.
@@ -88,8 +121,9 @@ pub(in crate::fleet::link) fn size_at_most(message: &Message) -> usize {
     message.topic.len() + message.payload.len() + answer + 32
 }
 
+/// The same in both versions.
 pub(in crate::fleet::link) fn puback(out: &mut Vec<u8>, id: u16) {
-    packet(out, kind::PUBACK << 4, &id.to_be_bytes(), &[]);
+    write_v4(out, &v4::Packet::PubAck(v4::PubAck::new(id)));
 }
 
 /// With at most QoS 1, and in MQTT 5 without what this client publishes itself.
@@ -99,18 +133,23 @@ pub(in crate::fleet::link) fn subscribe(
     id: u16,
     filters: &[String],
 ) {
-    let mut body = Vec::with_capacity(64 * filters.len());
-    body.extend(id.to_be_bytes());
-    if protocol == Protocol::V5 {
-        body.push(0);
+    match protocol {
+        Protocol::V311 => {
+            let filter = |path: &String| v4::SubscribeFilter::new(path.clone(), QoS::AtLeastOnce);
+            let filters = filters.iter().map(filter).collect();
+            write_v4(out, &v4::Packet::Subscribe(v4::Subscribe { pkid: id, filters }));
+        }
+        Protocol::V5 => {
+            let filter = |path: &String| v5::Filter {
+                // A shared subscription must not leave out anybody's messages.
+                nolocal: !path.starts_with("$share/"),
+                ..v5::Filter::new(path.clone(), rumqttc::v5::mqttbytes::QoS::AtLeastOnce)
+            };
+            let filters = filters.iter().map(filter).collect();
+            let packet = v5::Subscribe { pkid: id, filters, properties: None };
+            write_v5(out, &v5::Packet::Subscribe(packet));
+        }
     }
-    for filter in filters {
-        text(&mut body, filter);
-        // A shared subscription must not leave out anybody's messages.
-        let no_local = protocol == Protocol::V5 && !filter.starts_with("$share/");
-        body.push(1 | u8::from(no_local) << 2);
-    }
-    packet(out, kind::SUBSCRIBE << 4 | 0b0010, &body, &[]);
 }
 
 pub(in crate::fleet::link) fn unsubscribe(
@@ -119,83 +158,83 @@ pub(in crate::fleet::link) fn unsubscribe(
     id: u16,
     filters: &[String],
 ) {
-    let mut body = Vec::with_capacity(64 * filters.len());
-    body.extend(id.to_be_bytes());
-    if protocol == Protocol::V5 {
-        body.push(0);
+    let filters = filters.to_vec();
+    match protocol {
+        Protocol::V311 => {
+            let packet = v4::Unsubscribe { pkid: id, topics: filters };
+            write_v4(out, &v4::Packet::Unsubscribe(packet));
+        }
+        Protocol::V5 => {
+            let packet = v5::Unsubscribe { pkid: id, filters, properties: None };
+            write_v5(out, &v5::Packet::Unsubscribe(packet));
+        }
     }
-    for filter in filters {
-        text(&mut body, filter);
-    }
-    packet(out, kind::UNSUBSCRIBE << 4 | 0b0010, &body, &[]);
 }
 
 pub(in crate::fleet::link) fn ping(out: &mut Vec<u8>) {
-    out.extend([kind::PINGREQ << 4, 0]);
+    write_v4(out, &v4::Packet::PingReq);
 }
 
 /// Success ends the session's connection without its last will; 3.1.1 knows nothing else.
 pub(in crate::fleet::link) fn disconnect(out: &mut Vec<u8>, protocol: Protocol, reason: Reason) {
     if protocol == Protocol::V5 && reason != Reason::SUCCESS {
+        // rumqttc 0.25 writes one byte more than the length it gives.
         out.extend([kind::DISCONNECT << 4, 1, reason.0]);
     } else {
-        out.extend([kind::DISCONNECT << 4, 0]);
+        write_v4(out, &v4::Packet::Disconnect);
     }
 }
 
-fn message_properties(message: &Message) -> Vec<u8> {
-    let mut properties = Vec::new();
-    if let Some(expiry) = message.expiry {
-        properties.push(property::MESSAGE_EXPIRY);
-        properties.extend(seconds(expiry).max(1).to_be_bytes());
+fn publish_properties(message: &Message) -> Option<v5::PublishProperties> {
+    has_properties(message).then(|| v5::PublishProperties {
+        message_expiry_interval: message.expiry.map(at_least_a_second),
+        response_topic: message.response_topic.clone(),
+        correlation_data: message.correlation.as_deref().map(bytes),
+        ..v5::PublishProperties::default()
+    })
+}
+
+fn will_properties(message: &Message) -> Option<v5::LastWillProperties> {
+    has_properties(message).then(|| v5::LastWillProperties {
+        delay_interval: None,
+        payload_format_indicator: None,
+        message_expiry_interval: message.expiry.map(at_least_a_second),
+        content_type: None,
+        response_topic: message.response_topic.clone(),
+        correlation_data: message.correlation.as_deref().map(bytes),
+        user_properties: Vec::new(),
+    })
+}
+
+fn has_properties(message: &Message) -> bool {
+    message.expiry.is_some() || message.response_topic.is_some() || message.correlation.is_some()
+}
+
+fn bytes(slice: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(slice)
+}
+
+/// What is too large for a packet was turned away before it came here, so nothing is left out in silence.
+fn write_v4(out: &mut Vec<u8>, packet: &v4::Packet) {
+    let mut written = BytesMut::with_capacity(packet.size());
+    if let Err(error) = packet.write(&mut written, LARGEST) {
+        tracing::error!(%error, "a packet that cannot be written");
+        return;
     }
-    if let Some(topic) = &message.response_topic {
-        properties.push(property::RESPONSE_TOPIC);
-        text(&mut properties, topic);
+    out.extend_from_slice(&written);
+}
+
+fn write_v5(out: &mut Vec<u8>, packet: &v5::Packet) {
+    let mut written = BytesMut::with_capacity(packet.size());
+    if let Err(error) = packet.write(&mut written, None) {
+        tracing::error!(%error, "a packet that cannot be written");
+        return;
     }
-    if let Some(correlation) = &message.correlation {
-        properties.push(property::CORRELATION);
-        binary(&mut properties, correlation);
-    }
-    properties
+    out.extend_from_slice(&written);
 }
 
-fn packet(out: &mut Vec<u8>, first: u8, head: &[u8], tail: &[u8]) {
-    out.reserve(head.len() + tail.len() + 5);
-    out.push(first);
-    number(out, head.len() + tail.len());
-    out.extend_from_slice(head);
-    out.extend_from_slice(tail);
-}
-
-/// Seven bits per byte, the lowest first.
-fn number(out: &mut Vec<u8>, mut value: usize) {
-    loop {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
-        let low = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
-    }
-}
-
-fn prefixed(out: &mut Vec<u8>, properties: &[u8]) {
-    number(out, properties.len());
-    out.extend_from_slice(properties);
-}
-
-fn text(out: &mut Vec<u8>, text: &str) {
-    binary(out, text.as_bytes());
-}
-
-/// Whoever calls has checked the length; what is longer would be cut, not corrupt the packet.
-fn binary(out: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-    out.extend(length.to_be_bytes());
-    out.extend_from_slice(&bytes[..usize::from(length)]);
+fn at_least_a_second(duration: Duration) -> u32 {
+    seconds(duration).max(1)
 }
 
 fn seconds(duration: Duration) -> u32 {

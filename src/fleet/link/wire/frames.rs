@@ -78,11 +78,11 @@ impl Frames {
         if head + length > self.max_packet {
             return self.oversized(first, head, length);
         }
-        let Some(body) = bytes.get(head..head + length) else {
+        let Some(whole) = bytes.get(..head + length) else {
             self.wanted = head + length;
             return Ok(None);
         };
-        let packet = decode::packet(self.protocol, first, body)?;
+        let packet = decode::packet(self.protocol, whole, head)?;
         self.used += head + length;
         self.wanted = 2;
         Ok(Some(Frame::Packet(packet)))

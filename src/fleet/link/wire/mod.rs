@@ -1,6 +1,11 @@
 //! The packets of MQTT 5 and 3.1.1 that a client with QoS 1 needs: bytes out ([`encode`]), bytes in ([`decode`]), and the
 //! borders between packets ([`frames`]). Pure: no socket, no state of a session.
 //!
+//! rumqttc writes and reads the packets. Its event loop is not used: it sends again over the next connection what was not
+//! answered, or throws it away with the session, and tells neither; it ends the connection at a message that is too
+//! large, again and again if that is a retained one; and it has no place for our TLS. So who asks, waits and gives up is in
+//! [`session`](super::session) and [`run`](super::run).
+//!
 //! Not here, and never asked for by this client: QoS 2, topic aliases, subscription identifiers, enhanced authentication.
 //! A broker that sends one of those breaks the protocol.
 
@@ -36,9 +41,12 @@ pub enum WireError {
     /// Flags that this kind of packet has not.
     #[error("a packet of type {0} has the flags {1:#06b}")]
     Flags(u8, u8),
-    /// A property that nobody knows, or that this client has not allowed.
-    #[error("the property {0:#04x} is not expected")]
-    Property(u8),
+    /// A short name for a topic, which this client has not allowed.
+    #[error("a message has a topic alias, which was not allowed")]
+    TopicAlias,
+    /// The contents of a packet.
+    #[error("a packet of type {0} cannot be read: {1}")]
+    Packet(u8, String),
     /// A packet that cannot be thrown away is larger than this client takes.
     #[error("a packet of {0} bytes is larger than asked for")]
     Large(usize),
@@ -46,33 +54,13 @@ pub enum WireError {
 
 /// The types of packets, as in the upper half of the first byte.
 mod kind {
-    pub(super) const CONNECT: u8 = 1;
     pub(super) const CONNACK: u8 = 2;
     pub(super) const PUBLISH: u8 = 3;
     pub(super) const PUBACK: u8 = 4;
-    pub(super) const SUBSCRIBE: u8 = 8;
     pub(super) const SUBACK: u8 = 9;
-    pub(super) const UNSUBSCRIBE: u8 = 10;
     pub(super) const UNSUBACK: u8 = 11;
-    pub(super) const PINGREQ: u8 = 12;
     pub(super) const PINGRESP: u8 = 13;
     pub(super) const DISCONNECT: u8 = 14;
-}
-
-/// The identifiers of properties.
-mod property {
-    pub(super) const MESSAGE_EXPIRY: u8 = 0x02;
-    pub(super) const RESPONSE_TOPIC: u8 = 0x08;
-    pub(super) const CORRELATION: u8 = 0x09;
-    pub(super) const SESSION_EXPIRY: u8 = 0x11;
-    pub(super) const SERVER_KEEP_ALIVE: u8 = 0x13;
-    pub(super) const SERVER_REFERENCE: u8 = 0x1c;
-    pub(super) const REASON_STRING: u8 = 0x1f;
-    pub(super) const RECEIVE_MAXIMUM: u8 = 0x21;
-    pub(super) const TOPIC_ALIAS: u8 = 0x23;
-    pub(super) const MAXIMUM_QOS: u8 = 0x24;
-    pub(super) const RETAIN_AVAILABLE: u8 = 0x25;
-    pub(super) const MAXIMUM_PACKET: u8 = 0x27;
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn the_first_packet_is_as_the_standards_say() {
         session_expiry: Duration::from_hours(1),
         receive_maximum: 16,
         max_packet: 0x4_0000,
-        credentials: Some(("u", b"p")),
+        credentials: Some(("u", "p")),
         will: Some(&will),
     };
     let mut old = Vec::new();
