@@ -123,10 +123,9 @@ async fn a_stolen_certificate_opens_nothing_of_another_device() {
 
     // Without a certificate of this authority nobody comes in.
     let elsewhere = Place::new();
-    for (who, at_place) in [(elsewhere.identity(&id('a'), "north"), &place)] {
-        let output = try_publish(at_place.device("mosquitto_pub", at, &who), "x");
-        assert!(!output.status.success(), "{output:?}");
-    }
+    let who = elsewhere.identity(&id('a'), "north");
+    let output = try_publish(place.device("mosquitto_pub", at, &who), "x");
+    assert!(!output.status.success(), "{output:?}");
     broker.stop().await;
 }
 

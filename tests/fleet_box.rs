@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be read or run")]
 #![allow(unreachable_pub, reason = "modules of a test")]
+#![allow(clippy::needless_pass_by_value, reason = "messages are written in place")]
 
 mod agent;
 #[path = "fleet_box/hub.rs"]

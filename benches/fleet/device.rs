@@ -115,7 +115,9 @@ impl Device {
                 }
             }
             let told = events::of_changes(&before, &changes, now());
-            told.iter().for_each(|change| self.world.apply(change));
+            for change in &told {
+                self.world.apply(change);
+            }
             for change in changes.into_iter().chain(told) {
                 match change {
                     Change::PutEvent(event) => drop(self.outbox.insert(event.offset, *event)),

@@ -25,7 +25,7 @@ const REPORT_PACE: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(40);
 const JITTER: Duration = Duration::from_secs(20);
 const BATCH_PATIENCE: Duration = Duration::from_secs(20);
-const CAP: Duration = Duration::from_secs(300);
+const CAP: Duration = Duration::from_mins(5);
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// What became of a box.

@@ -41,7 +41,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 
 struct Options {
     devices: usize,
@@ -54,7 +54,7 @@ fn options() -> Options {
     let beside = std::env::current_exe().unwrap();
     let beside = beside.parent().and_then(|examples| examples.parent()).unwrap().join("coracle");
     let mut options =
-        Options { devices: 5000, idle: Duration::from_secs(300), singles: 200, coracle: beside };
+        Options { devices: 5000, idle: Duration::from_mins(5), singles: 200, coracle: beside };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().unwrap_or_else(|| panic!("{name} has no value"));
@@ -110,8 +110,8 @@ fn main() {
         println!(
             "  the hub knows of the last: {:.2} s; processor time: hub {:.2} s, broker {:.2} s",
             begin.elapsed().as_secs_f64(),
-            (hub.cpu() - cpu_hub).as_secs_f64(),
-            (hub.broker_cpu() - cpu_broker).as_secs_f64(),
+            hub.cpu().saturating_sub(cpu_hub).as_secs_f64(),
+            hub.broker_cpu().saturating_sub(cpu_broker).as_secs_f64(),
         );
         hub.wait_settled();
     }
@@ -160,7 +160,7 @@ fn idle(hub: &Hub, fleet: &Fleet, time: Duration) {
     for (who, before, after) in
         [("hub", hub_cpu, hub.cpu()), ("broker", broker_cpu, hub.broker_cpu())]
     {
-        let share = (after - before).as_secs_f64() / seconds;
+        let share = after.saturating_sub(before).as_secs_f64() / seconds;
         println!(
             "  {who}: {:.2} % of a core, {:.1} ms of processor time a box and hour",
             share * 100.0,
@@ -198,7 +198,7 @@ fn storm(hub: &Hub, watch: &mut Watch) {
     println!(
         "  the hub knows of all: {:.1} s after the kill; its processor time: {:.2} s",
         begin.elapsed().as_secs_f64(),
-        (hub.cpu() - cpu_hub).as_secs_f64(),
+        hub.cpu().saturating_sub(cpu_hub).as_secs_f64(),
     );
 }
 

@@ -106,7 +106,7 @@ mod tests {
             assert!(outbox.next(&(0..5), now).is_some());
             outbox.sent(5, now);
             let due = outbox.due(&(0..5)).unwrap();
-            pauses.push(due - now);
+            pauses.push(due.saturating_sub(now));
             now = due;
         }
         assert_eq!(pauses[0], PATIENCE);

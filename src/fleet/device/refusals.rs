@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(why(b"[]"), "unsigned");
         assert_eq!(why(b"no JSON"), "malformed");
         assert_eq!(why(&[b'['; 1000]), "nested");
-        assert_eq!(why(&[b'['; WANT_LIMIT + 1]), "oversized");
+        assert_eq!(why(&vec![b'['; WANT_LIMIT + 1]), "oversized");
         assert_eq!(why(&HubKey::ephemeral().sign(Kind::Document, b"{}")), "signature");
         assert_eq!(why(&hub.sign(Kind::Command, b"{}")), "signature");
         assert_eq!(why(&hub.sign(Kind::Document, b"{\"v\":1}")), "malformed");

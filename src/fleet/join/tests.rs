@@ -111,8 +111,8 @@ async fn a_box_joins_and_both_have_the_same_key() {
     let state = tempfile::tempdir().unwrap();
     let key = DeviceKey::open(state.path()).unwrap();
     let token = hub.token(Some(1), None).await;
-    let taken = hub.join(&token, applicant(&key, 1)).await.unwrap();
-    let (enrolment, sealing) = taken.pending.finish(&token, &taken.answer).unwrap();
+    let joined = hub.join(&token, applicant(&key, 1)).await.unwrap();
+    let (enrolment, sealing) = joined.pending.finish(&token, &joined.answer).unwrap();
     assert_eq!(enrolment.broker, "mqtts://hub.example:8883");
     assert_eq!((enrolment.device.as_str(), enrolment.cluster.as_str()), (BOX, "edge"));
     let device = hub.engine.read(|world| world.devices[&id()].clone());
@@ -126,8 +126,8 @@ async fn a_box_joins_and_both_have_the_same_key() {
 
     // The answer was lost: the same request is answered with the same key and certificate, and costs no use.
     let again: Answer =
-        serde_json::from_value(hub.desk.join(taken.body.as_bytes()).await.unwrap()).unwrap();
-    assert_eq!(again.answer, taken.answer.answer);
+        serde_json::from_value(hub.desk.join(joined.body.as_bytes()).await.unwrap()).unwrap();
+    assert_eq!(again.answer, joined.answer.answer);
     let device = hub.engine.read(|world| world.devices[&id()].clone());
     assert_eq!(hub.desk.sealing_key(&device).unwrap().expose(), sealing.expose());
     // Another box has no use of it left.
@@ -235,8 +235,8 @@ async fn certificates_are_renewed_when_half_of_their_time_is_over() {
     let state = tempfile::tempdir().unwrap();
     let key = DeviceKey::open(state.path()).unwrap();
     let token = hub.token(None, None).await;
-    let taken = hub.join(&token, applicant(&key, 1)).await.unwrap();
-    let (enrolment, sealing) = taken.pending.finish(&token, &taken.answer).unwrap();
+    let joined = hub.join(&token, applicant(&key, 1)).await.unwrap();
+    let (enrolment, sealing) = joined.pending.finish(&token, &joined.answer).unwrap();
     DeviceIdentity::create(state.path(), &enrolment, &sealing).unwrap();
     let identity = DeviceIdentity::open(state.path()).unwrap().unwrap();
     let request = device::renewal_request(&identity);
@@ -265,8 +265,8 @@ async fn a_box_says_that_it_leaves_and_nobody_in_its_place() {
     let state = tempfile::tempdir().unwrap();
     let key = DeviceKey::open(state.path()).unwrap();
     let token = hub.token(None, None).await;
-    let taken = hub.join(&token, applicant(&key, 1)).await.unwrap();
-    let (enrolment, sealing) = taken.pending.finish(&token, &taken.answer).unwrap();
+    let joined = hub.join(&token, applicant(&key, 1)).await.unwrap();
+    let (enrolment, sealing) = joined.pending.finish(&token, &joined.answer).unwrap();
     DeviceIdentity::create(state.path(), &enrolment, &sealing).unwrap();
     let identity = DeviceIdentity::open(state.path()).unwrap().unwrap();
     let gone = || hub.engine.read(|world| world.devices[&id()].revoked_at.is_some());

@@ -134,7 +134,7 @@ async fn bytes_go_both_ways_whole_although_messages_come_twice() {
             writer.shutdown().await.unwrap();
         };
         let mut came = Vec::new();
-        let (_, read) = tokio::join!(write, reader.read_to_end(&mut came));
+        let ((), read) = tokio::join!(write, reader.read_to_end(&mut came));
         read.unwrap();
         came
     };

@@ -62,8 +62,8 @@ impl Policy {
 
 /// Refuses a value of [`TAG`] that says nothing.
 pub(crate) fn check_tags(tags: &[Tag]) -> Result<(), String> {
-    let policies = tags.iter().filter(|tag| tag.key.as_deref() == Some(TAG));
-    policies.map(|tag| Policy::parse(tag.value.as_deref().unwrap_or_default()).map(drop)).collect()
+    let mut policies = tags.iter().filter(|tag| tag.key.as_deref() == Some(TAG));
+    policies.try_for_each(|tag| Policy::parse(tag.value.as_deref().unwrap_or_default()).map(drop))
 }
 
 /// Since when the box is not connected; none for one that is, or that is no box of a fleet.

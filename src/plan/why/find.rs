@@ -120,7 +120,7 @@ fn instance(world: &World, text: &str) -> Option<Subject> {
         return None;
     }
     let mut found = world.container_instances.range(first..).map(|(id, _)| id);
-    let begins = |id: &&ContainerInstanceId| id.as_str().starts_with(text);
-    let only = found.next().filter(begins)?.clone();
-    found.next().filter(begins).is_none().then_some(Subject::Instance(only))
+    let begins = |id: &ContainerInstanceId| id.as_str().starts_with(text);
+    let only = found.next().filter(|id| begins(id))?.clone();
+    found.next().is_none_or(|next| !begins(next)).then_some(Subject::Instance(only))
 }

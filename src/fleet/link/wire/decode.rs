@@ -61,11 +61,10 @@ pub(in crate::fleet::link) fn packet(
         return Err(WireError::Flags(kind, flags));
     }
     match (protocol, kind, body) {
-        // A broker that knows 3.1.1 alone answers in its own words.
-        (Protocol::V5, kind::CONNACK, [0, code @ 1..0x80]) => {
-            Ok(Packet::ConnAck(ConnAck::old(false, Reason::of_return_code(*code))))
-        }
-        (Protocol::V311, kind::CONNACK, [0, code @ 6..=u8::MAX]) => {
+        (_, kind::CONNACK, [2..=u8::MAX, ..]) => Err(WireError::Flags(kind, body[0])),
+        // A broker that knows 3.1.1 alone answers in its own words; and rumqttc knows five of them.
+        (Protocol::V5, kind::CONNACK, [0, code @ 1..0x80])
+        | (Protocol::V311, kind::CONNACK, [0, code @ 6..=u8::MAX]) => {
             Ok(Packet::ConnAck(ConnAck::old(false, Reason::of_return_code(*code))))
         }
         // A reason, if any, and no properties: rumqttc wants some.
