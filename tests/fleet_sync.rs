@@ -17,7 +17,8 @@
 //!   being bad for a while, and not one container starts or stops (I3). That commands of an old session have no effect
 //!   (I5) is in `fleet_parsers`.
 //!
-//! That the rules can fail is a test here: each [`Mutant`] must be found. They have also found, in the core as it once was:
+//! That the rules can fail is a test here: each [`Mutant`] must be found. (That events are sent once only is no fault: the hub
+//! asks for what it lacks.) They have also found, in the core as it once was:
 //! services that were not placed when a box connected; a hub restored from a backup that waited forever for events that it
 //! had acknowledged before; a numbering that did not begin anew with a new membership; reports that were ignored forever when
 //! the `live` of their connection was lost, or when a box that had joined again was at a lower position than before; a box that
@@ -76,21 +77,18 @@ pub(crate) enum Mutant {
     EventsAckedBeforeCommit,
     /// The hub acknowledges one event more than it has.
     EventsAckedTooFar,
-    /// A box does not send events again that nobody acknowledged.
-    EventsSentOnce,
     /// A box does not tell of its tasks again when it is asked to.
     NeverToldAgain,
     /// A box says once that it is connected, whether the hub has heard it or not.
     LiveSaidOnce,
 }
 
-const MUTANTS: [Mutant; 8] = [
+const MUTANTS: [Mutant; 7] = [
     Mutant::OlderDocuments,
     Mutant::PositionNotKept,
     Mutant::DocumentsSentOnce,
     Mutant::EventsAckedBeforeCommit,
     Mutant::EventsAckedTooFar,
-    Mutant::EventsSentOnce,
     Mutant::NeverToldAgain,
     Mutant::LiveSaidOnce,
 ];

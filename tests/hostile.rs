@@ -189,6 +189,7 @@ fn a_broker_that_belongs_to_somebody_else_runs_nothing_and_reads_nothing() {
         let output = fleet.coracle(&["logs", &task]).output().unwrap();
         output.stdout == format!("{} characters\n", SECRET.len()).as_bytes()
     });
+    fleet.until("the hub has heard that it runs", || stands(&fleet, &task).0 == "\"RUNNING\"");
     let before = stands(&fleet, &task);
     assert_eq!(before.2.len(), 1);
 

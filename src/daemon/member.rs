@@ -77,6 +77,7 @@ fn new_member(enrolment: &Enrolment, told: RegisterThisInstance) -> NewMember {
         cluster: enrolment.cluster.clone(),
         device: enrolment.device.clone(),
         hub: enrolment.hub.clone(),
+        position: enrolment.position,
         events: Ids::from_seed(sys::seed()).hex32(),
         capacity: told.capacity,
         attributes: told.attributes,

@@ -38,6 +38,12 @@ pub struct Position {
 }
 
 impl Position {
+    /// The position before this one, of the same epoch.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self { generation: self.generation.saturating_sub(1), ..self }
+    }
+
     /// The position after this one, in `epoch` or this one's if that is higher.
     #[must_use]
     pub fn next(self, epoch: u64) -> Self {

@@ -115,17 +115,6 @@ impl Broker {
         }
     }
 
-    /// No document of this box is left, nor on its way.
-    pub(crate) fn erase_document(&mut self, at: usize) {
-        let topic = Topic::Want(at);
-        self.retained.remove(&topic);
-        self.disk.iter_mut().for_each(|disk| drop(disk.remove(&topic)));
-        for client in &mut self.clients {
-            client.up.retain(|(other, _)| *other != topic);
-            client.down.retain(|(other, _)| *other != topic);
-        }
-    }
-
     /// The session expires.
     pub(crate) fn forget(&mut self, client: usize) {
         let client = &mut self.clients[client];

@@ -7,7 +7,9 @@ use super::core::{Core, Crash};
 use super::ground::Ground;
 use super::wishes;
 use coracle::model::container_instance::Capacity;
-use coracle::model::fleet::{AgentInformation, ContentHash, Desired, Presence, Progress, VERSION};
+use coracle::model::fleet::{
+    AgentInformation, ContentHash, Desired, Position, Presence, Progress, VERSION,
+};
 use coracle::model::{
     Cluster, ClusterName, ContainerInstanceId, TaskDefinition, TaskId, Timestamp,
 };
@@ -142,7 +144,7 @@ impl Member {
     }
 
     /// The box joins, its identity being there.
-    pub(crate) fn join(&mut self, events: String) -> Result<bool, String> {
+    pub(crate) fn join(&mut self, events: String, position: Position) -> Result<bool, String> {
         if !self.up {
             return Ok(false);
         }
@@ -151,6 +153,7 @@ impl Member {
             cluster: ClusterName::default_cluster(),
             device: self.id.clone(),
             hub: "http://hub".to_owned(),
+            position,
             events,
             capacity,
             attributes,
@@ -291,7 +294,7 @@ impl Member {
         let elapsed = self.core.elapsed;
         if elapsed - self.shell.said_at >= TICK {
             self.shell.said = None;
-            self.shell.in_flight &= self.mutant == Some(Mutant::EventsSentOnce);
+            self.shell.in_flight = false;
         }
         let session = self.shell.session.clone();
         let Some(mut report) = progress::report(&self.core.world, &session, self.shell.seq) else {

@@ -201,21 +201,19 @@ impl Story {
         {
             return Ok(());
         }
-        // Current limitation: a box that joins again would take what it was sent in its earlier membership, until it has the
-        // first document of this one.
-        self.broker.erase_document(at);
         let enrol = FleetCommand::Enrol(Box::new(Enrol {
-            device: id,
+            device: id.clone(),
             token: "t".to_owned(),
             nonce: number.to_string(),
             agent: agent(),
             certificate: json!({}),
             sealing_key: "sealed".to_owned(),
         }));
-        if self.ask(enrol, Crash::Never)?.is_some()
-            && self.boxes[at].join(format!("log{number}"))?
-        {
-            self.say(|| format!("box {at} joins"));
+        if self.ask(enrol, Crash::Never)?.is_some() {
+            let position = self.hub.core.world.devices[&id].position.before();
+            if self.boxes[at].join(format!("log{number}"), position)? {
+                self.say(|| format!("box {at} joins"));
+            }
         }
         self.after_box(at)
     }

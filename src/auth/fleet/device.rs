@@ -15,6 +15,7 @@ use super::file::{self, FileError, failed};
 use super::jws::VerifyingKey;
 use super::request::PrivateKey;
 use super::sealing::SealingKey;
+use crate::model::fleet::Position;
 use crate::model::{ClusterName, ContainerInstanceId, Scope, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -43,8 +44,9 @@ pub struct Enrolment {
     pub broker_authorities: Option<String>,
     /// The box's certificate.
     pub certificate: Certificate,
-    /// The hub's epoch at that time.
-    pub epoch: u64,
+    /// What the box was sent before it joined, if it was here before: that and older documents count no more.
+    #[serde(flatten)]
+    pub position: Position,
     /// Attributes that were given when it joined; no value is an empty one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,

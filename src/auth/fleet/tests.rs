@@ -414,7 +414,7 @@ fn enrolment(state: &Path, key: &PrivateKey) -> Enrolment {
         broker: "mqtts://hub:8883".to_owned(),
         broker_authorities: Some(authority.certificate().pem()),
         certificate: authority.issue(&device(id.as_str()), key.public(), NOW),
-        epoch: 1,
+        position: crate::model::fleet::Position { epoch: 1, generation: 6 },
         attributes: [("site".to_owned(), "a".to_owned())].into(),
     }
 }

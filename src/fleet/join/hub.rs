@@ -13,7 +13,7 @@ use crate::auth::fleet::{
 use crate::engine::{Handle, SubmitError};
 use crate::fleet::broker;
 use crate::model::container_instance::Attribute;
-use crate::model::fleet::{ContentHash, Device, JoinToken};
+use crate::model::fleet::{ContentHash, Device, JoinToken, Position};
 use crate::model::{ClusterName, ContainerInstanceId, Timestamp};
 use crate::plan::fleet::{Enrol, FleetCommand};
 use crate::sys;
@@ -417,6 +417,9 @@ impl Registrar {
         device: &ContainerInstanceId,
     ) -> serde_json::Value {
         let settings = self.engine.settings();
+        // Its first document was made as it joined.
+        let newest = self.engine.read(|world| world.devices.get(device).map(|d| d.position));
+        let position = newest.map_or_else(Position::default, Position::before);
         let at_the_hub = || format!("mqtts://{}", HubUrl::authority(hub.host(), self.broker.port));
         let enrolment = Enrolment {
             device: device.clone(),
@@ -427,7 +430,7 @@ impl Registrar {
             broker: self.broker.url.clone().unwrap_or_else(at_the_hub),
             broker_authorities: self.broker.authorities.clone(),
             certificate: record.certificate.clone(),
-            epoch: settings.epoch,
+            position,
             attributes: std::collections::BTreeMap::new(),
         };
         let (request, exchange) = (record.request.clone(), record.exchange.clone());

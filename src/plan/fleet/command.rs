@@ -3,7 +3,8 @@
 use super::{member, take};
 use crate::model::container_instance::{Attribute, Capacity};
 use crate::model::fleet::{
-    AgentInformation, ContentHash, Desired, Event, JoinToken, Presence, Report, SecretVersion,
+    AgentInformation, ContentHash, Desired, Event, JoinToken, Position, Presence, Report,
+    SecretVersion,
 };
 use crate::model::{ClusterName, ContainerInstanceId, TaskDefinition, Timestamp};
 use crate::plan::command::{CommandError, Outcome};
@@ -95,6 +96,8 @@ pub struct NewMember {
     pub device: ContainerInstanceId,
     /// Where the hub's API is.
     pub hub: String,
+    /// Documents up to this one are of a membership that has ended.
+    pub position: Position,
     /// A new numbering of events.
     pub events: String,
     /// What the box has.

@@ -49,7 +49,7 @@ pub(super) fn join(world: &World, new: NewMember, now: Timestamp) -> Result<Outc
             device: new.device,
             hub: new.hub,
             joined_at: now,
-            progress: Progress::none(),
+            progress: Progress { position: new.position, ..Progress::none() },
             assignments: BTreeSet::new(),
             bodies: BTreeMap::new(),
             secrets: BTreeSet::new(),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::container_instance::Capacity;
 use crate::model::fleet::{
-    AgentInformation, ContentHash, Desired, Event, JoinToken, Phase, Presence, VERSION,
+    AgentInformation, ContentHash, Desired, Event, JoinToken, Phase, Position, Presence, VERSION,
 };
 use crate::model::{
     Cluster, ClusterName, ContainerInstanceId, Family, TaskDefinition, TaskId, TaskStatus,
@@ -122,6 +122,7 @@ fn joined() -> (Side, Side) {
         cluster: cluster(),
         device: device(),
         hub: "http://hub".to_owned(),
+        position: Position::default(),
         events: "log".to_owned(),
         capacity: agent().capacity,
         attributes: Vec::new(),
@@ -338,4 +339,31 @@ fn a_member_is_asked_at_its_hub_for_what_its_hub_decides() {
     member.submit(FleetCommand::Leave);
     assert!(member.world.membership.is_none());
     assert!(member.world.events.is_empty());
+}
+
+#[test]
+fn a_box_that_joins_again_takes_no_document_from_before() {
+    let (mut hub, mut member) = joined();
+    run(&mut hub);
+    let old = desired(&hub);
+    accept(&mut member, old.clone());
+    member.submit(FleetCommand::Leave);
+    member.world.assignments.clear();
+    member.world.tasks.clear();
+    member.world.index = crate::plan::index::Index::of(&member.world);
+    hub.submit(FleetCommand::CreateToken(token(1)));
+    hub.submit(enrol(&device(), "again"));
+    let newest = hub.world.devices[&device()].position;
+    member.submit(FleetCommand::Join(Box::new(NewMember {
+        cluster: cluster(),
+        device: device(),
+        hub: "http://hub".to_owned(),
+        position: newest.before(),
+        events: "log2".to_owned(),
+        capacity: agent().capacity,
+        attributes: Vec::new(),
+        agent_version: "1".to_owned(),
+    })));
+    assert_eq!(accept(&mut member, old), Reply::Document(Acceptance::Old));
+    assert_eq!(accept(&mut member, desired(&hub)), Reply::Document(Acceptance::Accepted));
 }
