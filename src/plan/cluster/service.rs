@@ -89,7 +89,8 @@ impl Step<'_> {
         let place = |instance: &ContainerInstance| {
             let stays = match &daemons {
                 None => placing.stays(instance),
-                Some(boxes) => boxes.iter().any(|(eligible, _)| eligible.id == instance.id),
+                // They are in the order of their ids.
+                Some(boxes) => boxes.binary_search_by(|(b, _)| b.id.cmp(&instance.id)).is_ok(),
             };
             let is_gone = match &daemons {
                 None => {
@@ -243,13 +244,12 @@ impl Step<'_> {
         boxes: &[(&ContainerInstance, Option<Lack>)],
     ) -> (u32, Option<Unplaced>) {
         let (mut placed, mut lacks) = (0, Vec::new());
+        let held = tally.by_box();
         for (instance, lack) in boxes {
             let away = away::since(self.world, instance).is_some();
+            let here = held.get(&instance.id).copied().unwrap_or_default();
             // On a box that is away the task of an older deployment is replaced without waiting for its end.
-            let taken = tally.all().any(|slot| {
-                slot.instance() == &instance.id && slot.count > 0 && (slot.current || !away)
-            });
-            if taken {
+            if here.current > 0 || (here.outgoing > 0 && !away) {
                 continue;
             }
             if let Some(lack) = lack {
@@ -260,7 +260,7 @@ impl Step<'_> {
                 placed += 1;
             }
             placing.claim(&instance.id, self.claims);
-            if !tally.add(&instance.id) {
+            if !here.has_current || !tally.add(&instance.id) {
                 self.changes.push(placing.assign(&instance.id, 1, self.now));
             }
         }

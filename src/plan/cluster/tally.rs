@@ -73,6 +73,17 @@ impl Slot<'_> {
     }
 }
 
+/// What one box has of a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    /// It has an assignment of the PRIMARY deployment.
+    pub(super) has_current: bool,
+    /// Tasks of that.
+    pub(super) current: u32,
+    /// Tasks of the others.
+    pub(super) outgoing: u32,
+}
+
 /// All assignments of a service.
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
@@ -176,6 +187,15 @@ impl<'a> Tally<'a> {
         first: impl Fn(&Slot<'a>) -> K,
     ) -> u32 {
         let mut left = n;
+        let slots = self.slots.iter().filter(|slot| slot.current == current);
+        let all = slots.fold(0_u32, |all, slot| all.saturating_add(spare(slot).min(slot.count)));
+        if all <= n {
+            // Nothing is left to choose.
+            for slot in self.slots.iter_mut().filter(|slot| slot.current == current) {
+                slot.count -= spare(slot).min(slot.count);
+            }
+            return all;
+        }
         while left > 0 {
             let candidates = self.slots.iter_mut().filter(|s| s.current == current && spare(s) > 0);
             let Some(slot) = candidates.max_by_key(|slot| first(slot)) else { break };
@@ -183,6 +203,21 @@ impl<'a> Tally<'a> {
             left -= 1;
         }
         n - left
+    }
+
+    /// What each box has, by its id.
+    pub(super) fn by_box(&self) -> BTreeMap<ContainerInstanceId, Held> {
+        let mut held: BTreeMap<ContainerInstanceId, Held> = BTreeMap::new();
+        for slot in self.all() {
+            let here = held.entry(slot.instance().clone()).or_default();
+            if slot.current {
+                here.has_current = true;
+                here.current += slot.count;
+            } else {
+                here.outgoing += slot.count;
+            }
+        }
+        held
     }
 
     /// Adds one task of the PRIMARY deployment to the slot of a box; false when it has none there.
