@@ -83,6 +83,8 @@ impl Device {
             cluster,
             device: id,
             hub,
+            // Each has just been made.
+            position: Position::default(),
             events,
             capacity,
             attributes,

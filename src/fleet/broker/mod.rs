@@ -8,13 +8,13 @@
 //!           └─ starts, watches, SIGHUP, SIGTERM ───────┘
 //! ```
 //!
-//! * [`program`]: which mosquitto, which version, which user it runs as.
-//! * [`configuration`]: what it is told, as texts: settings, and who may read and write which topic.
-//! * [`place`]: the directories, and how those texts get there.
-//! * [`leftover`]: one that a killed hub has left.
-//! * [`child`]: one life of it, from its start to "running" to its end.
-//! * [`supervise`]: the task that owns it: restarts with back-off, reloads, refusals.
-//! * [`visit`]: an MQTT connection of a moment, which takes a client's session over.
+//! * `program`: which mosquitto, which version, which user it runs as.
+//! * `configuration`: what it is told, as texts: settings, and who may read and write which topic.
+//! * `place`: the directories, and how those texts get there.
+//! * `leftover`: one that a killed hub has left.
+//! * `child`: one life of it, from its start to "running" to its end.
+//! * `supervise`: the task that owns it: restarts with back-off, reloads, refusals.
+//! * `visit`: an MQTT connection of a moment, which takes a client's session over.
 //!
 //! **Who may take part** is a [`Roster`], derived from the hub's store at its start and changed by [`Broker::admit`]
 //! and [`Broker::revoke`]. Both return when the broker acts by it. A device that is revoked is refused in three ways at

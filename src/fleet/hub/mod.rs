@@ -6,9 +6,9 @@
 //!            ◄─ commands ─ take ◄─ inbound: each box in its order ◄─┘
 //! ```
 //!
-//! * [`publish`] is the one task that publishes what is retained; [`document`] makes a document of the committed world:
-//!   [`shelf`] remembers which bodies the broker has.
-//! * [`inbound`] takes messages of many boxes at once, and those of one box one after the other; [`take`] makes a command of
+//! * `publish` is the one task that publishes what is retained; `document` makes a document of the committed world:
+//!   `shelf` remembers which bodies the broker has.
+//! * `inbound` takes messages of many boxes at once, and those of one box one after the other; `take` makes a command of
 //!   one, and answers it when it is durable.
 //!
 //! A document is a register: it is made of the newest world in the moment when it is sent, so nothing old waits in a

@@ -10,7 +10,7 @@
 //!  │ STATE/fleet: all of it, or nothing                          │
 //! ```
 //!
-//! * [`hub`] is the hub's half: tokens, joins, renewals. [`device`] is the box's. [`record`] is what the hub notes of the
+//! * [`hub`] is the hub's half: tokens, joins, renewals. [`device`] is the box's. `record` is what the hub notes of the
 //!   certificates of a box. `http` makes its requests.
 //!
 //! No secret is sent, so the listener needs no TLS: the request is proved by the token's secret, the answer by the hub's

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! It is applied when every task runs, serves or has ended as it says, and nothing else runs. It failed when a task
-//! could not be started, or when one of a service has ended early [`FAILURES`] times in a row.
+//! could not be started, or when one of a service has ended early `FAILURES` times in a row.
 
 use crate::model::fleet::{Applied, Membership, Phase, Progress, Report, VERSION};
 use crate::model::{
