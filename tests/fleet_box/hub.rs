@@ -62,7 +62,7 @@ impl Hub {
         let enrolment: Enrolment = serde_json::from_value(json!({
             "device": device, "cluster": cluster, "scope": {"region": "local", "account": "000000000000"},
             "hubKey": key.verifying_key(), "hub": "http://127.0.0.1:1", "broker": broker.url(),
-            "certificate": certificate, "epoch": 1,
+            "certificate": certificate, "epoch": 0, "generation": 0,
         }))
         .unwrap();
         DeviceIdentity::create(state_dir, &enrolment, &sealing).unwrap();
