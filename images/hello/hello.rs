@@ -13,6 +13,10 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     exit(70)
 }
 
+// A standard library that was compiled from source refers to it; nothing unwinds.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
 // The kernel enters with the stack pointer at argc; `start` wants that address as its only argument.
 #[cfg(target_arch = "x86_64")]
 global_asm!(
