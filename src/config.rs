@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -22,14 +23,18 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 mod faults;
 mod fleet;
 mod hub;
+mod image;
 mod parse;
+mod proxy;
 mod remote_broker;
 mod role;
 mod value;
 
 pub use faults::{FaultsError, parse_faults, read_faults};
-pub use fleet::{FleetSettings, MqttVersion};
+pub use fleet::{FleetSettings, ForwardLogs, MqttVersion};
 pub use hub::{HubConfig, HubOverrides};
+pub use image::ImageCleanup;
+pub use proxy::{Exception, Proxies, Proxy};
 pub use remote_broker::{BrokerHost, RemoteBroker};
 pub use role::{RoleSource, role_source};
 
@@ -42,6 +47,8 @@ pub struct Config {
     pub run_dir: PathBuf,
     /// Where the API listens.
     pub listen: SocketAddr,
+    /// The group that may use the socket besides root, by name or number.
+    pub socket_group: Option<String>,
     /// The cgroup that all tasks are under, relative to the root of the hierarchy.
     pub cgroup_parent: String,
     /// Region and account of ARNs.
@@ -50,6 +57,12 @@ pub struct Config {
     pub cluster: ClusterName,
     /// When images are pulled.
     pub image_pull_behavior: PullBehavior,
+    /// When images nobody uses are removed.
+    pub image_cleanup: ImageCleanup,
+    /// Bytes per second that all downloads of layers take together; 0 is no limit.
+    pub pull_bandwidth: u64,
+    /// How many layers are downloaded at a time.
+    pub concurrent_layers: NonZeroUsize,
     /// `stopTimeout` of containers that set none.
     pub container_stop_timeout: Duration,
     /// How long stopped tasks stay describable; at least an hour.
@@ -80,6 +93,8 @@ pub struct Config {
     pub stop_tasks_on_exit: bool,
     /// Registries that need something special, by `HOST` or `HOST:PORT` as named in images.
     pub registries: BTreeMap<String, Registry>,
+    /// The HTTP proxies that registries are reached through.
+    pub proxies: Proxies,
     /// The docker `config.json` with registry credentials; read if it is there. By default where docker's own client
     /// looks: in `$DOCKER_CONFIG`, else in `$HOME/.docker`.
     pub docker_config: PathBuf,
@@ -95,6 +110,8 @@ pub struct Config {
     pub environment_files: Option<PathBuf>,
     /// The directory of manifests that are applied when the agent starts and at SIGHUP; it need not be there.
     pub manifests: PathBuf,
+    /// The directory of image archives that are loaded when the agent starts and at SIGHUP; it need not be there.
+    pub images: PathBuf,
     /// The connection to the hub of a fleet.
     pub fleet: FleetSettings,
     /// `CORACLE_*` variables that are no setting.
@@ -148,6 +165,10 @@ pub struct Registry {
     pub mirrors: Vec<String>,
     /// A file of PEM certificates to trust for it, besides the usual ones.
     pub ca_file: Option<PathBuf>,
+    /// A file with the PEM certificate that it is shown, and its chain.
+    pub client_cert: Option<PathBuf>,
+    /// A file with that certificate's key.
+    pub client_key: Option<PathBuf>,
 }
 
 impl Default for Config {
@@ -156,10 +177,14 @@ impl Default for Config {
             state_dir: "/var/lib/coracle".into(),
             run_dir: "/run/coracle".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 51678)),
+            socket_group: None,
             cgroup_parent: "coracle".to_owned(),
             scope: Scope::default(),
             cluster: ClusterName::default_cluster(),
             image_pull_behavior: PullBehavior::PreferCached,
+            image_cleanup: ImageCleanup::default(),
+            pull_bandwidth: 0,
+            concurrent_layers: NonZeroUsize::MIN.saturating_add(2),
             container_stop_timeout: Duration::from_secs(30),
             stopped_task_retention: Duration::from_hours(3),
             restart_early_exits: true,
@@ -180,6 +205,7 @@ impl Default for Config {
             },
             stop_tasks_on_exit: false,
             registries: BTreeMap::new(),
+            proxies: Proxies::default(),
             docker_config: "/root/.docker/config.json".into(),
             roles: BTreeMap::new(),
             names: NameSettings { dns: true, domain: "internal".to_owned(), servers: Vec::new() },
@@ -187,6 +213,7 @@ impl Default for Config {
             allow_instance_metadata: false,
             environment_files: None,
             manifests: "/etc/coracle/manifests.d".into(),
+            images: "/etc/coracle/images.d".into(),
             fleet: FleetSettings::default(),
             unknown_variables: Vec::new(),
         }
@@ -288,6 +315,13 @@ impl Config {
             read => read?,
         };
         parse::merge(overrides, &variables, written, &path)
+    }
+
+    /// The file that [`Config::load`] reads, whether or not it is there.
+    #[must_use]
+    pub fn file(overrides: &Overrides) -> PathBuf {
+        let variable = || std::env::var_os("CORACLE_CONFIG").map(PathBuf::from);
+        overrides.config.clone().or_else(variable).unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
     }
 
     /// What the planners need of it.

@@ -1,6 +1,6 @@
 //! Wiring: opens what the engine joins, starts it and its servers, and owns the order in which all of it ends.
 //!
-//! Three ways to live: [`agent`], the daemon of a box, [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
+//! Three ways to live: [`agent`], the daemon of a box (and [`reset`], when it is to have been none), [`hub`], without a box, and [`Foreground`], an engine for one `coracle run` without an
 //! agent, which keeps everything in directories of its own and leaves nothing behind.
 
 mod boxes;
@@ -9,14 +9,18 @@ mod foreground;
 mod gate;
 mod host;
 mod hub;
+mod images;
 mod manifests;
 mod member;
+mod reset;
 mod uplink;
+mod watchdog;
 mod why;
 
 pub use foreground::Foreground;
 pub use hub::{backup, hub, restore};
 pub use member::without_agent;
+pub use reset::{Ended, Extent, reset};
 pub use why::why;
 
 use crate::api::{self, Listeners};
@@ -65,9 +69,14 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         let stop = asked_to_stop();
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tokio::spawn(watchdog::feed(handle.clone()));
         tracing::info!(listen = %config.listen, state = %config.state_dir.display(), "the agent answers");
         let daily = tokio::spawn(daily::keep(handle.clone(), config.container_log.max_age));
+        let rest = tokio::spawn(daily::rest(handle.clone()));
+        let cleanup = tokio::spawn(images::keep(handle.clone(), config.image_cleanup));
         let manifests = tokio::spawn(manifests::keep(handle.clone(), config.manifests.clone(), config.cluster.clone()));
+        let carried = handle.images()?.clone();
+        let carried = tokio::spawn(async move { carried.keep_directory().await });
         let gate = member::BoxGate {
             handle: handle.clone(),
             store,
@@ -88,6 +97,9 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         api::serve(parts, stop).await?;
         drop(uplink);
         daily.abort();
+        rest.abort();
+        cleanup.abort();
+        carried.abort();
         manifests.abort();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         if config.stop_tasks_on_exit {
@@ -137,30 +149,22 @@ async fn start(
         private_dir(dir)?;
     }
     let (events_in, events) = mpsc::unbounded_channel();
-    let runtime = Runtime::open(
-        RuntimeConfig {
-            state_dir: config.state_dir.clone(),
-            volumes_dir,
-            run_dir: config.run_dir.clone(),
-            cgroup_parent: config.cgroup_parent.clone(),
-            allow_privileged: config.allow_privileged,
-            log: LogDefaults {
-                max_size: config.container_log.max_size,
-                max_file: config.container_log.max_file,
-                max_age: config.container_log.max_age.as_secs(),
-                max_total: config.container_log.max_total,
-            },
-        },
-        events_in,
-    )?;
+    let runtime = Runtime::open(runtime_config(config, volumes_dir), events_in)?;
     let store = Store::open(&config.store_dir(), store::Options::default())?;
     // The store's lock guards the state, the socket guards the run directory: both are ours before the engine looks
     // around there and removes what it does not know.
-    let listeners = Listeners::bind(listen, &config.socket()).await?;
+    let listeners =
+        Listeners::bind(listen, &config.socket(), config.socket_group.as_deref()).await?;
     let images = ImageStore::open(image_dir, host::image_options(config))?;
+    // What runs without an agent ends before a directory would be looked through.
+    if listen.is_some() {
+        // Before the engine asks for images: those that lie on the box come from there.
+        images.use_directory(config.images.clone());
+    }
     let keys = Arc::new(Keys::open(&config.state_dir)?);
     let settings = settings(config, &store)?;
     let boot = BootMark::read(&config.run_dir).context("cannot read the kernel's boot id")?;
+    boot.sweep(&config.state_dir);
     let instance = host::this_instance(config, &settings)?;
 
     let ids = EndpointIds::new(&keys);
@@ -200,6 +204,23 @@ async fn start(
     }
     introduce(&handle, Command::RegisterThisInstance(Box::new(instance))).await?;
     Ok(Started { handle, listeners, keys, metadata, runtime, store })
+}
+
+/// Where the runtime works.
+fn runtime_config(config: &Config, volumes_dir: PathBuf) -> RuntimeConfig {
+    RuntimeConfig {
+        state_dir: config.state_dir.clone(),
+        volumes_dir,
+        run_dir: config.run_dir.clone(),
+        cgroup_parent: config.cgroup_parent.clone(),
+        allow_privileged: config.allow_privileged,
+        log: LogDefaults {
+            max_size: config.container_log.max_size,
+            max_file: config.container_log.max_file,
+            max_age: config.container_log.max_age.as_secs(),
+            max_total: config.container_log.max_total,
+        },
+    }
 }
 
 /// Submits what this box or hub says of itself. When that cannot be written (a full disk), it is tried again in the background:

@@ -7,6 +7,7 @@
 //! | layer | module | what it is for |
 //! | --- | --- | --- |
 //! | L8 | [`cli`] | the commands, one file per verb |
+//! | L7 | [`doctor`] | looks over a box or a hub: one file per check, each finding with its remedy |
 //! | L7 | [`daemon`] | wiring: opens the store, starts the engine and the servers, owns shutdown order |
 //! | L6 | [`metadata`] | what ECS's agent answers to containers: metadata, credentials, protection; introspection |
 //! | L6 | [`api`] | the ECS server: protocol, shapes, one file per operation family |
@@ -14,7 +15,7 @@
 //! | L5 | [`engine`] | the shell: observe → plan → commit → act; the single writer |
 //! | L4 | [`runtime`] | shim, OCI spec, cgroups, seccomp, logs |
 //! | L4 | [`net`] | bridge, links, addresses, published ports, `hosts` and `resolv.conf` |
-//! | L4 | [`image`] | registry client, content store, unpack, archives, recipes |
+//! | L4 | [`image`] | registry client, content store, unpack, archives, recipes, garbage collection |
 //! | L3 | [`auth`] | access keys, SigV4 verification, sealed secrets |
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
 //! | L1 | [`plan`] | the pure core: world, commands, placement, the planners of the cluster and of a box, boxes that are made up, `check`, `why` |
@@ -33,6 +34,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod doctor;
 pub mod engine;
 pub mod fleet;
 pub mod image;

@@ -1,19 +1,25 @@
 //! The only place that reads the clock and the system's random source; and what a process says to the kernel of its own memory.
 
+mod clock;
 mod memory;
+#[cfg(all(target_env = "musl", target_pointer_width = "32"))]
+mod seconds;
 
+pub use clock::clock_is_synchronised;
 pub use memory::give_back;
 
 use crate::model::Timestamp;
 use ring::rand::{SecureRandom, SystemRandom};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The wall clock. A box without a battery starts in 1970 and jumps later; nothing may rely on it never going back.
+///
+/// The kernel is asked for seconds of 64 bits: on 32-bit processors the standard library's are over in January 2038.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let milliseconds = i64::from(u32::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000);
+    Timestamp(time.tv_sec.max(0).saturating_mul(1000).saturating_add(milliseconds))
 }
 
 /// Time since boot, sleep included; it never goes back and nobody can set it.

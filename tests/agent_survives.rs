@@ -208,6 +208,30 @@ fn a_run_after_a_reboot_begins_with_the_image() {
 }
 
 #[test]
+fn what_a_power_cut_brings_back_of_a_stopped_task_goes_again() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let arn = agent.run(&agent.register(
+        "over",
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "command": ["true"]}),
+    ));
+    agent.wait(&arn, "STOPPED");
+    agent.kill();
+    host.cut_the_power();
+    // As if the disk had not been told yet that it was removed.
+    let task = host.state_dir().join("tasks").join(arn.rsplit('/').next().unwrap());
+    let written = task.join("main/upper/written");
+    assert!(!written.parent().unwrap().exists());
+    std::fs::create_dir_all(written.parent().unwrap()).unwrap();
+    std::fs::write(&written, "much").unwrap();
+
+    let agent = host.start();
+    wait_for("the writable layer to be gone", || !task.join("main").exists());
+    assert_eq!(agent.describe(&arn)["containers"][0]["exitCode"], 0);
+}
+
+#[test]
 fn a_storm_of_kills_loses_nothing_and_runs_nothing_twice() {
     let kills = std::env::var("CORACLE_STORM").ok().map_or(KILLS, |n| n.parse().unwrap());
     let host = Host::new();

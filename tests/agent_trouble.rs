@@ -173,6 +173,36 @@ fn registered_memory(agent: &Agent<'_>) -> i64 {
 }
 
 #[test]
+fn an_agent_starts_on_a_full_disk_and_takes_everything_up_once_there_is_room() {
+    let host = Host::new();
+    let disk = Disk::mount(&host.state_dir(), "24m");
+    let agent = host.start();
+    host.load_busybox(&agent);
+    let chatty = agent.register(
+        "chatty",
+        json!({"name": "main", "image": "coracle/busybox", "memory": 32, "stopTimeout": 1,
+               "command": ["sh", "-c", "while :; do echo noise; sleep 0.02; done"]}),
+    );
+    let task = agent.run(&chatty);
+    agent.wait(&task, "RUNNING");
+    let pids = host.container_pids();
+    disk.fill();
+    agent.kill();
+
+    let agent = host.start();
+    assert_eq!(agent.describe(&task)["lastStatus"], "RUNNING");
+    assert_eq!(host.container_pids(), pids, "the task was touched");
+    disk.make_room();
+    let another = agent.run(&chatty);
+    agent.wait(&another, "RUNNING");
+    for task in [&task, &another] {
+        agent.ok("StopTask", &json!({"task": task}));
+        agent.wait(task, "STOPPED");
+    }
+    assert!(agent.terminate().success());
+}
+
+#[test]
 fn an_exit_on_a_full_disk_outlives_the_agent_in_the_shim() {
     let host = Host::new();
     let disk = Disk::mount(&host.state_dir(), "24m");

@@ -159,6 +159,8 @@ fn what_the_hub_did_not_mean_changes_nothing_and_is_counted() {
     rotation.next_key = Some(String::from(next.verifying_key()));
     hub.want(&rotation);
     hub.applied(6);
+    let trusted = Some(next.verifying_key().fingerprint().to_string());
+    hub.report("which key it trusts", |report| report.hub_key == trusted);
     hub.want(&hub.document(7, &[], &[]));
     hub.refused("signature", 3);
     hub.want_bytes(next.sign(Kind::Document, &message::write(&hub.of(7, Content::default()))));

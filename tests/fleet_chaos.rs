@@ -272,9 +272,26 @@ impl Fleet {
     fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_mins(4);
         while !done(self) {
-            assert!(Instant::now() < end, "gave up waiting until {what}\n{}", self.logs());
+            assert!(Instant::now() < end, "gave up waiting until {what}\n{}", self.everything());
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// What hub and boxes say of themselves and of each other, and what they logged.
+    fn everything(&self) -> String {
+        let mut text = format!("{:#?}\n", differences(self));
+        if let Ok(services) = self.try_ecs("DescribeServices", &json!({ "services": ["moving"] })) {
+            text += &format!("{services:#}\n");
+        }
+        let run = self.directory.path().join("run");
+        for run in self.boxes.iter().map(Host::run_dir).chain([run]) {
+            let mut show = Command::new(env!("CARGO_BIN_EXE_coracle"));
+            let of_hub = run.starts_with(self.directory.path());
+            show.args(if of_hub { ["node", "ls"] } else { ["node", "show"] }).arg("--json");
+            let shown = show.env("CORACLE_RUN_DIR", run).output().unwrap();
+            text += &format!("{}\n", String::from_utf8_lossy(&shown.stdout));
+        }
+        text + &self.logs()
     }
 
     fn logs(&self) -> String {

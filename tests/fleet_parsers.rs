@@ -11,10 +11,11 @@
 )]
 
 use coracle::auth::fleet::{
-    Certificate, CertifiedKey, HubKey, JoinToken, Kind, PrivateKey, SealingKey,
+    Certificate, CertifiedKey, HubKey, HubKeys, JoinToken, Kind, PrivateKey, SealingKey,
 };
 use coracle::fleet::command::{Acceptor, Address, Commander, Purpose, Refused};
 use coracle::fleet::link::BrokerUrl;
+use coracle::fleet::log_batch::{self, LogBatch};
 use coracle::fleet::message::{self, EventBatch, EventsAck, HubWord, UP_LIMIT, WORD_LIMIT, Want};
 use coracle::fleet::topic::{Part, Topic};
 use coracle::model::fleet::{Content, ContentHash, Desired, Position, Presence, Report, VERSION};
@@ -92,6 +93,19 @@ fn batch() -> EventBatch {
     EventBatch { v: VERSION, log: "l".to_owned(), dropped: Some(2), events: Vec::new() }
 }
 
+fn log() -> Topic {
+    let task = Part::new("0123456789abcdef").unwrap();
+    Topic::log(&ClusterName::default_cluster(), &device(), task)
+}
+
+/// Lines of a container.
+fn lines() -> LogBatch {
+    let head = json!({
+        "v": 1, "task": "0123456789abcdef", "container": "web", "from": 9, "hole": {"from": 3},
+    });
+    LogBatch { head: serde_json::from_value(head).unwrap(), lines: b"{\"log\":\"a\"}\n".to_vec() }
+}
+
 /// A request for a certificate; it takes a moment to make.
 fn request() -> &'static [u8] {
     static REQUEST: OnceLock<Vec<u8>> = OnceLock::new();
@@ -127,6 +141,7 @@ fn valid() -> Vec<Vec<u8>> {
         message::write(&presence()),
         report().to_string().into_bytes(),
         batch().seal_up(sealing(), &state()),
+        lines().seal_up(sealing(), &log()),
         message::seal_up(sealing(), &state(), b"{\"v\":1}"),
         request().to_vec(),
         state().to_string().into_bytes(),
@@ -141,7 +156,6 @@ fn read_all(bytes: &[u8]) {
     for kind in [Kind::Document, Kind::Body, Kind::Command, Kind::Ack, Kind::Hub, Kind::Join] {
         let _ = verifying.verify(kind, bytes, 96 << 10);
     }
-    let _ = verifying.successor(bytes);
     let _ = Want::read(bytes);
     let _ = message::read::<Report>(bytes, UP_LIMIT);
     let _ = message::read::<Presence>(bytes, UP_LIMIT);
@@ -151,6 +165,7 @@ fn read_all(bytes: &[u8]) {
     let _ = serde_json::from_slice::<TaskDefinition>(bytes);
     let _ = message::open_up(sealing(), &state(), bytes);
     let _ = EventBatch::open_up(sealing(), &state(), bytes);
+    let _ = LogBatch::open_up(sealing(), &log(), bytes);
     let _ = message::open_document(sealing(), &device(), Position::default(), bytes);
     let _ = sealing().open(b"context", bytes);
     let _ = CertifiedKey::of_request(bytes);
@@ -160,6 +175,7 @@ fn read_all(bytes: &[u8]) {
     assert!(acceptor.accept(bytes).is_err());
     let text = String::from_utf8_lossy(bytes);
     let _ = Topic::parse(&text);
+    let _ = log_batch::of_stream(&text);
     let _ = text.parse::<JoinToken>();
     let _ = text.parse::<BrokerUrl>();
     let _ = message::open_secret(sealing(), &device(), "a", "1", &text);
@@ -248,6 +264,7 @@ fn what_is_changed_a_little_is_not_believed() {
             if &after != before {
                 prop_assert!(message::open_up(sealing(), &state(), &after).is_err());
                 prop_assert!(EventBatch::open_up(sealing(), &state(), &after).is_err());
+                prop_assert!(LogBatch::open_up(sealing(), &log(), &after).is_err());
             }
             if let Ok(read) = CertifiedKey::of_request(&after) {
                 prop_assert_eq!(read, CertifiedKey::of_request(before).unwrap());
@@ -264,7 +281,7 @@ fn what_is_valid_is_read_and_only_as_what_it_is() {
     let payload = verifying.verify(Kind::Document, &signed, message::WANT_LIMIT).unwrap();
     let Want::Document(read) = Want::read(&payload).unwrap() else { panic!() };
     assert_eq!(*read, desired());
-    for kind in [Kind::Body, Kind::Command, Kind::Ack, Kind::Hub, Kind::Join, Kind::Key] {
+    for kind in [Kind::Body, Kind::Command, Kind::Ack, Kind::Hub, Kind::Join] {
         assert!(verifying.verify(kind, &signed, 1 << 20).is_err(), "{kind:?}");
     }
     assert!(HubKey::ephemeral().verifying_key().verify(Kind::Document, &signed, 1 << 20).is_err());
@@ -277,6 +294,10 @@ fn what_is_valid_is_read_and_only_as_what_it_is() {
     assert_eq!(EventBatch::open_up(sealing(), &state(), &sealed).unwrap(), batch());
     let live = Topic::live(&ClusterName::default_cluster(), &device());
     assert!(EventBatch::open_up(sealing(), &live, &sealed).is_err());
+    let sealed = lines().seal_up(sealing(), &log());
+    assert_eq!(LogBatch::open_up(sealing(), &log(), &sealed).unwrap(), lines());
+    assert!(LogBatch::open_up(sealing(), &state(), &sealed).is_err());
+    let sealed = batch().seal_up(sealing(), &state());
     let other = SealingKey::from_bytes(&[8; 32]).unwrap();
     assert!(EventBatch::open_up(&other, &state(), &sealed).is_err());
 }
@@ -310,7 +331,7 @@ fn what_is_huge_or_deep_costs_no_time() {
 #[tokio::test]
 async fn a_command_counts_once_and_in_its_own_connection() {
     let (outgoing, mut sent) = tokio::sync::mpsc::channel(64);
-    let hub = Arc::new(HubKey::ephemeral());
+    let hub = Arc::new(HubKeys::ephemeral());
     let mut made = Vec::new();
     for series in 1..=2_u64 {
         let commander = Commander::new(Arc::clone(&hub), series, outgoing.clone());

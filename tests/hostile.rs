@@ -263,6 +263,13 @@ fn a_broker_that_belongs_to_somebody_else_runs_nothing_and_reads_nothing() {
         broker.publish(&of("log/events"), old, false);
     }
     broker.publish(&of("log/events"), &vec![0; 100_000], false);
+    let log = of(&format!("log/{task}"));
+    broker.publish(&log, b"{\"v\":1}\n", false);
+    broker.publish(&log, &vec![0; 250_000], false);
+    broker.publish(&of("log/..%2f..%2fkeys"), b"x", false);
+    for old in messages.get(&of("log/events")).into_iter().flatten().take(3) {
+        broker.publish(&log, old, false);
+    }
     for topic in messages.keys() {
         broker.publish(topic, b"", true);
     }
@@ -276,6 +283,18 @@ fn a_broker_that_belongs_to_somebody_else_runs_nothing_and_reads_nothing() {
     });
     let counted = refused(&fleet);
     assert!(counted.values().sum::<u64>() >= 10, "{counted:?}");
+
+    // The hub counts what came in the name of the box, and stores none of it.
+    let at_hub = || {
+        let shown = fleet.cli(&["node", "show", device.as_str(), "--output", "json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["refusedByHub"].clone()
+    };
+    fleet.until("the hub counts as well", || {
+        let counted = at_hub();
+        ["forged", "oversized", "topic"].iter().all(|why| counted[why].as_u64() > Some(0))
+    });
+    assert!(!fleet.state_dir().join("logs").exists());
 
     // Nothing came of it, and the hub's own word still counts.
     assert_eq!(stands(&fleet, &task), before);

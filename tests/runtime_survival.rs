@@ -25,6 +25,47 @@ fn shim_of(task: &str, directory: &std::path::Path) -> i32 {
     found.expect("the task has a shim")
 }
 
+/// Of the program's text: how much there is, and how much of it is mapped, in kB.
+fn text_of(process: i32) -> (u64, u64) {
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
+    let (mut text, mut found) = (false, [0; 2]);
+    for line in maps.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let Some(first) = words.next() else { continue };
+        let Some(name) = first.strip_suffix(':') else {
+            text = words.next() == Some("r-xp") && line.contains('/');
+            continue;
+        };
+        if let (true, Some(at)) = (text, ["Size", "Rss"].iter().position(|n| *n == name)) {
+            found[at] += words.next().unwrap().parse::<u64>().unwrap();
+        }
+    }
+    (found[0], found[1])
+}
+
+#[tokio::test]
+async fn a_shim_whose_container_runs_gives_back_what_the_start_took() {
+    let Some(host) = open() else { return };
+    let run = run_of("t1", "main", "t1-1");
+    host.runtime.start(host.launch(&run, shell("echo ready; sleep 1000"))).await.unwrap();
+    host.wait_for(&run, "ready").await;
+    let shim = shim_of("t1", host.dir.path());
+    // While it starts a container, half of the program counts as the shim's.
+    let is_small = || {
+        let (all, mapped) = text_of(shim);
+        assert!(all > 0 && mapped > 0);
+        mapped < all / 4
+    };
+    tokio::time::timeout(Duration::from_mins(1), async {
+        while !is_small() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("the text is unmapped");
+    host.runtime.signal(&run, Signal::Kill).await.unwrap();
+}
+
 #[tokio::test]
 async fn containers_outlive_the_agent_and_their_exits_are_found() {
     let Some(mut host) = open() else { return };

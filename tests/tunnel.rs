@@ -1,4 +1,4 @@
-//! `coracle logs`, `exec`, `stats`, `top`, `why` and `image ls` on a hub, for a box that nobody can connect to: through a
+//! `coracle logs`, `exec`, `stats`, `top`, `why` and `image ls|rm|prune` on a hub, for a box that nobody can connect to: through a
 //! real mosquitto, to a real agent in a namespace of its own, whose link is cut. Needs root and mosquitto.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
@@ -67,6 +67,68 @@ fn say(fleet: &Fleet, task: &str, text: &str) {
     fleet.cli(&["exec", task, "--", "sh", "-c", &script]);
 }
 
+/// Loads an image that nobody uses into the box.
+fn spare(fleet: &Fleet, name: &str) {
+    let folder = fleet.host.dir.path().join("spare");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("file"), name).unwrap();
+    let files = json!([{ "path": "/file", "source": "file", "mode": "0644" }]);
+    let recipe = json!({ "cmd": ["x"], "files": files }).to_string();
+    std::fs::write(folder.join("recipe.json"), recipe).unwrap();
+    fleet.host.cli(&["image", "build", "--tag", name, folder.to_str().unwrap()]);
+}
+
+/// What nobody uses goes from the box, and what its task runs does not.
+fn removes_images(fleet: &Fleet, instance: &str) {
+    let fails = |arguments: &[&str]| {
+        let output = fleet.coracle(arguments).output().unwrap();
+        assert!(!output.status.success(), "{arguments:?}: {output:?}");
+        said(&output)
+    };
+    let here = |name: &str| fleet.host.cli(&["image", "ls"]).contains(name);
+    let on_box = ["--instance", instance];
+    spare(fleet, "spare:1");
+    spare(fleet, "spare:2");
+
+    let removed = fleet.cli(&[&["image", "rm", "spare:1"][..], &on_box].concat());
+    assert!(removed.contains("docker.io/library/spare:1  sha256:"), "{removed}");
+    assert!(removed.contains(" freed"), "{removed}");
+    assert!(!here("spare:1") && here("spare:2"));
+    let error = fails(&[&["image", "rm", "spare:1"][..], &on_box].concat());
+    assert!(
+        error.contains("container instance") && error.contains("there is no image spare:1"),
+        "{error}"
+    );
+    let error = fails(&[&["image", "rm", "coracle/busybox"][..], &on_box].concat());
+    assert!(error.contains("is in use by task"), "{error}");
+
+    // Nobody sits there to be asked, a hub itself has none, and a box has no other boxes.
+    let prune = ["image", "prune", "--all"];
+    let error = fails(&[&prune[..], &on_box].concat());
+    assert!(error.contains("--force") && error.contains(instance), "{error}");
+    for arguments in [&["image", "rm", "spare:2"][..], &["image", "prune", "--force"]] {
+        let error = fails(arguments);
+        assert!(error.contains("name a box with --instance"), "{error}");
+    }
+    let error = fails(&["image", "rm", "spare:2", "--instance", "0123456789"]);
+    assert!(error.contains("there is no container instance 0123456789"), "{error}");
+    let mut directly = fleet.coracle(&["image", "rm", "spare:2"]);
+    let output = directly.args(on_box).arg("--run-dir").arg(fleet.host.run_dir()).output().unwrap();
+    assert!(
+        !output.status.success() && said(&output).contains("leave --instance out"),
+        "{output:?}"
+    );
+
+    // It came a moment ago, so at first it stays.
+    let all = [&prune[..], &["--force"], &on_box].concat();
+    let would = || fleet.cli(&[&all[..], &["--dry-run"]].concat());
+    fleet.until("the image is old enough to go", || would().contains("/spare:2  sha256:"));
+    assert!(!would().contains("busybox") && here("spare:2"));
+    let pruned = fleet.cli(&all);
+    assert!(pruned.contains("/spare:2  sha256:") && !pruned.contains("busybox"), "{pruned}");
+    assert!(!here("spare:2") && here("coracle/busybox"));
+}
+
 #[test]
 fn a_box_behind_its_own_network_is_within_reach_of_its_hub() {
     let Some(mut fleet) = fleet() else { return };
@@ -128,6 +190,7 @@ fn a_box_behind_its_own_network_is_within_reach_of_its_hub() {
     let instance = fleet.ecs("DescribeTasks", &json!({ "tasks": [task] }));
     let instance = instance["tasks"][0]["containerInstanceArn"].as_str().unwrap().to_owned();
     assert!(fleet.cli(&["image", "ls", "--instance", &instance]).contains("coracle/busybox"));
+    removes_images(&fleet, &instance);
     let why = fleet.cli(&["why", &task]);
     assert!(why.contains("says of it:"), "{why}");
     // What a hub has itself needs no box.

@@ -21,6 +21,10 @@ pub enum GateRequest {
     Tokens,
     /// Of a hub, by its operator: one of them goes.
     RemoveToken(String),
+    /// Of a hub, by its operator: the keys that it signs with.
+    HubKeys,
+    /// Of a hub, by its operator: a new key to sign with.
+    RotateHubKey,
     /// Of a hub, by its operator: a backup goes into this new file.
     Backup(PathBuf),
     /// Of a box, by its operator: `{url, token, attributes}`.

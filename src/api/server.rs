@@ -105,7 +105,7 @@ pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    let Listeners { tcp, unix } = listeners;
+    let Listeners { tcp, unix, shared } = listeners;
 
     let ended = loop {
         // One place for one more connection, on whichever socket it comes.
@@ -126,7 +126,7 @@ pub async fn serve(parts: Parts, shutdown: impl Future<Output = ()>) -> Result<(
             },
             accepted = accept_unix(unix.as_ref()) => match accepted {
                 Ok(stream) => {
-                    let peer = local_peer(&stream);
+                    let peer = local_peer(&stream, shared);
                     connections.spawn(connection(stream, peer, Arc::clone(&api), permit));
                 }
                 Err(e) => if let Err(e) = survive(e).await { break Err(e) },
@@ -193,11 +193,12 @@ async fn survive(error: io::Error) -> Result<(), ServeError> {
     }
 }
 
-/// Root and the agent's own user may ask without a signature.
-fn local_peer(stream: &UnixStream) -> Peer {
+/// Root and the agent's own user may ask without a signature. With a group that shares the socket, so may whoever the
+/// kernel let connect.
+fn local_peer(stream: &UnixStream, shared: bool) -> Peer {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == 0 || peer.uid() == own => Peer::Local,
+        Ok(peer) if shared || peer.uid() == 0 || peer.uid() == own => Peer::Local,
         _ => Peer::Stranger,
     }
 }

@@ -70,6 +70,7 @@ pub(super) struct Arguments {
 enum Verb {
     Backup(Backup),
     Restore(Restore),
+    RotateKey(RotateKey),
 }
 
 /// Write the hub's store and keys into one file, whether it runs or not
@@ -95,6 +96,19 @@ struct Restore {
     /// The backup
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Have the hub that runs sign with a new key, which its boxes follow by themselves
+///
+/// What the hub says is signed by the old key too until every box has said that it trusts the new one; a box that is away
+/// follows when it returns. `coracle node show` says which key a box trusts. Back the hub up again afterwards: boxes that have
+/// followed do not listen to a hub that was restored from an older backup.
+#[derive(Debug, clap::Args)]
+struct RotateKey {
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -153,11 +167,26 @@ impl Restore {
     }
 }
 
+impl RotateKey {
+    fn run(self) -> Result<ExitCode> {
+        let client = Client::new(&HubConfig::load(&self.place.overrides())?.run_dir);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let answer = runtime.block_on(client.rotate_hub_key())?;
+        if self.format.is_json() {
+            output::json(&answer)?;
+        } else {
+            output::line(answer["key"].as_str().unwrap_or_default())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 impl Arguments {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.verb {
             Some(Verb::Backup(arguments)) => return arguments.run(),
             Some(Verb::Restore(arguments)) => return arguments.run(),
+            Some(Verb::RotateKey(arguments)) => return arguments.run(),
             None => {}
         }
         let overrides = HubOverrides {

@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// meanwhile as well
     #[arg(short, long)]
     follow: bool,
+    /// Of a hub: what the hub stores of what boxes forwarded, without asking the boxes; a box that is away is never asked
+    #[arg(long, conflicts_with = "follow")]
+    stored: bool,
     /// Begin with the last N lines of each container
     #[arg(long, value_name = "N")]
     tail: Option<u64>,
@@ -63,6 +66,7 @@ impl Arguments {
         let mut query = LogQuery {
             container: self.container.clone(),
             follow: self.follow,
+            stored: self.stored,
             tail: self.tail,
             since: self.since.map(|moment| moment.to_string()),
             until: self.until.map(|moment| moment.to_string()),
@@ -92,7 +96,10 @@ impl Arguments {
             return trouble.end();
         }
         while let Some(line) = trouble.next::<LogLine>(&mut lines).await? {
-            printer.print(&line)?;
+            match line.note {
+                Some(note) => output::complain("note", &note),
+                None => printer.print(&line)?,
+            }
         }
         trouble.end()
     }

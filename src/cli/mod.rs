@@ -1,6 +1,6 @@
 //! The commands of `coracle`, one file per verb.
 //!
-//! `join` and `leave` do without an agent what they would have it do. Every other verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
+//! `join` and `leave` do without an agent what they would have it do, `reset` only without one, and `doctor` looks for itself. Every other verb but `agent`, `hub`, `completions` and `image build` into a folder is a client of an agent's unix socket (`client`): it can do no more than
 //! any other client of the API. `run` without an agent starts an engine of its own, which serves the same socket, and
 //! goes on as that engine's client.
 //!
@@ -9,20 +9,21 @@
 //! | code | meaning |
 //! | --- | --- |
 //! | 0 | done |
-//! | 1 | it did not work; one line on stderr says why and what to do; `diff`: something differs |
+//! | 1 | it did not work; one line on stderr says why and what to do; `diff`: something differs; `doctor`: something is wrong |
 //! | 2 | the command line is wrong; `diff`: it did not work |
 //! | 125 | `run`: the task did not come to run; `exec`: the command did not, or its end is not known |
 //! | 126, 127 | `exec`: the command cannot be executed, there is no such command |
 //! | 128 + N | `run`: given up after a second signal N; `exec`: the command ended by signal N |
 //! | other | `run`: the exit code of the first essential container that ended; `exec`: that of the command |
 //!
-//! What it does not do: decide. No verb holds state or looks into the agent's directories.
+//! What it does not do: decide. No verb but `doctor` (in a module of its own) holds state or looks into the agent's directories.
 
 mod agent;
 mod apply;
 mod client;
 mod completions;
 mod diff;
+mod doctor;
 mod env;
 mod exec;
 mod export;
@@ -30,11 +31,14 @@ mod hub;
 mod image;
 mod join;
 mod leave;
+mod login;
 mod logs;
 mod manifest;
 mod node;
 mod output;
+mod prompt;
 mod ps;
+mod reset;
 mod run;
 mod secret;
 mod service;
@@ -91,10 +95,13 @@ enum Verb {
     Diff(diff::Arguments),
     Export(export::Arguments),
     Why(why::Arguments),
+    Doctor(doctor::Arguments),
     #[command(subcommand)]
     Node(node::Verb),
     #[command(subcommand)]
     Image(image::Verb),
+    Login(login::Login),
+    Logout(login::Logout),
     #[command(subcommand)]
     Secret(secret::Verb),
     #[command(subcommand)]
@@ -103,6 +110,7 @@ enum Verb {
     Token(token::Verb),
     Join(join::Arguments),
     Leave(leave::Arguments),
+    Reset(reset::Arguments),
     Env(env::Arguments),
     Version(version::Arguments),
     Completions(completions::Arguments),
@@ -153,12 +161,16 @@ impl Cli {
             Verb::Diff(arguments) => block_on_code(arguments.run()),
             Verb::Export(arguments) => block_on(arguments.run()),
             Verb::Why(arguments) => block_on(arguments.run()),
+            Verb::Doctor(arguments) => arguments.run(),
             Verb::Image(verb) => block_on(verb.run()),
+            Verb::Login(arguments) => block_on(arguments.run()),
+            Verb::Logout(arguments) => block_on(arguments.run()),
             Verb::Secret(verb) => block_on(verb.run()),
             Verb::Volume(verb) => block_on(verb.run()),
             Verb::Token(verb) => block_on(verb.run()),
             Verb::Join(arguments) => arguments.run(),
             Verb::Leave(arguments) => arguments.run(),
+            Verb::Reset(arguments) => arguments.run(),
             Verb::Env(arguments) => block_on(arguments.run()),
             Verb::Version(arguments) => block_on(arguments.run()),
             Verb::Completions(arguments) => arguments.run(),

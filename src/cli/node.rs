@@ -1,6 +1,7 @@
 //! `coracle node`: the boxes of a fleet, seen from its hub; on a box, that box.
 
 use super::Connection;
+use super::client::Client;
 use super::output::{self, Format, id_of};
 use crate::model::{Timestamp, capacity_provider};
 use crate::sys;
@@ -144,14 +145,34 @@ fn phase(node: &Value) -> String {
     phase.to_owned()
 }
 
+/// The key that a hub's boxes are to trust, while some of them may trust an older one.
+async fn newest_key(client: &Client) -> Option<String> {
+    // Who is no hub has none.
+    let keys = client.hub_keys().await.ok()?;
+    let rotating = keys["before"].as_array().is_some_and(|before| !before.is_empty());
+    rotating.then(|| text(&keys["key"]).to_owned())
+}
+
+/// `3 forged, 1 malformed`; none if there are none.
+fn counted(refused: &Value) -> Option<String> {
+    let refused = refused.as_object().into_iter().flatten();
+    let refused: Vec<_> = refused.map(|(why, count)| format!("{count} {why}")).collect();
+    (!refused.is_empty()).then(|| refused.join(", "))
+}
+
 impl List {
     async fn run(self) -> Result<()> {
-        let answer = self.connection.client().nodes(self.cluster.as_deref()).await?;
+        let client = self.connection.client();
+        let answer = client.nodes(self.cluster.as_deref()).await?;
         if self.format.is_json() {
             return output::json(&answer);
         }
+        let key = newest_key(&client).await;
         let mut header =
             vec!["NODE", "CLUSTER", "STATUS", "CONNECTED", "TASKS", "PHASE", "VERSION"];
+        if key.is_some() {
+            header.push("HUB KEY");
+        }
         if self.wide {
             header.push("ATTRIBUTES");
         }
@@ -166,6 +187,10 @@ impl List {
                 phase(node),
                 text(&node["versionInfo"]["agentVersion"]).to_owned(),
             ];
+            if let Some(key) = &key {
+                let has = text(&node["device"]["hubKey"]);
+                row.push(if has == key { "new" } else { "old" }.to_owned());
+            }
             if self.wide {
                 row.push(attributes(node));
             }
@@ -178,10 +203,12 @@ impl List {
 
 impl Show {
     async fn run(self) -> Result<()> {
-        let node = self.connection.client().node(&self.id).await?;
+        let client = self.connection.client();
+        let node = client.node(&self.id).await?;
         if self.format.is_json() {
             return output::json(&node);
         }
+        let newest = newest_key(&client).await;
         let resource = |name: &str| {
             let of = |kind: &str| {
                 let all = node[kind].as_array().into_iter().flatten();
@@ -219,8 +246,12 @@ impl Show {
             more("document", own(&device["document"]));
             more("refused", ago(&device["revokedAt"]));
             more("certificate until", own(&device["certificate"]["notAfter"]));
+            let old = newest.is_some_and(|key| key != text(&device["hubKey"]));
+            let old = if old { " (the hub has a newer one)" } else { "" };
+            more("hub key", own(&device["hubKey"]).map(|key| format!("{key}{old}")));
             let missed = number(&device["eventsMissed"]);
             more("events missed", (missed > 0).then(|| missed.to_string()));
+            more("hub refused", counted(&node["refusedByHub"]));
         }
         let membership = &node["membership"];
         if membership.is_object() {
@@ -232,9 +263,7 @@ impl Show {
             more("connected", link.is_object().then(|| format!("{is}{time}")));
             more("why not", own(&link["why"]));
             more("broker", own(&link["broker"]));
-            let refused = link["refused"].as_object().into_iter().flatten();
-            let refused: Vec<_> = refused.map(|(why, count)| format!("{count} {why}")).collect();
-            more("refused", (!refused.is_empty()).then(|| refused.join(", ")));
+            more("refused", counted(&link["refused"]));
             more("events kept", Some(number(&membership["eventsKept"]).to_string()));
         }
         for of in [device, membership] {

@@ -93,6 +93,11 @@ pub(super) fn age(now: Timestamp, then: Timestamp) -> String {
     duration(now.since(then))
 }
 
+/// So many seconds, in their largest unit.
+pub(super) fn seconds(seconds: u64) -> String {
+    duration(Duration::from_secs(seconds))
+}
+
 fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         seconds @ 0..=119 => format!("{seconds}s"),

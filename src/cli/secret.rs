@@ -2,19 +2,15 @@
 
 use super::Connection;
 use super::output::{self, Format};
+use super::prompt;
 use crate::model::Timestamp;
 use crate::sys;
-use anyhow::{Context, Result, bail};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
-
-/// A little more than the agent takes, so that it is the agent that says how much that is.
-const READ_AT_MOST: u64 = 66 * 1024;
 
 /// Set, list and remove the secrets of this box
 ///
@@ -102,22 +98,17 @@ impl Verb {
 impl Set {
     async fn run(self) -> Result<()> {
         let value = match &self.file {
-            Some(file) if file == Path::new("-") => text(io::stdin().lock(), "standard input")?,
+            Some(file) if file == Path::new("-") => {
+                prompt::text(io::stdin().lock(), "standard input")?
+            }
             Some(file) => {
                 let name = file.display().to_string();
-                text(File::open(file).with_context(|| name.clone())?, &name)?
+                prompt::text(File::open(file).with_context(|| name.clone())?, &name)?
             }
-            None if io::stdin().is_terminal() => ask(&self.name)?,
-            None => {
-                let mut value = text(io::stdin().lock(), "standard input")?;
-                if value.ends_with('\n') {
-                    value.pop();
-                    if value.ends_with('\r') {
-                        value.pop();
-                    }
-                }
-                value
+            None if io::stdin().is_terminal() => {
+                prompt::hidden(&format!("Value of {}: ", self.name), "the value")?
             }
+            None => prompt::without_newline(prompt::text(io::stdin().lock(), "standard input")?),
         };
         let mut request = json!({ "name": self.name, "parameter": self.ssm, "value": *value });
         if let Some(stage) = self.version_stage {
@@ -192,79 +183,5 @@ impl RotateKey {
             return output::json(&answer);
         }
         output::line(&format!("{} values are sealed with a new key", answer["values"]))
-    }
-}
-
-/// All of `source`, which must be text.
-fn text(source: impl Read, name: &str) -> Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(READ_AT_MOST)?));
-    source.take(READ_AT_MOST).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
-    match String::from_utf8(std::mem::take(&mut *bytes)) {
-        Ok(text) => Ok(Zeroizing::new(text)),
-        Err(error) => {
-            drop(Zeroizing::new(error.into_bytes()));
-            bail!("{name} is not UTF-8 text; encode it, for example with base64")
-        }
-    }
-}
-
-/// Asks on the terminal, which shows nothing of the answer.
-fn ask(name: &str) -> Result<Zeroizing<String>> {
-    let hidden = Hidden::new()?;
-    let mut screen = io::stderr().lock();
-    write!(screen, "Value of {name}: ")?;
-    screen.flush()?;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(READ_AT_MOST)?));
-    for byte in io::stdin().lock().take(READ_AT_MOST).bytes() {
-        match byte? {
-            b'\r' | b'\n' | 0x04 => break,
-            // Interrupt and quit: signals are off, so that the terminal is put right whatever happens.
-            0x03 | 0x1c => {
-                drop(hidden);
-                writeln!(screen)?;
-                bail!("nothing was set");
-            }
-            0x08 | 0x7f => while bytes.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {},
-            byte => bytes.push(byte),
-        }
-    }
-    drop(hidden);
-    writeln!(screen)?;
-    text(bytes.as_slice(), "the value")
-}
-
-/// The terminal without echo, line by line no more; as it was when dropped.
-struct Hidden {
-    before: Termios,
-}
-
-impl Hidden {
-    fn new() -> Result<Self> {
-        let stdin = io::stdin();
-        let before = tcgetattr(&stdin).context("cannot look at the terminal")?;
-        let mut now = before.clone();
-        now.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-        tcsetattr(&stdin, OptionalActions::Flush, &now).context("cannot silence the terminal")?;
-        Ok(Self { before })
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        // There is nobody left to tell.
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.before);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_read_as_it_is() {
-        assert_eq!(*text(&b"a\nb\n"[..], "x").unwrap(), "a\nb\n");
-        let refused = text(&b"\xff"[..], "blob").unwrap_err().to_string();
-        assert!(refused.starts_with("blob is not UTF-8"), "{refused}");
-        assert_eq!(text(io::repeat(b'a'), "x").unwrap().len() as u64, READ_AT_MOST);
     }
 }

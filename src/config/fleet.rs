@@ -1,13 +1,13 @@
 //! `[fleet]`: how a box speaks to its hub's broker, as far as the hub does not say.
 
 use super::ConfigError;
-use super::value::{Given, at_least};
+use super::value::{Given, at_least, total};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a box speaks to the broker.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetSettings {
     /// Silence after which each end asks whether the other is still there; none for the usual.
     pub keep_alive: Option<Duration>,
@@ -17,6 +17,34 @@ pub struct FleetSettings {
     pub broker_credentials: Option<PathBuf>,
     /// The authorities of the broker's certificate, in PEM, in place of those that the hub names.
     pub broker_ca: Option<PathBuf>,
+    /// Which logs of containers the hub gets.
+    pub forward_logs: ForwardLogs,
+    /// How many bytes of them a second, at most; zero is any number.
+    pub forward_logs_rate: u64,
+}
+
+impl Default for FleetSettings {
+    fn default() -> Self {
+        Self {
+            keep_alive: None,
+            mqtt_version: MqttVersion::Auto,
+            broker_credentials: None,
+            broker_ca: None,
+            forward_logs: ForwardLogs::Labelled,
+            forward_logs_rate: 64 << 10,
+        }
+    }
+}
+
+/// Which logs of containers the hub gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardLogs {
+    /// None.
+    Off,
+    /// Those of containers with the label `coracle.forward-logs`.
+    Labelled,
+    /// All, but those of containers whose label says `false`.
+    All,
 }
 
 /// A version of MQTT.
@@ -39,6 +67,8 @@ pub(super) struct WrittenFleet {
     mqtt_version: Option<String>,
     broker_credentials: Option<PathBuf>,
     broker_ca: Option<PathBuf>,
+    forward_logs: Option<String>,
+    forward_logs_rate: Option<String>,
 }
 
 impl WrittenFleet {
@@ -62,6 +92,18 @@ impl WrittenFleet {
             "3.1.1" => Ok(MqttVersion::V311),
             _ => Err(given("fleet.mqtt_version", text).invalid("it must be auto, 5 or 3.1.1")),
         });
+        let default = FleetSettings::default();
+        let forward_logs = self.forward_logs.map(|text| match text.as_str() {
+            "off" => Ok(ForwardLogs::Off),
+            "labelled" => Ok(ForwardLogs::Labelled),
+            "all" => Ok(ForwardLogs::All),
+            _ => {
+                let given = given("fleet.forward_logs", text);
+                Err(given.invalid("it must be off, labelled or all"))
+            }
+        });
+        let rate =
+            self.forward_logs_rate.map(|text| total(&given("fleet.forward_logs_rate", text)));
         let path = |key: &str, path: Option<PathBuf>| match path {
             Some(path) if !path.is_absolute() => {
                 Err(given(key, path.display().to_string()).invalid("it must be an absolute path"))
@@ -73,6 +115,8 @@ impl WrittenFleet {
             mqtt_version: version.transpose()?.unwrap_or_default(),
             broker_credentials: path("fleet.broker_credentials", self.broker_credentials)?,
             broker_ca: path("fleet.broker_ca", self.broker_ca)?,
+            forward_logs: forward_logs.transpose()?.unwrap_or(default.forward_logs),
+            forward_logs_rate: rate.transpose()?.unwrap_or(default.forward_logs_rate),
         })
     }
 }
@@ -89,16 +133,19 @@ mod tests {
     #[test]
     fn the_section_is_checked_key_by_key() {
         assert_eq!(read(""), Ok(FleetSettings::default()));
-        let text = "keep_alive = \"30s\"\nmqtt_version = \"3.1.1\"\nbroker_ca = \"/ca.pem\"";
+        let text = "keep_alive = \"30s\"\nmqtt_version = \"3.1.1\"\nbroker_ca = \"/ca.pem\"\nforward_logs = \"all\"\nforward_logs_rate = \"0\"";
         let settings = read(text).unwrap();
         assert_eq!(settings.keep_alive, Some(Duration::from_secs(30)));
         assert_eq!(settings.mqtt_version, MqttVersion::V311);
+        assert_eq!((settings.forward_logs, settings.forward_logs_rate), (ForwardLogs::All, 0));
         for (text, key) in [
             ("keep_alive = \"1s\"", "fleet.keep_alive"),
             ("keep_alive = \"30h\"", "fleet.keep_alive"),
             ("mqtt_version = \"4\"", "fleet.mqtt_version"),
             ("broker_ca = \"ca.pem\"", "fleet.broker_ca"),
             ("broker = \"x\"", "broker"),
+            ("forward_logs = \"some\"", "fleet.forward_logs"),
+            ("forward_logs_rate = \"1\"", "fleet.forward_logs_rate"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(key), "{error}");

@@ -2,9 +2,11 @@
 //! that equals the defaults. There are no variables: those of `CORACLE_*` are an agent's, and both may be on one machine.
 
 use super::remote_broker::{broker_hosts, broker_url};
-use super::value::{Given, account_id, address, at_least, log, pool, region_name};
+use super::value::{
+    Given, account_id, address, at_least, kept_for, log, pool, region_name, size, total,
+};
 use super::{BrokerHost, RemoteBroker};
-use super::{ConfigError, parse, socket};
+use super::{ConfigError, ContainerLog, parse, socket};
 use crate::model::Scope;
 use crate::plan::Settings;
 use serde::Deserialize;
@@ -41,6 +43,10 @@ pub struct HubConfig {
     pub capacity_providers: BTreeSet<String>,
     /// The file of the faults that simulated tasks meet.
     pub faults: Option<PathBuf>,
+    /// How much is stored of the logs of boxes.
+    pub container_log: ContainerLog,
+    /// Bytes of the logs of one box; zero is any number.
+    pub container_log_max_total_of_box: u64,
     /// What is logged.
     pub log: Targets,
 }
@@ -60,6 +66,13 @@ impl Default for HubConfig {
             stopped_tasks_kept: 10_000,
             capacity_providers: BTreeSet::new(),
             faults: None,
+            container_log: ContainerLog {
+                max_size: 10 << 20,
+                max_file: 3,
+                max_age: Duration::from_hours(30 * 24),
+                max_total: 10 << 30,
+            },
+            container_log_max_total_of_box: 256 << 20,
             log: Targets::new().with_default(LevelFilter::INFO),
         }
     }
@@ -118,6 +131,11 @@ struct Written {
     stopped_tasks_kept: Option<usize>,
     capacity_providers: Option<BTreeSet<String>>,
     faults: Option<PathBuf>,
+    container_log_max_size: Option<String>,
+    container_log_max_file: Option<u32>,
+    container_log_max_age: Option<String>,
+    container_log_max_total: Option<String>,
+    container_log_max_total_of_box: Option<String>,
     log: Option<String>,
 }
 
@@ -127,7 +145,7 @@ impl HubConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(overrides: &HubOverrides) -> Result<Self, ConfigError> {
-        let path = overrides.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let path = Self::file(overrides);
         let written = match parse::read_file::<Written>(&path) {
             Err(ConfigError::Unreadable { source, .. })
                 if overrides.config.is_none() && source.kind() == std::io::ErrorKind::NotFound =>
@@ -137,6 +155,12 @@ impl HubConfig {
             read => read?,
         };
         merge(overrides, written, &path)
+    }
+
+    /// The file that [`HubConfig::load`] reads, whether or not it is there.
+    #[must_use]
+    pub fn file(overrides: &HubOverrides) -> PathBuf {
+        overrides.config.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
     }
 
     /// What the planners need of it, in a simulation.
@@ -221,7 +245,30 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         .map(|given| at_least(given, Duration::from_hours(1), "1h"));
     let lifetime = given("certificate_lifetime", &None, file.certificate_lifetime)
         .as_ref()
-        .map(|given| at_least(given, Duration::from_hours(1), "1h"));
+        .map(|given| at_least(given, Duration::from_mins(1), "1m"));
+    let bytes = |key: &str, text: Option<String>, default: u64| {
+        given(key, &None, text).as_ref().map_or(Ok(default), total)
+    };
+    let logs = default.container_log;
+    let max_age = given("container_log_max_age", &None, file.container_log_max_age);
+    let container_log = ContainerLog {
+        max_size: given("container_log_max_size", &None, file.container_log_max_size)
+            .as_ref()
+            .map_or(Ok(logs.max_size), size)?,
+        max_file: file.container_log_max_file.unwrap_or(logs.max_file),
+        max_age: max_age.as_ref().map_or(Ok(logs.max_age), kept_for)?,
+        max_total: bytes("container_log_max_total", file.container_log_max_total, logs.max_total)?,
+    };
+    if container_log.max_file == 0 {
+        let rule = "it must be at least 1".to_owned();
+        let origin = origin("container_log_max_file");
+        return Err(ConfigError::Invalid { origin, value: "0".to_owned(), rule });
+    }
+    let of_box = bytes(
+        "container_log_max_total_of_box",
+        file.container_log_max_total_of_box,
+        default.container_log_max_total_of_box,
+    )?;
     let levels = given("log", &overrides.log, file.log).as_ref().map(log);
     let pools = file.capacity_providers.unwrap_or_default();
     for name in &pools {
@@ -244,6 +291,8 @@ fn merge(overrides: &HubOverrides, file: Written, path: &Path) -> Result<HubConf
         stopped_tasks_kept: file.stopped_tasks_kept.unwrap_or(default.stopped_tasks_kept),
         capacity_providers: pools,
         faults: dir("faults", &overrides.faults, file.faults)?,
+        container_log,
+        container_log_max_total_of_box: of_box,
         log: levels.transpose()?.unwrap_or(default.log),
     })
 }
@@ -287,7 +336,7 @@ mod tests {
             ("account = '1'", "twelve digits"),
             ("stopped_task_retention = '1m'", "at least 1h"),
             ("listen = 'here'", "ADDRESS:PORT"),
-            ("certificate_lifetime = '1m'", "at least 1h"),
+            ("certificate_lifetime = '1s'", "at least 1m"),
             ("cluster = 'x'", "cluster"),
             ("capacity_providers = ['ecs-x']", "capacity_providers"),
             ("mqtt_listen = '8883'", "ADDRESS:PORT"),
@@ -295,6 +344,10 @@ mod tests {
             ("broker = 'https://broker'", "mqtts://"),
             ("broker_ca = '/ca.pem'", "--broker"),
             ("log = 'loud'", "loud"),
+            ("container_log_max_size = '1'", "container_log_max_size"),
+            ("container_log_max_file = 0", "container_log_max_file"),
+            ("container_log_max_age = '1s'", "container_log_max_age"),
+            ("container_log_max_total_of_box = '1'", "container_log_max_total_of_box"),
         ] {
             let error = load(text, HubOverrides::default()).unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");

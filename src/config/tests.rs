@@ -30,14 +30,26 @@ fn the_default_file_sets_every_key_to_its_default() {
     assert_eq!(load(DEFAULT_TEXT, &[]).unwrap(), Config::default());
     assert_eq!(load("", &[]).unwrap(), Config::default());
     let set: toml::Table = toml::from_str(DEFAULT_TEXT).unwrap();
-    let declared = include_str!("parse.rs")
+    let declared = include_str!("parse/written.rs")
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(": Option<"))
+        .filter_map(|line| {
+            line.trim().strip_prefix("pub(in crate::config) ")?.split_once(": Option<")
+        })
         .map(|(key, _)| key);
     let missing: Vec<_> = declared.filter(|key| !set.contains_key(*key)).collect();
     assert_eq!(
         missing,
-        ["docker_config", "environment_files", "bridge", "subnet", "subnet6", "dynamic_ports"],
+        [
+            "docker_config",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+            "environment_files",
+            "bridge",
+            "subnet",
+            "subnet6",
+            "dynamic_ports"
+        ],
         "the file shows every key, these as comments"
     );
 }
@@ -56,6 +68,40 @@ fn the_examples_in_comments_of_the_default_file_are_valid() {
     let registry = &config.registries["registry.example:5000"];
     assert_eq!(config.network.dynamic_ports, "32768-60999".parse().ok());
     assert!(registry.insecure && registry.mirrors.len() == 1 && registry.ca_file.is_some());
+    assert!(registry.client_cert.is_some() && registry.client_key.is_some());
+    assert_eq!(config.proxies.https.unwrap().to_string(), "proxy.example:3128");
+    assert_eq!(config.proxies.exceptions.len(), 3);
+}
+
+#[test]
+fn proxies_are_set_here_or_for_all_programs() {
+    let proxies = |text: &str, variables: &[(&str, &str)]| {
+        let proxies = load(text, variables).unwrap().proxies;
+        let shown = |proxy: Option<Proxy>| proxy.map_or_else(String::new, |p| p.to_string());
+        (shown(proxies.http), shown(proxies.https), proxies.exceptions.len())
+    };
+    let all = [
+        ("http_proxy", "http://lower:1"),
+        ("HTTP_PROXY", "http://upper:1"),
+        ("HTTPS_PROXY", "http://secure:2/"),
+        ("NO_PROXY", "localhost, a.example,10.*,*.b.example"),
+    ];
+    // What only others understand is left out.
+    assert_eq!(proxies("", &all), ("lower:1".into(), "secure:2".into(), 3));
+    let ours = "http_proxy = ''\nhttps_proxy = 'own:3'\nno_proxy = ''";
+    assert_eq!(proxies(ours, &all), (String::new(), "own:3".into(), 0));
+    let variable = [&all[..], &[("CORACLE_HTTPS_PROXY", "http://variable:4")]].concat();
+    assert_eq!(proxies(ours, &variable), (String::new(), "variable:4".into(), 0));
+    for (text, variables, expected) in [
+        ("https_proxy = 'socks5://u:s3cret@h:1'", &[][..], "socks5 is not supported"),
+        ("", &[("HTTPS_PROXY", "https://u:s3cret@h:1")][..], "HTTPS_PROXY"),
+        ("no_proxy = 'a,10.*'", &[][..], "10.*"),
+        ("[registries.'a.example']\nclient_cert = '/a'", &[][..], "go together"),
+        ("[registries.'a.example']\nclient_cert = 'a'\nclient_key = '/b'", &[][..], "absolute"),
+    ] {
+        let error = refusal(text, variables);
+        assert!(error.contains(expected) && !error.contains("s3cret"), "{error}");
+    }
 }
 
 #[test]
@@ -80,11 +126,21 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_STATE_DIR", "/s"),
             ("CORACLE_RUN_DIR", "/r"),
             ("CORACLE_LISTEN", "[::1]:80"),
+            ("CORACLE_SOCKET_GROUP", "crew"),
             ("CORACLE_CGROUP_PARENT", "/a.slice/b/"),
             ("CORACLE_REGION", "eu-central-1"),
             ("CORACLE_ACCOUNT", "123456789012"),
             ("CORACLE_CLUSTER", "edge"),
             ("CORACLE_IMAGE_PULL_BEHAVIOR", "once"),
+            ("CORACLE_IMAGE_CLEANUP", "false"),
+            ("CORACLE_IMAGE_CLEANUP_INTERVAL", "10m"),
+            ("CORACLE_IMAGE_MINIMUM_AGE", "1m"),
+            ("CORACLE_IMAGES_PER_CLEANUP", "7"),
+            ("CORACLE_IMAGE_CLEANUP_UNTRACKED", "true"),
+            ("CORACLE_IMAGE_DISK_HIGH", "90%"),
+            ("CORACLE_IMAGE_DISK_LOW", "70"),
+            ("CORACLE_PULL_BANDWIDTH", "2m"),
+            ("CORACLE_CONCURRENT_LAYERS", "1"),
             ("CORACLE_CONTAINER_STOP_TIMEOUT", "1m30s"),
             ("CORACLE_STOPPED_TASK_RETENTION", "24h"),
             ("CORACLE_RESTART_EARLY_EXITS", "false"),
@@ -98,9 +154,13 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
             ("CORACLE_CONTAINER_LOG_MAX_FILE", "7"),
             ("CORACLE_CONTAINER_LOG_MAX_AGE", "0"),
             ("CORACLE_CONTAINER_LOG_MAX_TOTAL", "0"),
+            ("CORACLE_HTTP_PROXY", "proxy:1"),
+            ("CORACLE_HTTPS_PROXY", "http://proxy:2"),
+            ("CORACLE_NO_PROXY", "*"),
             ("CORACLE_DOCKER_CONFIG", "/d.json"),
             ("CORACLE_ENVIRONMENT_FILES", "/objects"),
             ("CORACLE_MANIFESTS", "/manifests"),
+            ("CORACLE_IMAGES", "/images"),
             ("CORACLE_BRIDGE", "br-x"),
             ("CORACLE_SUBNET", "10.9.0.0/24"),
             ("CORACLE_SUBNET6", "fd09::/64"),
@@ -120,10 +180,22 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         state_dir: "/s".into(),
         run_dir: "/r".into(),
         listen: "[::1]:80".parse().unwrap(),
+        socket_group: Some("crew".to_owned()),
         cgroup_parent: "a.slice/b".to_owned(),
         scope: Scope { region: "eu-central-1".to_owned(), account: "123456789012".to_owned() },
         cluster: ClusterName::new("edge").unwrap(),
         image_pull_behavior: PullBehavior::Once,
+        image_cleanup: ImageCleanup {
+            enabled: false,
+            interval: Duration::from_mins(10),
+            minimum_age: Duration::from_mins(1),
+            per_cleanup: 7,
+            untracked: true,
+            disk_high: 90,
+            disk_low: 70,
+        },
+        pull_bandwidth: 2 << 20,
+        concurrent_layers: 1.try_into().unwrap(),
         container_stop_timeout: Duration::from_secs(90),
         stopped_task_retention: Duration::from_hours(24),
         restart_early_exits: false,
@@ -146,9 +218,15 @@ fn every_setting_but_registries_and_roles_can_be_a_variable() {
         },
         stop_tasks_on_exit: false,
         registries: BTreeMap::new(),
+        proxies: Proxies {
+            http: Proxy::parse("proxy:1").ok(),
+            https: Proxy::parse("proxy:2").ok(),
+            exceptions: vec![Exception::All],
+        },
         docker_config: "/d.json".into(),
         environment_files: Some("/objects".into()),
         manifests: "/manifests".into(),
+        images: "/images".into(),
         fleet: crate::config::FleetSettings::default(),
         roles: BTreeMap::new(),
         names: NameSettings {
@@ -176,6 +254,9 @@ fn unknown_and_wrongly_typed_keys_are_refused_by_name() {
     assert!(refusal("reserved_ports = [70000]", &[]).contains("reserved_ports"));
     assert!(refusal("", &[("CORACLE_ALLOW_PRIVILEGED", "yes")]).contains("true or false"));
     assert!(refusal("log = ", &[]).contains("line 1"));
+    assert!(refusal("image_disk_high = '0%'", &[]).contains("image_disk_high"));
+    assert!(refusal("image_disk_high = '70%'\nimage_disk_low = '71%'", &[]).contains("70%"));
+    assert_eq!(load("image_disk_high = '70'", &[]).unwrap().image_cleanup.disk_low, 70);
 }
 
 #[test]
@@ -188,6 +269,8 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
         ("account", "12"),
         ("cluster", "a b"),
         ("image_pull_behavior", "never"),
+        ("pull_bandwidth", "1k"),
+        ("pull_bandwidth", "fast"),
         ("container_stop_timeout", "0s"),
         ("container_stop_timeout", "30"),
         ("container_stop_timeout", "99999999999999999999h"),
@@ -214,6 +297,7 @@ fn values_that_make_no_sense_are_refused_with_their_origin() {
     for (name, value) in [
         ("CORACLE_RESERVED_PORTS", "22,x"),
         ("CORACLE_RESERVED_MEMORY", "-1"),
+        ("CORACLE_CONCURRENT_LAYERS", "0"),
         ("CORACLE_STOPPED_TASKS_KEPT", "many"),
         ("CORACLE_INSTANCE_ATTRIBUTES", "a=1,a=2"),
         ("CORACLE_INSTANCE_ATTRIBUTES", "a b=1"),

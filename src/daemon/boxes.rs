@@ -5,10 +5,14 @@ use crate::api::{Boxes, ByteStream, Connecting, Unreachable};
 use crate::auth::fleet::SealingKey;
 use crate::engine::Handle;
 use crate::fleet::command::Address;
-use crate::fleet::tunnel::{HubEnd, Peer, TunnelStream};
+use crate::fleet::hub::Hub;
+use crate::fleet::tunnel::{Peer, TunnelStream};
 use crate::model::fleet::Device;
 use crate::model::{ContainerInstanceId, Timestamp};
+use crate::runtime::logs::LogDirectory;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -21,20 +25,21 @@ pub(super) type OpenKey = dyn Fn(&Device) -> Result<SealingKey, String> + Send +
 /// All boxes of this hub.
 pub(super) struct Reach {
     engine: Handle,
-    tunnels: HubEnd,
+    hub: Hub,
+    state_dir: PathBuf,
     key: Arc<OpenKey>,
 }
 
 impl fmt::Debug for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reach").field("tunnels", &self.tunnels).finish_non_exhaustive()
+        f.debug_struct("Reach").field("hub", &self.hub).finish_non_exhaustive()
     }
 }
 
 impl Reach {
-    /// The boxes in the records of `engine`, through `tunnels`. `key` blocks.
-    pub(super) fn new(engine: Handle, tunnels: HubEnd, key: Arc<OpenKey>) -> Self {
-        Self { engine, tunnels, key }
+    /// The boxes in the records of `engine`, through the tunnels of `hub`. `key` blocks.
+    pub(super) fn new(engine: Handle, hub: Hub, state_dir: PathBuf, key: Arc<OpenKey>) -> Self {
+        Self { engine, hub, state_dir, key }
     }
 
     /// The box as it is connected now.
@@ -76,10 +81,27 @@ impl Boxes for Reach {
                 .await
                 .map_err(|error| Unreachable(error.to_string()))?
                 .map_err(Unreachable)?;
-            let opened = self.tunnels.open(&Peer { address, key }).await;
+            let opened = self.hub.tunnels().open(&Peer { address, key }).await;
             let stream = opened.map_err(|error| Unreachable(error.to_string()))?;
             Ok(Box::new(stream) as Box<dyn ByteStream>)
         })
+    }
+
+    fn away_since(&self, instance: &ContainerInstanceId) -> Option<Timestamp> {
+        self.engine.read(|world| {
+            let device = world.devices.get(instance);
+            device.is_none_or(|d| !d.connected).then(|| {
+                device.map_or_else(Timestamp::default, |device| device.connected_changed_at)
+            })
+        })
+    }
+
+    fn logs(&self, instance: &ContainerInstanceId) -> LogDirectory {
+        LogDirectory::of_box(&self.state_dir, instance)
+    }
+
+    fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.hub.refused()
     }
 }
 

@@ -36,6 +36,7 @@ impl Foreground {
         };
         own.state_dir.clone_from(&directories.state);
         own.run_dir.clone_from(&directories.run);
+        own.socket_group = None;
         // Those of the settings may be an agent's that is just not up, and another run's.
         own.network = NetworkSettings {
             dynamic_ports: config.network.dynamic_ports,

@@ -2,7 +2,9 @@
 
 use super::hub;
 use crate::api::{Gate, GateAnswer, GateRefusal, GateRequest};
+use crate::auth::fleet::RotateError;
 use crate::fleet::join::{Refused, Registrar, TokenRequest};
+use crate::fleet::rotation::Rotation;
 use crate::model::container_instance::Attribute;
 use crate::model::fleet::JoinToken;
 use crate::model::{ClusterName, Timestamp};
@@ -18,6 +20,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct HubGate {
     pub(super) desk: Arc<Registrar>,
+    pub(super) rotation: Rotation,
     pub(super) store: Store,
     pub(super) state_dir: PathBuf,
 }
@@ -40,6 +43,11 @@ impl Gate for HubGate {
                     self.desk.remove_token(id.clone()).await.map_err(GateRefusal::from)?;
                     Ok(json!({ "id": id }))
                 }
+                GateRequest::HubKeys => Ok(self.rotation.status()),
+                GateRequest::RotateHubKey => self.rotation.rotate().await.map_err(|error| {
+                    let status = if matches!(error, RotateError::TooMany) { 409 } else { 500 };
+                    GateRefusal { status, message: error.to_string() }
+                }),
                 GateRequest::Backup(path) => {
                     let (store, state) = (self.store.clone(), self.state_dir.clone());
                     let work = move || hub::write_backup(&store, &state, &path);

@@ -1,6 +1,6 @@
 //! What this box is: its capacity and attributes, as it registers them.
 
-use crate::config::{Config, NameSettings};
+use crate::config::{Config, NameSettings, program_search_path};
 use crate::engine::Names;
 use crate::image;
 use crate::model::capacity_provider;
@@ -49,7 +49,19 @@ pub(super) fn image_options(config: &Config) -> image::Options {
             .iter()
             .filter_map(|(host, registry)| Some((host.clone(), registry.ca_file.clone()?)))
             .collect(),
+        client_certificates: registries
+            .iter()
+            .filter_map(|(host, registry)| {
+                let (certificate, key) =
+                    (registry.client_cert.clone()?, registry.client_key.clone()?);
+                Some((host.clone(), image::ClientCertificate { certificate, key }))
+            })
+            .collect(),
+        proxies: config.proxies.clone(),
         docker_configs: vec![config.docker_config.clone()],
+        bandwidth: config.pull_bandwidth,
+        concurrent_layers: Some(config.concurrent_layers),
+        search_path: program_search_path().unwrap_or_default(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The directory of manifests: applied once the box is registered, and again at every SIGHUP.
 //!
-//! What is stored goes on meanwhile, whatever is wrong with a file. Nothing is asked of the network.
+//! SIGHUP has the images directory looked into as well. What is stored goes on meanwhile, whatever is wrong with a file. Nothing is asked of the network.
 
 use crate::api;
 use crate::engine::Handle;
@@ -21,6 +21,10 @@ pub(super) async fn keep(handle: Handle, directory: PathBuf, cluster: ClusterNam
         }
     };
     while hangups.recv().await.is_some() {
+        // First, so that what the manifests start finds its images.
+        if let Ok(images) = handle.images() {
+            images.look_into_directory();
+        }
         tracing::info!(directory = %directory.display(), "applying the manifests");
         api::apply_directory(&handle, &directory, &cluster).await;
     }

@@ -2,9 +2,9 @@
 
 use super::boxes;
 use crate::api::FromHub;
-use crate::config::{Config, FleetSettings, MqttVersion};
+use crate::config::{Config, FleetSettings, ForwardLogs, MqttVersion};
 use crate::engine::Handle;
-use crate::fleet::device::{self, LinkSettings};
+use crate::fleet::device::{self, LinkSettings, logs};
 use crate::fleet::link::Version;
 use crate::model::fleet::LinkStatus;
 use std::sync::Arc;
@@ -23,6 +23,7 @@ impl Uplink {
             engine,
             state_dir: config.state_dir.clone(),
             link: settings(&config.fleet),
+            logs: forwarding(&config.fleet),
             accept: Arc::new(accept),
             status: status_in,
         };
@@ -48,4 +49,13 @@ fn settings(fleet: &FleetSettings) -> LinkSettings {
         credentials: fleet.broker_credentials.clone(),
         authorities: fleet.broker_ca.clone(),
     }
+}
+
+fn forwarding(fleet: &FleetSettings) -> logs::Settings {
+    let which = match fleet.forward_logs {
+        ForwardLogs::Off => logs::Which::Off,
+        ForwardLogs::Labelled => logs::Which::Labelled,
+        ForwardLogs::All => logs::Which::All,
+    };
+    logs::Settings { which, rate: fleet.forward_logs_rate }
 }

@@ -2,6 +2,9 @@
 //!
 //! The run directory lives in memory. A file in it with the kernel's boot id is written once the agent has taken stock;
 //! when it is missing or names another boot, everything that ran before is gone.
+//!
+//! A file of the state is replaced by one that is written beside it, as `NAME.new` or `NAME.tmp`. A power cut can leave that
+//! one there; nobody writes any when the agent starts after a reboot, so that they can go then.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +35,18 @@ impl BootMark {
         self.rebooted
     }
 
+    /// Removes what replacements that the power cut off left in `state_dir`, if the box has started anew: shims that outlive
+    /// the agent may be writing otherwise. What cannot be removed harms nobody.
+    pub fn sweep(&self, state_dir: &Path) {
+        if !self.rebooted {
+            return;
+        }
+        for directory in ["", "store/copies", "logs", "tasks"] {
+            let below = directory == "logs" || directory == "tasks";
+            sweep(&state_dir.join(directory), below);
+        }
+    }
+
     /// Writes the mark: whatever runs from now on belongs to this boot.
     ///
     /// # Errors
@@ -40,6 +55,25 @@ impl BootMark {
         let new = self.path.with_extension("new");
         std::fs::write(&new, &self.boot_id)?;
         std::fs::rename(&new, &self.path)
+    }
+}
+
+/// Removes what lies in the directory, and in its own directories if those are `below` it, but no further down: there
+/// tasks have what is theirs.
+fn sweep(directory: &Path, below: bool) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let Ok(kind) = entry.file_type() else { continue };
+        let path = entry.path();
+        if kind.is_dir() && below {
+            sweep(&path, false);
+        } else if kind.is_file() && path.extension().is_some_and(|end| end == "new" || end == "tmp")
+        {
+            match std::fs::remove_file(&path) {
+                Ok(()) => tracing::info!(path = %path.display(), "removed what a power cut left"),
+                Err(error) => tracing::warn!(%error, path = %path.display(), "cannot remove this"),
+            }
+        }
     }
 }
 
@@ -56,5 +90,42 @@ mod tests {
         assert!(!BootMark::read(dir.path()).unwrap().rebooted());
         std::fs::write(dir.path().join("boot"), "another boot").unwrap();
         assert!(BootMark::read(dir.path()).unwrap().rebooted());
+    }
+
+    #[test]
+    fn what_a_power_cut_left_half_written_goes_and_nothing_else() {
+        let state = tempfile::tempdir().unwrap();
+        let (left, stays) = (
+            [
+                "secret.key.new",
+                "store/copies/last-good.mdb.new",
+                "logs/forwarded.new",
+                "logs/a/forwarded.new",
+                "tasks/a/main.exit.tmp",
+            ],
+            [
+                "secret.key",
+                "store/copies/last-good.mdb",
+                "logs/a/main.log",
+                "tasks/a/main.exit",
+                "tasks/a/main/of-the-container.tmp",
+                "volumes/a/of-the-container.new",
+                "images/tmp/b",
+            ],
+        );
+        for name in left.iter().chain(&stays) {
+            let path = state.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, name).unwrap();
+        }
+        let there = |name: &&str| state.path().join(name).exists();
+        let run = tempfile::tempdir().unwrap();
+        BootMark::read(run.path()).unwrap().write().unwrap();
+        BootMark::read(run.path()).unwrap().sweep(state.path());
+        assert!(left.iter().all(there), "a shim may be writing them");
+        std::fs::write(run.path().join("boot"), "another boot").unwrap();
+        BootMark::read(run.path()).unwrap().sweep(state.path());
+        assert!(!left.iter().any(there));
+        assert!(stays.iter().all(there));
     }
 }

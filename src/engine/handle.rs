@@ -21,6 +21,8 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) enum Order {
     Command(Command),
+    /// Nothing but an answer.
+    Ping,
     /// Empties a simulation, then carries this out on what is left.
     Reset,
 }
@@ -99,6 +101,14 @@ impl Handle {
     /// [`SubmitError::Refused`] on a real box, whose state nothing empties.
     pub async fn reset(&self) -> Result<Reply, SubmitError> {
         self.order(Order::Reset).await
+    }
+
+    /// Waits until the writer has carried out an empty round; false when it ends first.
+    pub async fn ping(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { order: Order::Ping, answer };
+        // What the answer is does not matter: a disk that refuses to be written does not make the engine stuck.
+        self.requests.send(request).await.is_ok() && answered.await.is_ok()
     }
 
     async fn order(&self, order: Order) -> Result<Reply, SubmitError> {

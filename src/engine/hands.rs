@@ -9,17 +9,18 @@
 use super::boot::BootMark;
 use super::connections::{ConnectError, Connections};
 use super::endpoints::{EndpointError, Endpoints, Subject};
+use super::pulling::Pulling;
 use super::secrets::{ResolveError, Resolved, Sources};
 use crate::image::{ImageError, ImageStore, Login};
-use crate::model::{ImageDigest, TaskId, Timestamp};
+use crate::model::{ImageDigest, TaskId, TaskStatus, Timestamp};
 use crate::plan::action::ContainerRun;
-use crate::plan::{Action, Connection, Observation, StartContainer};
+use crate::plan::{Action, Connection, Observation, StartContainer, World};
 use crate::runtime::{
     Event, Found, ImageSettings, Launch, RunState, Runtime, RuntimeError, Signal, StartError,
 };
 use crate::sys;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -36,6 +37,8 @@ pub(super) struct Hands {
     sources: Sources,
     connections: Connections,
     facts: mpsc::UnboundedSender<Fact>,
+    /// What readers see.
+    shown: Arc<RwLock<World>>,
 }
 
 /// Why a container cannot be started, in ECS's words.
@@ -73,13 +76,20 @@ impl Hands {
         sources: Sources,
         connections: Connections,
         facts: mpsc::UnboundedSender<Fact>,
+        shown: Arc<RwLock<World>>,
     ) -> Self {
-        Self { runtime, images, endpoints: Arc::new(endpoints), sources, connections, facts }
+        let endpoints = Arc::new(endpoints);
+        Self { runtime, images, endpoints, sources, connections, facts, shown }
     }
 
     /// The images that are on the box.
     pub(super) fn images(&self) -> BTreeMap<String, ImageDigest> {
         self.images.names()
+    }
+
+    /// What registries call those that came from one, see [`ImageStore::sources`].
+    pub(super) fn image_sources(&self) -> BTreeMap<ImageDigest, ImageDigest> {
+        self.images.sources()
     }
 
     /// Starts to prepare those of `actions` that can be.
@@ -174,7 +184,7 @@ impl Hands {
 
     /// Looks for what still runs from before, reports it, and ends with `Scanned`. What was prepared for a task that is
     /// not among `known`, because its commit never came, is removed.
-    pub(super) fn scan(&self, boot: BootMark, known: BTreeSet<TaskId>) {
+    pub(super) fn scan(&self, boot: BootMark, known: BTreeMap<TaskId, TaskStatus>) {
         let hands = self.clone();
         tokio::spawn(async move {
             // Without a scan nothing may be started: it could run twice.
@@ -188,17 +198,26 @@ impl Hands {
                 }
             };
             let never_was =
-                |task: &Found| task.containers.is_empty() && !known.contains(&task.task);
+                |task: &Found| task.containers.is_empty() && !known.contains_key(&task.task);
             let (cleared, found): (Vec<_>, Vec<_>) = found.into_iter().partition(never_was);
             for task in cleared {
                 hands.clear_found(&task.task).await;
             }
+            let is_over = |task: &&Found| known.get(&task.task) == Some(&TaskStatus::Stopped);
+            let back = found.iter().filter(is_over).filter(|task| task.has_files);
+            let back: Vec<TaskId> = back.map(|task| task.task.clone()).collect();
             hands.connections.adopt(&found).await;
             for task in found {
                 hands.report_found(task);
             }
             let observation = Observation::Scanned { rebooted: boot.rebooted() };
             let _ = hands.facts.send(Fact { observation, once_committed: Some(boot) });
+            // A power cut brings files back whose removal the disk was not told yet.
+            for task in back {
+                if let Err(error) = hands.runtime.release(&task).await {
+                    tracing::warn!(%task, %error, "what is left of a stopped task cannot all be removed");
+                }
+            }
         });
     }
 
@@ -278,16 +297,32 @@ impl Hands {
                 }
             },
         };
-        match self.images.pull_as(&image, login, |_| ()).await {
-            Ok(digest) => Observation::ImageReady { image, credentials, digest },
-            Err(error) => match self.images.resolve(&image).filter(|_| fall_back_to_cached) {
-                Some(digest) => {
-                    tracing::warn!(image, %error, "the image cannot be pulled, the local one is used");
-                    Observation::ImageReady { image, credentials, digest }
+        let pulling = Pulling::new(&image, Arc::clone(&self.shown), sys::uptime());
+        let progress = move |progress| pulling.take(progress, sys::uptime());
+        match self.images.pull_as(&image, login, progress).await {
+            Ok(digest) => self.image_ready(image, credentials, digest),
+            Err(error) => {
+                match self.images.resolve_to_use(&image).filter(|_| fall_back_to_cached) {
+                    Some(digest) => {
+                        tracing::warn!(image, %error, "the image cannot be pulled, the local one is used");
+                        self.image_ready(image, credentials, digest)
+                    }
+                    None => {
+                        Observation::ImageFailed { image, credentials, reason: error.to_string() }
+                    }
                 }
-                None => Observation::ImageFailed { image, credentials, reason: error.to_string() },
-            },
+            }
         }
+    }
+
+    fn image_ready(
+        &self,
+        image: String,
+        credentials: Option<String>,
+        digest: ImageDigest,
+    ) -> Observation {
+        let source = self.images.sources().remove(&digest);
+        Observation::ImageReady { image, credentials, digest, source }
     }
 
     async fn start(&self, start: StartContainer) -> Observation {
@@ -295,6 +330,10 @@ impl Hands {
         let launch = match self.launch(start).await {
             Ok(launch) => launch,
             Err(error) => {
+                if let LaunchError::Image(ImageError::Absent(_)) = error {
+                    // Whoever starts it again is not to look for it here.
+                    self.report(Observation::ImagesChanged);
+                }
                 return Observation::StartFailed { run, reason: error.to_string() };
             }
         };

@@ -29,8 +29,10 @@ mod environment_file;
 mod gateway;
 mod handle;
 mod hands;
+mod images;
 mod inside;
 mod names;
+mod pulling;
 mod rehearsal;
 mod secrets;
 mod writer;
@@ -39,6 +41,7 @@ pub use boot::BootMark;
 pub use endpoints::{Endpoints, Roles};
 pub use gateway::Gateway;
 pub use handle::{Handle, NoBox, SubmitError};
+pub use images::{CollectError, Collected};
 pub use inside::running;
 pub use secrets::Sources;
 
@@ -166,6 +169,7 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
                 sources,
             } = *this;
             world.observed.images = images.names();
+            world.observed.image_sources = images.sources();
             held = Some(Held { images: images.clone(), runtime: runtime.clone() });
             let names = match names {
                 Names::OfTheBox => None,
@@ -176,9 +180,18 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
             };
             let gateways = Gateways::new(gateways, names);
             let connections = Connections::new(network, runtime.clone(), gateways);
-            let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
+            let hands = Hands::new(
+                runtime,
+                images,
+                endpoints,
+                sources,
+                connections,
+                facts_in,
+                Arc::clone(&published),
+            );
             hands.forward(events);
-            hands.scan(boot, world.tasks.keys().cloned().collect());
+            let known = world.tasks.values();
+            hands.scan(boot, known.map(|task| (task.id.clone(), task.last_status)).collect());
             Under::ThisBox(Arc::new(hands))
         }
     };

@@ -94,8 +94,14 @@ impl Clock {
 }
 
 /// Whether tasks may come of a command: images brought here since by others are looked for first.
-const fn starts_tasks(command: &Command) -> bool {
-    matches!(command, Command::RunTask(_) | Command::CreateService(_) | Command::UpdateService(_))
+const fn looks_at_images(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::RunTask(_)
+            | Command::CreateService(_)
+            | Command::UpdateService(_)
+            | Command::Observe(Observation::ImagesChanged)
+    )
 }
 
 /// What one round gathered.
@@ -185,6 +191,10 @@ impl Writer {
         for Request { order, answer } in round.requests {
             let command = match order {
                 Order::Command(command) => command,
+                Order::Ping => {
+                    answers.push((answer, Ok(Reply::Done)));
+                    continue;
+                }
                 Order::Reset => {
                     let reset = self.empty().map(|()| Reply::Done);
                     if reset.is_ok() {
@@ -194,9 +204,6 @@ impl Writer {
                     continue;
                 }
             };
-            if let (true, Under::ThisBox(hands)) = (starts_tasks(&command), &self.under) {
-                self.world.observed.images = hands.images();
-            }
             match self.apply(command, now, &mut ids) {
                 Ok(outcome) => {
                     changes.extend(outcome.changes);
@@ -278,6 +285,10 @@ impl Writer {
         now: Timestamp,
         ids: &mut Ids,
     ) -> Result<command::Outcome, plan::CommandError> {
+        if let (true, Under::ThisBox(hands)) = (looks_at_images(&command), &self.under) {
+            self.world.observed.images = hands.images();
+            self.world.observed.image_sources = hands.image_sources();
+        }
         let outcome = command::apply(&mut self.world, command, now, ids)?;
         outcome.changes.iter().for_each(|change| self.world.apply(change));
         Ok(outcome)
@@ -329,7 +340,10 @@ impl Writer {
         if self.world.membership.is_none() {
             return Vec::new();
         }
-        let events = fleet::events::of_changes(&super::read_lock(&self.published), changes, now);
+        let kept = self.world.events.clone();
+        let before = super::read_lock(&self.published);
+        let events = fleet::events::of_changes(&before, &kept, changes, now);
+        drop(before);
         for change in &events {
             self.world.apply(change);
         }

@@ -13,7 +13,7 @@
 //! counts it by [`Refused::counter`].
 
 use super::topic::{Part, Topic};
-use crate::auth::fleet::{HubKey, JwsError, Kind, VerifyingKey};
+use crate::auth::fleet::{HubKeys, JwsError, Kind, VerifyingKey};
 use crate::model::{ClusterName, ContainerInstanceId};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -121,7 +121,7 @@ pub struct LinkClosed;
 /// The hub's end: signs commands and sends them in the order of their numbers.
 #[derive(Debug)]
 pub struct Commander {
-    key: Arc<HubKey>,
+    keys: Arc<HubKeys>,
     series: u64,
     /// The next number. Held while a command is queued, so that none overtakes another.
     next: Mutex<u64>,
@@ -131,8 +131,8 @@ pub struct Commander {
 impl Commander {
     /// A commander whose commands go to `outgoing`. `series` must be greater at each start of the hub.
     #[must_use]
-    pub fn new(key: Arc<HubKey>, series: u64, outgoing: mpsc::Sender<Outgoing>) -> Self {
-        Self { key, series, next: Mutex::new(0), outgoing }
+    pub fn new(keys: Arc<HubKeys>, series: u64, outgoing: mpsc::Sender<Outgoing>) -> Self {
+        Self { keys, series, next: Mutex::new(0), outgoing }
     }
 
     /// Sends a command; waits for room.
@@ -163,7 +163,7 @@ impl Commander {
         payload.extend_from_slice(body);
         let outgoing = Outgoing {
             topic: Topic::cmd(&to.cluster, &to.device),
-            payload: self.key.sign(Kind::Command, &payload),
+            payload: self.keys.sign(Kind::Command, &payload),
             session: to.session.clone(),
         };
         self.outgoing.send(outgoing).await.map_err(|_| LinkClosed)
@@ -239,13 +239,13 @@ mod tests {
     }
 
     struct Hub {
-        key: Arc<HubKey>,
+        key: Arc<HubKeys>,
         commander: Commander,
         sent: mpsc::Receiver<Outgoing>,
     }
 
     impl Hub {
-        fn start(key: Arc<HubKey>, series: u64) -> Self {
+        fn start(key: Arc<HubKeys>, series: u64) -> Self {
             let (outgoing, sent) = mpsc::channel(8);
             Self { commander: Commander::new(Arc::clone(&key), series, outgoing), key, sent }
         }
@@ -261,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_counts_once_and_in_its_session_only() {
-        let mut hub = Hub::start(Arc::new(HubKey::ephemeral()), 1);
+        let mut hub = Hub::start(Arc::new(HubKeys::ephemeral()), 1);
         let to = address("one");
         let mut device = Acceptor::new(hub.key.verifying_key(), to.device.clone());
         let first = hub.command(&to, b"1\n2").await;
@@ -288,14 +288,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_the_hubs_or_not_for_this_device_is_refused() {
-        let mut hub = Hub::start(Arc::new(HubKey::ephemeral()), 1);
+        let mut hub = Hub::start(Arc::new(HubKeys::ephemeral()), 1);
         let to = address("one");
         let other = ContainerInstanceId::new("f".repeat(32)).unwrap();
         let mut device = Acceptor::new(hub.key.verifying_key(), other);
         device.session_changed(Some("one"));
         let command = hub.command(&to, b"1").await;
         assert_eq!(device.accept(&command), Err(Refused::Foreign));
-        let mut device = Acceptor::new(HubKey::ephemeral().verifying_key(), to.device.clone());
+        let mut device = Acceptor::new(HubKeys::ephemeral().verifying_key(), to.device.clone());
         device.session_changed(Some("one"));
         assert!(matches!(device.accept(&command), Err(Refused::Signature(_))));
         let mut device = Acceptor::new(hub.key.verifying_key(), to.device.clone());

@@ -7,6 +7,7 @@
 //! | `ack` | JWS of an [`EventsAck`] |
 //! | `hub` | JWS of a [`HubWord`] |
 //! | `log/events` | deflated JSON of an [`EventBatch`], sealed |
+//! | `log/{task}` | a [`LogBatch`](super::log_batch::LogBatch), deflated and sealed |
 //! | `state`, `live` | JSON of a [`Report`](crate::model::fleet::Report), a [`Presence`](crate::model::fleet::Presence), sealed |
 //! | `rpc/renew`, `rpc/leave` | JSON of a [`RenewRequest`], a [`LeaveWord`], sealed |
 //!
@@ -146,6 +147,9 @@ pub struct Pointer {
     pub position: Position,
     /// Of what is there.
     pub pointer: Place,
+    /// As in the document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<String>,
 }
 
 /// A sealed document that the hub serves over HTTP at [`DOCUMENT_PATH`].
@@ -245,6 +249,30 @@ pub fn open_up(
     Ok(key.open(up_context(topic).as_bytes(), sealed)?)
 }
 
+/// The same, deflated before it is sealed.
+#[must_use]
+pub(super) fn seal_deflated(key: &SealingKey, topic: &Topic, payload: &[u8]) -> Vec<u8> {
+    let mut deflated = Vec::with_capacity(payload.len() / 4);
+    // Reading from memory and writing to memory does not fail.
+    let _ = DeflateEncoder::new(payload, Compression::fast()).read_to_end(&mut deflated);
+    seal_up(key, topic, &deflated)
+}
+
+/// What [`seal_deflated`] made, of [`INFLATED_LIMIT`] bytes; or one more, of larger ones.
+pub(super) fn open_inflated(
+    key: &SealingKey,
+    topic: &Topic,
+    sealed: &[u8],
+) -> Result<Vec<u8>, ReadError> {
+    let deflated = open_up(key, topic, sealed)?;
+    let mut payload = Vec::new();
+    DeflateDecoder::new(&deflated[..])
+        .take(INFLATED_LIMIT as u64 + 1)
+        .read_to_end(&mut payload)
+        .map_err(|error| ReadError::Malformed(error.to_string()))?;
+    Ok(payload)
+}
+
 /// What happened on a box, in order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -264,11 +292,7 @@ impl EventBatch {
     /// Deflated JSON, sealed for this topic.
     #[must_use]
     pub fn seal_up(&self, key: &SealingKey, topic: &Topic) -> Vec<u8> {
-        let json = write(self);
-        let mut deflated = Vec::with_capacity(json.len() / 4);
-        // Reading from memory and writing to memory does not fail.
-        let _ = DeflateEncoder::new(&json[..], Compression::fast()).read_to_end(&mut deflated);
-        seal_up(key, topic, &deflated)
+        seal_deflated(key, topic, &write(self))
     }
 
     /// What [`Self::seal_up`] made.
@@ -276,18 +300,12 @@ impl EventBatch {
     /// # Errors
     /// [`ReadError`].
     pub fn open_up(key: &SealingKey, topic: &Topic, sealed: &[u8]) -> Result<Self, ReadError> {
-        let deflated = open_up(key, topic, sealed)?;
-        let mut json = Vec::new();
-        let bound = INFLATED_LIMIT as u64 + 1;
-        DeflateDecoder::new(&deflated[..])
-            .take(bound)
-            .read_to_end(&mut json)
-            .map_err(|error| ReadError::Malformed(error.to_string()))?;
+        let json = open_inflated(key, topic, sealed)?;
         read(&json, INFLATED_LIMIT)
     }
 }
 
-/// How far the hub has the events of a box. It is durable there.
+/// How far the hub has the events of a box, or the log of one of its containers. It is durable there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventsAck {
@@ -297,11 +315,11 @@ pub struct EventsAck {
     pub device: ContainerInstanceId,
     /// The box's session; `tell_again` counts in this one alone, and what it acknowledges in any.
     pub session: String,
-    /// [`EVENTS`].
+    /// [`EVENTS`], or [`stream`](super::log_batch::stream) of a container.
     pub stream: String,
     /// Which numbering.
     pub log: String,
-    /// The first event that the hub does not have.
+    /// The first event that the hub does not have, or so many bytes of the log that it has.
     pub up_to: u64,
     /// The box is to tell of all its tasks.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -332,7 +350,7 @@ pub struct RenewRequest {
     pub v: u32,
     /// The session it was sent over; the answer is a command of that session.
     pub session: String,
-    /// PKCS#10, in base64 without padding.
+    /// PKCS#10, in base64url without padding.
     pub request: String,
 }
 
@@ -370,6 +388,7 @@ mod tests {
             device: device(),
             position: at,
             pointer: Place { sha256: ContentHash::of(b"x"), size: 1 },
+            next_key: None,
         };
         let Want::Pointer(read) = Want::read(&write(&pointer)).unwrap() else { panic!() };
         assert_eq!(*read, pointer);

@@ -7,7 +7,7 @@
 //! coracle/1/{cluster}/{device}/state         device → hub, retained
 //! coracle/1/{cluster}/{device}/live          device → hub, retained, and the device's last will
 //! coracle/1/{cluster}/{device}/log/{stream}  device → hub
-//! coracle/1/{cluster}/{device}/rpc/{id}      both
+//! coracle/1/{cluster}/{device}/rpc/{id}      device → hub
 //! coracle/1/{cluster}/hub                    hub → all, retained, and the hub's last will
 //! coracle/1/{cluster}/doc/{sha256}           hub → all, retained
 //! ```
@@ -52,7 +52,7 @@ pub enum Channel {
     Live,
     /// A batch of a stream of the outbox; up.
     Log(Part),
-    /// Answers of commands; both ways.
+    /// Answers of commands, and requests; up.
     Rpc(Part),
 }
 
@@ -274,7 +274,6 @@ impl Filter {
             own("want"),
             own("cmd"),
             own("ack"),
-            own("rpc/+"),
             Self::exact(&Topic::Hub(cluster.clone())),
             Self(format!("{ROOT}/{cluster}/doc/+")),
         ]
@@ -395,8 +394,9 @@ mod tests {
                 Topic::Hub(_) | Topic::Doc(..) => (true, false),
                 Topic::Device(.., channel) => match channel {
                     Channel::Want | Channel::Cmd | Channel::Ack => (true, false),
-                    Channel::State | Channel::Live | Channel::Log(_) => (false, true),
-                    Channel::Rpc(_) => (true, true),
+                    Channel::State | Channel::Live | Channel::Log(_) | Channel::Rpc(_) => {
+                        (false, true)
+                    }
                 },
             };
             assert_eq!((heard(&down), heard(&up)), (to_device, to_hub), "{text}");

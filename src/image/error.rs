@@ -7,6 +7,7 @@ use super::manifest::DocumentError;
 use super::recipe::RecipeError;
 use super::reference::ReferenceError;
 use super::registry::PullError;
+use super::save::SaveError;
 use crate::model::ImageDigest;
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ pub enum ImageError {
     /// The archive was not loaded.
     #[error("cannot load the image archive: {0}")]
     Load(#[from] ArchiveError),
+    /// The images were not saved.
+    #[error("cannot save the images: {0}")]
+    Save(#[from] SaveError),
     /// The image is not in the store.
     #[error("image {0} is not in the local store")]
     Absent(ImageDigest),
@@ -42,6 +46,17 @@ pub enum ImageError {
     /// The store failed.
     #[error("the image store: {0}")]
     Store(#[from] LayoutError),
+    /// Nothing is collected while it is not known what belongs to an image.
+    #[error("{source}; nothing is collected until {name} is pulled or loaded again, or removed")]
+    Damaged {
+        /// The image.
+        name: String,
+        /// What is wrong with it.
+        source: Box<ImageError>,
+    },
+    /// The beginning of a digest is not enough.
+    #[error("more than one image begins with {0}: give more of the digest")]
+    Ambiguous(String),
     /// Blocking work was given up because the program ends.
     #[error("the program is ending")]
     Ending,

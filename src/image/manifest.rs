@@ -20,6 +20,8 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Media type of an OCI image configuration.
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Media type of a Docker image configuration.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// Media type of an uncompressed OCI layer.
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// Media type of a Docker manifest, schema 2.
@@ -112,9 +114,23 @@ pub enum DocumentError {
     /// A Docker schema 1 manifest.
     #[error("it has the retired schema version {0}; push the image again with a current tool")]
     Schema(u64),
-    /// An artifact or something else that is not a container image.
+    /// Something else than an index or a manifest of an image.
     #[error("media type {0:?} is not a container image")]
     MediaType(String),
+    /// A manifest of something that registries keep as well.
+    #[error("it is not a container image but {what}: its configuration is of media type {kind:?}")]
+    Artifact {
+        /// In words.
+        what: &'static str,
+        /// The media type.
+        kind: String,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("a layer is of media type {0:?}, which is not supported: layers are tar, gzip or zstd")]
+    LayerType(String),
+    /// Encrypted layers.
+    #[error("its layers are encrypted ({0}), which is not supported; push a copy that is not")]
+    Encrypted(String),
     /// Too many layers.
     #[error("it has {0} layers; {LAYER_LIMIT} is the most")]
     Layers(usize),
@@ -162,8 +178,51 @@ impl Document {
         if manifest.config.size > CONFIG_LIMIT {
             return Err(DocumentError::Config(manifest.config.size));
         }
+        check_types(&manifest)?;
         Ok(Self::Manifest(manifest))
     }
+}
+
+/// Sees to it that it is an image, and that its layers are of a kind that can be unpacked. Archives name no media types.
+fn check_types(manifest: &Manifest) -> Result<(), DocumentError> {
+    let bounded = |kind: &str| kind.chars().take(100).collect::<String>();
+    let kind = manifest.config.media_type.as_str();
+    // The first tools wrote the third.
+    if !matches!(kind, "" | OCI_CONFIG | DOCKER_CONFIG | "application/octet-stream") {
+        let what = if kind.contains("helm") {
+            "a Helm chart"
+        } else if kind.contains("wasm") {
+            "a WebAssembly module"
+        } else {
+            "an artifact"
+        };
+        return Err(DocumentError::Artifact { what, kind: bounded(kind) });
+    }
+    for layer in &manifest.layers {
+        let kind = layer.media_type.as_str();
+        if kind.ends_with("+encrypted") {
+            return Err(DocumentError::Encrypted(bounded(kind)));
+        }
+        if !is_layer(kind) {
+            return Err(DocumentError::LayerType(bounded(kind)));
+        }
+    }
+    Ok(())
+}
+
+/// True for layers of OCI and of Docker, those included that were not to be distributed: they are taken from the
+/// registry like any other, and never from the `urls` that a manifest names.
+fn is_layer(kind: &str) -> bool {
+    let oci = || {
+        let rest = kind.strip_prefix("application/vnd.oci.image.layer.")?;
+        rest.strip_prefix("nondistributable.").unwrap_or(rest).strip_prefix("v1.tar")
+    };
+    let docker = || {
+        let rest = kind.strip_prefix("application/vnd.docker.image.rootfs.")?;
+        rest.strip_prefix("foreign.").unwrap_or(rest).strip_prefix("diff.tar")
+    };
+    let compression = oci().or_else(docker);
+    kind.is_empty() || matches!(compression, Some("" | "+gzip" | "+zstd" | ".gzip" | ".zstd"))
 }
 
 /// The image configuration, as far as it is used.
@@ -269,4 +328,57 @@ fn null_as_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(config: &str, layer: &str) -> Result<Document, DocumentError> {
+        let blob = |kind: &str| {
+            let digest = Digest::of(kind.as_bytes()).to_string();
+            json!({ "mediaType": kind, "digest": digest, "size": 1, "urls": ["http://evil/"] })
+        };
+        let document =
+            json!({ "schemaVersion": 2, "config": blob(config), "layers": [blob(layer)] });
+        Document::parse(document.to_string().as_bytes())
+    }
+
+    #[test]
+    fn only_container_images_are_taken() {
+        for config in ["", OCI_CONFIG, DOCKER_CONFIG] {
+            assert!(parse(config, OCI_LAYER).is_ok(), "{config}");
+        }
+        for (config, what) in [
+            ("application/vnd.cncf.helm.config.v1+json", "a Helm chart"),
+            ("application/vnd.wasm.config.v0+json", "a WebAssembly module"),
+            ("application/vnd.oci.empty.v1+json", "an artifact"),
+        ] {
+            let error = parse(config, OCI_LAYER).unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(config), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_layers_that_can_be_unpacked_are_taken() {
+        for layer in [
+            "",
+            "application/vnd.oci.image.layer.v1.tar",
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+            "application/vnd.docker.image.rootfs.diff.tar",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        ] {
+            assert!(parse("", layer).is_ok(), "{layer}");
+        }
+        let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        assert!(parse("", encrypted).unwrap_err().to_string().contains("are encrypted"));
+        for layer in ["application/vnd.in-toto+json", "application/vnd.oci.image.layer.v1.tar+xz"] {
+            let error = parse("", layer).unwrap_err().to_string();
+            assert!(error.contains(layer) && error.contains("not supported"), "{error}");
+        }
+    }
 }

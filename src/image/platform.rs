@@ -15,12 +15,25 @@ impl fmt::Display for Platform {
 
 /// The platform has no image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no matching manifest for {wanted} in the manifest list entries; it has: {offered}")]
-pub struct PlatformError {
-    /// This box.
-    pub wanted: String,
-    /// What exists, as text.
-    pub offered: String,
+pub enum PlatformError {
+    /// None of several is for this box.
+    #[error("no matching manifest for {wanted} in the manifest list entries; it has: {offered}")]
+    NoneOf {
+        /// This box.
+        wanted: String,
+        /// What exists, as text.
+        offered: String,
+    },
+    /// The only one is for other boxes.
+    #[error(
+        "the image is for {image} and does not run on this box, which is {wanted}; build or choose one for {wanted}"
+    )]
+    Other {
+        /// This box.
+        wanted: String,
+        /// The image.
+        image: String,
+    },
 }
 
 impl Platform {
@@ -77,14 +90,15 @@ impl Platform {
         if offered.architecture.is_empty() || self.rank(offered).is_some() {
             return Ok(());
         }
-        Err(PlatformError { wanted: self.to_string(), offered: offered.to_string() })
+        Err(PlatformError::Other { wanted: self.to_string(), image: offered.to_string() })
     }
 
     /// Chooses the manifest for this platform out of an index.
     pub fn choose<'a>(&self, manifests: &'a [Descriptor]) -> Result<&'a Descriptor, PlatformError> {
         let known = |descriptor: &&Descriptor| {
             // Build attestations are listed as `unknown/unknown`.
-            descriptor.platform.as_ref().is_none_or(|platform| platform.os != "unknown")
+            let platform = descriptor.platform.as_ref();
+            platform.is_none_or(|p| p.os != "unknown" && p.architecture != "unknown")
         };
         let best = manifests
             .iter()
@@ -111,7 +125,7 @@ impl Platform {
             })
             .collect();
         let offered = if offered.is_empty() { "nothing".to_owned() } else { offered.join(", ") };
-        Err(PlatformError { wanted: self.to_string(), offered })
+        Err(PlatformError::NoneOf { wanted: self.to_string(), offered })
     }
 }
 
@@ -189,5 +203,40 @@ mod tests {
             error.to_string(),
             "no matching manifest for linux/riscv64 in the manifest list entries; it has: linux/amd64, linux/arm/v7"
         );
+    }
+
+    #[test]
+    fn attestations_and_other_systems_are_passed_over() {
+        let mut all = index(&["unknown/unknown", "windows/amd64", "linux/amd64"]);
+        // What an index says of versions of an operating system is for Windows.
+        let text = r#"{"os": "linux", "architecture": "amd64", "os.version": "10.0", "os.features": ["x"]}"#;
+        all[2].platform = serde_json::from_str(text).unwrap();
+        assert_eq!(platform("linux/amd64").choose(&all).unwrap(), &all[2]);
+        let error = platform("linux/amd64").choose(&all[..1]).unwrap_err().to_string();
+        assert!(error.ends_with("it has: nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_single_image_of_another_platform_is_refused() {
+        let box_ = platform("linux/arm/v6");
+        assert!(box_.accept(&platform("linux/arm/v5")).is_ok());
+        let error = box_.accept(&platform("linux/arm/v7")).unwrap_err().to_string();
+        assert!(error.starts_with("the image is for linux/arm/v7"), "{error}");
+        assert!(box_.accept(&platform("linux/arm")).is_err());
+        assert!(platform("linux/amd64").accept(&platform("windows/amd64")).is_err());
+    }
+
+    #[test]
+    fn processors_by_the_kernels_name() {
+        for (machine, variant) in [
+            ("armv5tejl", "v5"),
+            ("armv6l", "v6"),
+            ("armv7l", "v7"),
+            // 32-bit programs on a 64-bit kernel.
+            ("armv8l", "v7"),
+            ("aarch64", "v7"),
+        ] {
+            assert_eq!(arm_variant(machine), variant, "{machine}");
+        }
     }
 }

@@ -61,6 +61,11 @@ impl Reference {
         Self { tag: None, digest: Some(digest), ..self.clone() }
     }
 
+    /// The full name without its digest; none without a tag.
+    pub fn tagged(&self) -> Option<Self> {
+        self.tag.as_ref().map(|_| Self { digest: None, ..self.clone() })
+    }
+
     /// Every name that means this image: the full one and, for Docker Hub and `latest`, the short ones.
     pub fn spellings(&self) -> Vec<String> {
         let mut names = vec![format!("{}/{}", self.registry, self.repository)];
@@ -86,8 +91,17 @@ impl Reference {
             }
             spellings.push(full);
         }
+        // A short name whose first part looks like a registry is another image's.
+        spellings.retain(|name| name.parse::<Self>().as_ref() == Ok(self));
         spellings
     }
+}
+
+/// Every way to write a name; only itself if it is none.
+#[must_use]
+pub fn spellings(name: &str) -> Vec<String> {
+    name.parse()
+        .map_or_else(|_| vec![name.to_owned()], |reference: Reference| reference.spellings())
 }
 
 impl FromStr for Reference {
@@ -307,6 +321,23 @@ mod tests {
         let names = "busybox".parse::<Reference>().unwrap().spellings();
         for name in ["busybox", "busybox:latest", "docker.io/busybox", "library/busybox:latest"] {
             assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_spelling_that_means_another_image_is_none() {
+        for (name, others) in [
+            ("library/a/b", ["docker.io/a/b:latest", "a/b"]),
+            ("docker.io/localhost/b", ["localhost/b:latest", "localhost/b"]),
+            ("docker.io/ghcr.io/b", ["ghcr.io/b:latest", "ghcr.io/b"]),
+        ] {
+            let reference = name.parse::<Reference>().unwrap();
+            let spellings = reference.spellings();
+            assert!(spellings.contains(&reference.to_string()), "{spellings:?}");
+            assert!(
+                !others.iter().any(|other| spellings.contains(&(*other).to_owned())),
+                "{spellings:?}"
+            );
         }
     }
 

@@ -1,20 +1,39 @@
 //! [`ImageStore`]: what the rest of the program sees of images.
 
-use super::archive;
+mod archives;
+mod bring;
+mod contents;
+mod describe;
+mod keep;
+mod memory;
+mod names;
+mod reserve;
+mod unpacked;
+
+pub use archives::Saved;
+pub use describe::{ImageSpace, Space};
+pub use keep::{Collection, Sweep, Swept};
+pub use unpacked::{ImageConfig, Unpacked};
+
 use super::builtin;
+use super::collect::lock;
 use super::digest::Digest;
+use super::directory::Directory;
 use super::error::ImageError;
 use super::layers::Layers;
-use super::layout::{FROM_INDEX, Layout, LayoutError, NAME, read_manifest};
-use super::manifest::{CONFIG_LIMIT, Configuration, Descriptor, Document, DocumentError, Platform};
+use super::layout::{Layout, LayoutError, NAME, name_of, read_manifest};
+use super::manifest::{
+    CONFIG_LIMIT, Configuration, Descriptor, Document, DocumentError, Manifest, Platform,
+};
 use super::recipe::InMemory;
-use super::reference::Reference;
-use super::registry::{Login, Options, Progress, Pulls};
+use super::registry::{Access, Options, Pulls};
 use crate::model::ImageDigest;
-use std::collections::BTreeMap;
+use names::find;
+use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use tokio::sync::{mpsc, oneshot};
 
 /// The images of this box. Cheap to clone.
 #[derive(Clone)]
@@ -22,12 +41,20 @@ pub struct ImageStore(Arc<Inner>);
 
 struct Inner {
     layout: Arc<Layout>,
-    layers: Layers,
+    layers: Arc<Layers>,
     hello: InMemory,
     platform: Platform,
+    access: Arc<Access>,
     pulls: Pulls,
-    /// Layers that are being unpacked: one task does it, others wait for it.
-    unpacking: Mutex<BTreeMap<Digest, Arc<Mutex<()>>>>,
+    /// Archives that somebody put on this box.
+    directory: OnceLock<Directory>,
+    memory: Mutex<memory::Memory>,
+    /// Names that are about to go: nobody finds them any more.
+    leaving: Mutex<BTreeSet<String>>,
+    turn_to_collect: Arc<tokio::sync::Mutex<()>>,
+    shared: lock::Shared,
+    /// Who makes room when the disk is full.
+    collector: OnceLock<mpsc::Sender<oneshot::Sender<()>>>,
 }
 
 impl fmt::Debug for ImageStore {
@@ -51,48 +78,28 @@ pub struct ImageSummary {
     pub created: Option<String>,
 }
 
-/// An image ready to be mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unpacked {
-    /// The lower directories for overlayfs, top first.
-    pub layers: Vec<PathBuf>,
-    /// What a container of it runs by default.
-    pub config: ImageConfig,
-}
-
-/// An image's defaults for containers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ImageConfig {
-    /// `NAME=VALUE`.
-    pub env: Vec<String>,
-    /// ENTRYPOINT.
-    pub entrypoint: Vec<String>,
-    /// CMD.
-    pub cmd: Vec<String>,
-    /// USER: name or id, with an optional group; empty for root.
-    pub user: String,
-    /// WORKDIR; empty for `/`.
-    pub working_dir: String,
-    /// STOPSIGNAL.
-    pub stop_signal: Option<String>,
-    /// LABEL.
-    pub labels: BTreeMap<String, String>,
-    /// EXPOSE: `80/tcp`.
-    pub exposed_ports: Vec<String>,
-}
-
 impl ImageStore {
     /// Opens the store in the state directory, creating what is missing. Blocking.
     pub fn open(dir: &Path, options: Options) -> Result<Self, ImageError> {
         let layout = Arc::new(Layout::open(&dir.join("images"))?);
+        reserve::set_aside(layout.root());
+        layout.drop_unfinished(false)?;
+        let layers = Arc::new(Layers::open(&dir.join("layers"))?);
         let platform = Platform::host();
+        let access = Arc::new(Access::new(options, dir.join("registries")));
         Ok(Self(Arc::new(Inner {
-            layers: Layers::open(&dir.join("layers"))?,
             hello: builtin::hello()?,
-            pulls: Pulls::new(layout.clone(), platform.clone(), options),
+            memory: Mutex::new(memory::Memory::read(layout.root())),
+            shared: lock::Shared::open(layout.root())?,
+            pulls: Pulls::new(layout.clone(), layers.clone(), platform.clone(), access.clone()),
+            access,
             layout,
+            layers,
             platform,
-            unpacking: Mutex::default(),
+            directory: OnceLock::new(),
+            leaving: Mutex::default(),
+            turn_to_collect: Arc::default(),
+            collector: OnceLock::new(),
         })))
     }
 
@@ -121,95 +128,15 @@ impl ImageStore {
         Ok(list)
     }
 
-    /// The image that a definition means by `name`, if it is here. A name with a digest is found whatever its tag.
-    pub fn resolve(&self, name: &str) -> Option<ImageDigest> {
-        let entries = self.entries_or_log();
-        if let Ok(reference) = name.parse::<Reference>() {
-            // With a digest, the tag is only a remark.
-            let full = match reference.digest() {
-                Some(digest) => reference.pinned(*digest).to_string(),
-                None => reference.to_string(),
-            };
-            return entries
-                .iter()
-                .find(|entry| known_as(entry).contains(&full))
-                .map(|e| e.digest.into());
-        }
-        // An image without a name is known by its digest.
-        let digest: Digest = name.parse().ok()?;
-        entries.iter().find(|entry| entry.digest == digest).map(|entry| entry.digest.into())
-    }
-
-    /// Every name by which an image can be meant: full and short forms, tags and digests.
-    pub fn names(&self) -> BTreeMap<String, ImageDigest> {
-        let mut names = BTreeMap::new();
-        for entry in self.entries_or_log() {
-            for full in known_as(&entry) {
-                match full.parse::<Reference>() {
-                    Ok(reference) => {
-                        for spelling in reference.spellings() {
-                            names.insert(spelling, entry.digest.into());
-                        }
-                    }
-                    Err(_) => {
-                        names.insert(full, entry.digest.into());
-                    }
-                }
-            }
-        }
-        names
-    }
-
-    /// Brings the image here, from its registry unless it is built in. Concurrent pulls of one image are one download.
-    pub async fn pull(
-        &self,
-        name: &str,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<ImageDigest, ImageError> {
-        self.pull_as(name, None, progress).await
-    }
-
-    /// The same with a login for the image's registry, instead of what the files of credentials say. Pulls with
-    /// different logins do not share a download, so nobody gets an image with the login of another.
-    pub async fn pull_as(
-        &self,
-        name: &str,
-        login: Option<Login>,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<ImageDigest, ImageError> {
-        // An image without a name is only ever here.
-        if let (Ok(_), Some(digest)) = (name.parse::<Digest>(), self.resolve(name)) {
-            return Ok(digest);
-        }
-        let reference: Reference = name.parse()?;
-        let built_in = self.0.hello.descriptor.digest.into();
-        if self.resolve(name).as_ref() == Some(&built_in) {
-            return Ok(built_in);
-        }
-        let digest =
-            self.0.pulls.pull(reference, login, progress).await.map_err(ImageError::Pull)?;
-        Ok(digest.into())
-    }
-
-    /// Loads the images of an archive; returns their names.
-    pub async fn load(&self, archive: &Path) -> Result<Vec<(String, ImageDigest)>, ImageError> {
-        let (inner, archive) = (self.0.clone(), archive.to_owned());
-        let loaded = blocking(move || {
-            archive::load(&inner.layout, &archive, &inner.platform).map_err(ImageError::from)
-        })
-        .await?;
-        Ok(loaded.into_iter().map(|(name, digest)| (name, digest.into())).collect())
-    }
-
-    /// Unpacks what is not unpacked yet and returns the image ready to be mounted.
-    pub async fn unpacked(&self, digest: &ImageDigest) -> Result<Unpacked, ImageError> {
-        let (inner, digest) = (self.0.clone(), digest.clone());
-        blocking(move || inner.unpacked(&digest)).await
-    }
-
     /// What the index names, and the built-in image unless another one took its name.
     fn entries(&self) -> Result<Vec<Descriptor>, LayoutError> {
         let mut entries = self.0.layout.entries()?;
+        {
+            let leaving = self.0.leaving();
+            if !leaving.is_empty() {
+                entries.retain(|entry| !leaving.contains(&name_of(entry)));
+            }
+        }
         let hello = &self.0.hello.descriptor;
         if !entries.iter().any(|entry| entry.annotations.get(NAME) == hello.annotations.get(NAME)) {
             entries.push(hello.clone());
@@ -226,20 +153,6 @@ impl ImageStore {
     }
 }
 
-/// The full names of a stored image: its own, and its repository with the manifest's and the index's digest.
-fn known_as(entry: &Descriptor) -> Vec<String> {
-    let Some(name) = entry.annotations.get(NAME) else { return vec![entry.digest.to_string()] };
-    let mut names = vec![name.clone()];
-    if let Ok(reference) = name.parse::<Reference>() {
-        names.push(reference.pinned(entry.digest).to_string());
-        let index = entry.annotations.get(FROM_INDEX).and_then(|digest| digest.parse().ok());
-        if let Some(index) = index {
-            names.push(reference.pinned(index).to_string());
-        }
-    }
-    names
-}
-
 impl Inner {
     /// Size of the manifest with its configuration, the configuration, size of the layers.
     fn describe(&self, entry: &Descriptor) -> Result<(u64, Configuration, u64), ImageError> {
@@ -252,10 +165,7 @@ impl Inner {
         Ok((entry.size + manifest.config.size, config, layers))
     }
 
-    fn image(
-        &self,
-        digest: &Digest,
-    ) -> Result<(super::manifest::Manifest, Configuration), ImageError> {
+    fn image(&self, digest: &Digest) -> Result<(Manifest, Configuration), ImageError> {
         let wrong = |source| ImageError::Document { digest: (*digest).into(), source };
         if !self.layout.path(digest).exists() {
             return Err(ImageError::Absent((*digest).into()));
@@ -272,51 +182,9 @@ impl Inner {
         Ok((manifest, config))
     }
 
-    fn unpacked(&self, digest: &ImageDigest) -> Result<Unpacked, ImageError> {
-        let digest = Digest::from(digest);
-        if digest == self.hello.descriptor.digest {
-            for blob in &self.hello.blobs {
-                self.layout.put(blob)?;
-            }
-        }
-        let (manifest, config) = self.image(&digest)?;
-        let mut layers: Vec<PathBuf> = Vec::new();
-        let contents = manifest.layers.iter().zip(&config.rootfs.diff_ids);
-        for (chain_id, (layer, diff_id)) in config.chain_ids().iter().zip(contents) {
-            let path = self.layers.path(chain_id);
-            if !path.is_dir() {
-                let turn = self.turn(chain_id);
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                let blob = self.layout.blob(&layer.digest)?;
-                if let Err(error) = self.layers.add(chain_id, diff_id, blob, &layers) {
-                    // Storage that forgets is the likelier reason than an image that lies.
-                    self.layout.verify(&layer.digest)?;
-                    return Err(error.into());
-                }
-            }
-            layers.insert(0, path);
-        }
-        let defaults = config.config;
-        Ok(Unpacked {
-            layers,
-            config: ImageConfig {
-                env: defaults.env,
-                entrypoint: defaults.entrypoint,
-                cmd: defaults.cmd,
-                user: defaults.user,
-                working_dir: defaults.working_dir,
-                stop_signal: defaults.stop_signal,
-                labels: defaults.labels,
-                exposed_ports: defaults.exposed_ports.into_keys().collect(),
-            },
-        })
-    }
-
-    /// The lock of one layer; those that nobody holds are forgotten.
-    fn turn(&self, chain_id: &Digest) -> Arc<Mutex<()>> {
-        let mut turns = self.unpacking.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        turns.entry(*chain_id).or_default().clone()
+    /// Brings the built-in image to where the others are.
+    fn put_hello(&self) -> Result<(), LayoutError> {
+        self.hello.blobs.iter().try_for_each(|blob| self.layout.put(blob).map(drop))
     }
 }
 

@@ -5,8 +5,8 @@
 //! service, whose ids the instance planner mints and which it replaces by itself.
 
 use super::ids::{
-    AssignmentId, ClusterName, ContainerInstanceId, DeploymentId, Generation, ServiceName,
-    TaskDefinitionRef, TaskId,
+    AssignmentId, ClusterName, ContainerInstanceId, ContainerName, DeploymentId, Generation,
+    ImageDigest, ServiceName, TaskDefinitionRef, TaskId,
 };
 use super::network::AwsvpcConfiguration;
 use super::service::ServiceKey;
@@ -99,6 +99,9 @@ pub struct ServiceTasks {
     /// How long after its start an unhealthy task is left alone, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_check_grace_period_seconds: Option<u32>,
+    /// What the deployment's images mean, as far as that was known when this was last written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ContainerName, ImageDigest>,
 }
 
 /// Why a task is to stop.

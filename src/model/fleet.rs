@@ -180,7 +180,7 @@ pub struct Desired {
     /// Values of `content.secrets` by name, sealed to the box.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<String, String>,
-    /// A new key of the hub, which takes the place of the one that signs this.
+    /// The newest key of the hub, which takes the place of whichever the box trusts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
 }
@@ -279,6 +279,9 @@ pub struct Report {
     /// Messages that were refused, by why; what a hostile broker sends shows here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, u64>,
+    /// The hub's key that it trusts, by what tells keys apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_key: Option<String>,
 }
 
 /// The events that a box keeps.
@@ -421,6 +424,9 @@ pub struct Device {
     /// The key that its secrets are sealed with, itself sealed with the hub's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealing_key: Option<String>,
+    /// The hub's key that it trusts, as it said last; none when it has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub_key: Option<String>,
     /// From when it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked_at: Option<Timestamp>,

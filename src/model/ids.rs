@@ -248,6 +248,19 @@ impl ImageDigest {
     pub fn hex(&self) -> &str {
         &self.0["sha256:".len()..]
     }
+
+    /// The image of this digest in the repository of `image`, whose tag means nothing then: `nginx:1` becomes
+    /// `nginx@sha256:…`. A name that has a digest is what it is.
+    #[must_use]
+    pub fn pin(&self, image: &str) -> String {
+        if image.contains('@') {
+            return image.to_owned();
+        }
+        // A colon before the last slash is the port of a registry.
+        let path = image.rfind('/').map_or(0, |slash| slash + 1);
+        let repository = image[path..].find(':').map_or(image, |colon| &image[..path + colon]);
+        format!("{repository}@{self}")
+    }
 }
 
 impl TryFrom<String> for ImageDigest {
@@ -273,6 +286,21 @@ impl fmt::Display for ImageDigest {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_pinned_image_has_its_repository_and_no_tag() {
+        let digest = ImageDigest::new(format!("sha256:{}", "0".repeat(64))).unwrap();
+        for (image, repository) in [
+            ("nginx", "nginx"),
+            ("nginx:1.27", "nginx"),
+            ("registry:5000/a/b", "registry:5000/a/b"),
+            ("registry:5000/a/b:c", "registry:5000/a/b"),
+        ] {
+            assert_eq!(digest.pin(image), format!("{repository}@{digest}"));
+        }
+        let given = format!("nginx:1@sha256:{}", "1".repeat(64));
+        assert_eq!(digest.pin(&given), given);
+    }
 
     #[test]
     fn digests_are_lower_case_sha256() {

@@ -10,8 +10,8 @@
 //! Members are named as in the ECS API. Counters that follow from tasks are computed when a service is described.
 
 use super::ids::{
-    ClusterName, ContainerInstanceId, DeploymentId, ServiceDeploymentId, ServiceName,
-    ServiceRevisionId, TaskDefinitionRef,
+    ClusterName, ContainerInstanceId, ContainerName, DeploymentId, ImageDigest,
+    ServiceDeploymentId, ServiceName, ServiceRevisionId, TaskDefinitionRef,
 };
 use super::network::AwsvpcConfiguration;
 use super::placement::{CapacityProviderStrategyItem, PlacementStrategy};
@@ -20,7 +20,7 @@ use super::task_definition::PlacementConstraint;
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// How many events of a service are kept.
@@ -270,6 +270,10 @@ pub struct Deployment {
     pub rollout_state_reason: String,
     /// Tasks that failed while it was rolled out.
     pub failed_tasks: u32,
+    /// What the images of its containers meant when the first of its tasks asked; later tasks get the same, wherever
+    /// their tags have moved since (`versionConsistency`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<ContainerName, ImageDigest>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.

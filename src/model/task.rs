@@ -16,6 +16,10 @@ use super::task_definition::{
 };
 use super::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The longest that a task is protected from being scaled in.
+pub const LONGEST_PROTECTION: Duration = Duration::from_hours(48);
 
 /// A task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,10 +128,19 @@ impl Task {
         self.containers.iter().find(|c| &c.name == name)
     }
 
-    /// Until when it is protected, if at `now` it still is.
+    /// Until when it is protected, if at `now` it still is. A protection that has longer to go than any is given was given by a
+    /// clock that was wrong.
     #[must_use]
     pub fn protection(&self, now: Timestamp) -> Option<Timestamp> {
-        self.protected_until.filter(|until| *until > now)
+        self.protected_until.filter(|until| *until > now && until.since(now) <= LONGEST_PROTECTION)
+    }
+
+    /// When it was started, by the clock as it was last set.
+    #[must_use]
+    pub fn runs_since(&self) -> Option<Timestamp> {
+        let set_by = |c: &Container| Some(c.start_timeout_from?.millis() - c.started_at?.millis());
+        let set_by = self.containers.iter().find_map(set_by).unwrap_or(0);
+        self.started_at.map(|at| Timestamp(at.millis().saturating_add(set_by)))
     }
 
     /// Whether a service started it.
@@ -179,6 +192,10 @@ pub struct Container {
     /// The image as resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<ImageDigest>,
+    /// What its registry meant by the name: the digest of an index or a manifest, the same for every box. Known before
+    /// the pull when the deployment has settled it (`versionConsistency`); the image is then pulled by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_source: Option<ImageDigest>,
     /// The id of its current run; minted when the start is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_id: Option<RuntimeId>,
@@ -220,6 +237,20 @@ pub struct Container {
     /// From when it may be started again, while it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_at: Option<Timestamp>,
+}
+
+impl Container {
+    /// The image to ask for: by digest once its meaning is settled, else as named.
+    #[must_use]
+    pub fn wanted_image(&self) -> String {
+        self.image_source.as_ref().map_or_else(|| self.image.clone(), |d| d.pin(&self.image))
+    }
+
+    /// Since when it runs, or ran, by the clock as it was last set.
+    #[must_use]
+    pub fn runs_since(&self) -> Option<Timestamp> {
+        self.start_timeout_from.or(self.started_at)
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]

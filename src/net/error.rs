@@ -118,6 +118,31 @@ pub enum NetworkError {
         /// The cause.
         source: io::Error,
     },
+    /// The kernel has no nftables, which give containers their way out and publish ports.
+    #[error(
+        "this kernel has no nftables ({0}), without which no container gets a network of its own: load the module with \
+         `modprobe nf_tables`, use a kernel that has it (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT), or set \
+         the networkMode to host or none"
+    )]
+    NoNftables(io::Error),
+    /// The kernel has nftables, but not all of it.
+    #[error(
+        "this kernel has not all of nftables that a container's own network takes ({0}): load the modules with \
+         `modprobe -a nft_chain_nat nft_nat nft_masq nft_ct`, use a kernel that has them (CONFIG_NFT_NAT, CONFIG_NFT_MASQ, \
+         CONFIG_NFT_CT), or set the networkMode to host or none"
+    )]
+    PartOfNftables(io::Error),
+    /// The kernel has no links of a kind.
+    #[error(
+        "this kernel has no {kind} links ({source}), without which no container gets a network of its own: load the module \
+         with `modprobe {kind}`, use a kernel that has it (CONFIG_{}), or set the networkMode to host or none", kind.to_uppercase()
+    )]
+    NoLinks {
+        /// `bridge` or `veth`.
+        kind: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
     /// A setting of the kernel.
     #[error("{path}: {source}")]
     Setting {

@@ -2,9 +2,7 @@
 
 use super::instance::health::check;
 use super::world::World;
-use crate::model::{
-    Container, DesiredStatus, HealthStatus, Task, TaskDefinition, TaskStatus, Timestamp,
-};
+use crate::model::{DesiredStatus, HealthStatus, Task, TaskDefinition, TaskStatus, Timestamp};
 
 /// Whether a task serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +29,7 @@ pub(crate) fn serves(world: &World, task: &Task, now: Timestamp) -> Serves {
     if world.task_definitions.get(&task.task_definition).is_some_and(is_checked) {
         return Serves::NotYet(None);
     }
-    let Some(started) = task.started_at else { return Serves::No };
-    // By how much the clock was set since: the same start by the clock as it is now.
-    let stepped = |c: &Container| Some(c.start_timeout_from?.millis() - c.started_at?.millis());
-    let set_by = task.containers.iter().find_map(stepped).unwrap_or(0);
-    let started = Timestamp(started.millis().saturating_add(set_by));
+    let Some(started) = task.runs_since() else { return Serves::No };
     let steady_after = world.settings.steady_after;
     let from = started.plus(steady_after);
     // A start in the future is of a clock that has been set back since; one in the near future, of one that drifts.

@@ -20,6 +20,8 @@ pub struct Index {
     pub live: BTreeMap<AssignmentId, BTreeSet<TaskId>>,
     /// Tasks of services, stopped ones too.
     pub tasks_of_service: BTreeMap<ServiceKey, BTreeSet<TaskId>>,
+    /// How many tasks services have, by deployment. What would be all zero is absent.
+    pub counts: BTreeMap<ServiceKey, BTreeMap<DeploymentId, Counts>>,
     /// Tasks that failed, by deployment.
     pub failed: BTreeMap<DeploymentId, BTreeSet<TaskId>>,
     /// Assignments by box.
@@ -36,6 +38,30 @@ pub struct Index {
     pub client_tokens: BTreeSet<(Timestamp, String)>,
     /// What is taken of each box, and boxes in order of what is free.
     pub(crate) rooms: Rooms,
+}
+
+/// How many tasks of a deployment there are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// What its assignments say.
+    pub wanted: u32,
+    /// RUNNING.
+    pub running: u32,
+    /// On their way there.
+    pub pending: u32,
+}
+
+impl Counts {
+    /// Where a task that does this is counted.
+    fn of(&mut self, status: TaskStatus) -> Option<&mut u32> {
+        match status {
+            TaskStatus::Running => Some(&mut self.running),
+            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
+                Some(&mut self.pending)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Adds `id` to the set at `key`, or takes it out; no set is left empty.
@@ -97,6 +123,11 @@ impl Index {
         }
         if let Some(service) = &task.service {
             let key = ServiceKey { cluster: task.cluster.clone(), name: service.name.clone() };
+            self.count(&key, &service.deployment, |counts| {
+                if let Some(count) = counts.of(task.last_status) {
+                    *count = if is_there { *count + 1 } else { count.saturating_sub(1) };
+                }
+            });
             mark(&mut self.tasks_of_service, key, task.id.clone(), is_there);
             if service.failed {
                 let deployment = service.deployment.clone();
@@ -109,8 +140,29 @@ impl Index {
     pub(super) fn assignment(&mut self, assignment: &Assignment, is_there: bool) {
         let (id, instance) = (assignment.id.clone(), assignment.container_instance.clone());
         mark(&mut self.on_instance, instance, id, is_there);
-        if let Some(key) = assignment.service_key() {
+        if let (Some(key), Some(wanted)) = (assignment.service_key(), assignment.service()) {
+            self.count(&key, &wanted.deployment, |Counts { wanted: all, .. }| {
+                let count = wanted.count;
+                *all = if is_there { all.saturating_add(count) } else { all.saturating_sub(count) };
+            });
             mark(&mut self.of_service, key, assignment.id.clone(), is_there);
+        }
+    }
+
+    fn count(
+        &mut self,
+        service: &ServiceKey,
+        deployment: &DeploymentId,
+        change: impl FnOnce(&mut Counts),
+    ) {
+        let deployments = self.counts.entry(service.clone()).or_default();
+        let counts = deployments.entry(deployment.clone()).or_default();
+        change(counts);
+        if *counts == Counts::default() {
+            deployments.remove(deployment);
+        }
+        if deployments.is_empty() {
+            self.counts.remove(service);
         }
     }
 

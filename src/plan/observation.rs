@@ -23,6 +23,8 @@ pub enum Observation {
         credentials: Option<String>,
         /// What it resolved to.
         digest: ImageDigest,
+        /// What its registry calls it for all platforms, if it came from one.
+        source: Option<ImageDigest>,
     },
     /// The image could not be had.
     ImageFailed {
@@ -102,6 +104,8 @@ pub enum Observation {
         /// Milliseconds.
         by: i64,
     },
+    /// Images came or went that no pull of a task has to do with: the engine looks anew at what is there.
+    ImagesChanged,
     /// The agent ends and its tasks with it: none is started any more, and those of services stop.
     Stopping,
     /// Looking for shims is done: every task not reported by `Started` or `Exited` before this has nothing running.

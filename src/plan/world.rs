@@ -144,6 +144,11 @@ pub enum PullBehavior {
 pub struct Observed {
     /// The images in the local store: name as given in definitions → digest.
     pub images: BTreeMap<String, ImageDigest>,
+    /// Those of them that came from a registry: digest → what the registry calls it for all platforms, which is the index
+    /// that it was chosen from, or itself.
+    pub image_sources: BTreeMap<ImageDigest, ImageDigest>,
+    /// Pulls that are under way, by the image as it was asked for: how far they are, in words.
+    pub pulling: BTreeMap<String, String>,
     /// Actions handed to the shell whose outcome is not known yet. The engine adds them, observations remove them.
     pub in_flight: BTreeSet<ActionKey>,
     /// Runs that were reported to be running since the program started and have not ended.
@@ -374,6 +379,9 @@ impl World {
     }
 
     fn put_assignment(&mut self, assignment: Assignment) {
+        if let Some(old) = self.assignments.get(&assignment.id) {
+            self.index.assignment(old, false);
+        }
         self.index.assignment(&assignment, true);
         let definition = self.task_definitions.get(&assignment.task_definition);
         self.index.rooms.put_assignment(&assignment, definition);
@@ -415,7 +423,7 @@ impl World {
     fn touch_task(&mut self, task: &Task) {
         if let Some(service) = &task.service {
             let (cluster, name) = (task.cluster.clone(), service.name.clone());
-            self.touch(&ServiceKey { cluster, name });
+            self.touch_gently(&ServiceKey { cluster, name });
         }
         let assignment = task.assignment();
         if self.assignments.contains_key(&assignment) {
@@ -427,6 +435,13 @@ impl World {
     fn touch(&mut self, service: &ServiceKey) {
         if self.services.contains_key(service) {
             self.agenda.touch(service);
+        }
+    }
+
+    /// The same, for what its tasks and boxes do.
+    fn touch_gently(&mut self, service: &ServiceKey) {
+        if self.services.contains_key(service) {
+            self.agenda.touch_gently(service);
         }
     }
 
@@ -455,7 +470,7 @@ impl World {
         });
         let touched: Vec<_> = daemons.map(|service| service.key.clone()).chain(on_it).collect();
         for service in &touched {
-            self.touch(service);
+            self.touch_gently(service);
         }
         self.agenda.touch_waiting(cluster);
     }

@@ -43,6 +43,8 @@ pub struct Found {
     pub containers: Vec<FoundContainer>,
     /// Its network namespaces; none without a shim.
     pub networks: Vec<FoundNetwork>,
+    /// Whether file systems of its containers are on the disk.
+    pub has_files: bool,
 }
 
 /// A container that a scan found.

@@ -6,7 +6,7 @@ use super::event::{Event, Found, FoundContainer};
 use super::launch::Launch;
 use super::layout::{self, Layout};
 use super::link::{Link, LinkError, Listed};
-use super::logs::{LogDefaults, LogDirectory};
+use super::logs::{LogDefaults, LogDirectory, LogError};
 use super::network::{NetworkNamespace, NetworkScope};
 use super::preflight;
 use super::processes::{self, Process};
@@ -75,6 +75,11 @@ struct Inner {
 type Slot = Arc<tokio::sync::Mutex<Option<Arc<Link>>>>;
 
 impl Runtime {
+    /// The directory of what tasks have until a reboot.
+    pub(super) fn run_tasks(&self) -> PathBuf {
+        self.inner.resources.layout.run_tasks()
+    }
+
     /// Looks whether containers can run here, and seals the running program for the shims.
     ///
     /// # Errors
@@ -165,17 +170,23 @@ impl Runtime {
         let inner = Arc::clone(&self.inner.resources);
         let id = task.clone();
         let Some((link, (reports, networks))) = alive else {
-            let (generation, containers) = blocking(move || inner.recorded(&id)).await??;
-            let shim_alive = false;
-            let networks = Vec::new();
-            let task = task.clone();
-            return Ok(Some(Found { task, generation, shim_alive, containers, networks }));
+            let (generation, containers, has_files) =
+                blocking(move || inner.recorded(&id)).await??;
+            return Ok(Some(Found {
+                task: task.clone(),
+                generation,
+                shim_alive: false,
+                containers,
+                networks: Vec::new(),
+                has_files,
+            }));
         };
         let generation = link.generation;
         *slot = Some(link);
         let containers = reports.into_iter().map(FoundContainer::from).collect();
         let task = task.clone();
-        Ok(Some(Found { task, generation, shim_alive: true, containers, networks }))
+        let shim_alive = true;
+        Ok(Some(Found { task, generation, shim_alive, containers, networks, has_files: true }))
     }
 
     /// Does all of a start that nobody can see from inside: makes the container, and does not execute its program.
@@ -427,18 +438,24 @@ impl Runtime {
         Ok(())
     }
 
-    /// Removes the logs and exit records of a released task.
+    /// Removes the logs and exit records of a released task; logs that are being forwarded go when that is done.
     ///
     /// # Errors
     /// When something could not be removed; doing it again is safe.
     pub async fn forget(&self, task: &TaskId) -> Result<(), RuntimeError> {
-        let (inner, id) = (Arc::clone(&self.inner.resources), task.clone());
+        let (inner, id, logs) = (Arc::clone(&self.inner.resources), task.clone(), self.logs());
         blocking(move || {
-            for directory in [inner.layout.task_logs(&id), inner.layout.task_state(&id)] {
-                layout::remove_tree(&directory)
-                    .map_err(|source| RuntimeError::File { path: directory, source })?;
-            }
-            Ok(())
+            let LogError { path, source } = match logs.forget(&id) {
+                Ok(()) => {
+                    let path = inner.layout.task_state(&id);
+                    match layout::remove_tree(&path) {
+                        Ok(()) => return Ok(()),
+                        Err(source) => LogError { path, source },
+                    }
+                }
+                Err(error) => error,
+            };
+            Err(RuntimeError::File { path, source })
         })
         .await?
     }

@@ -18,6 +18,10 @@ pub(super) fn fork_program() -> io::Result<()> {
         libc::sigfillset(&raw mut all);
         libc::sigprocmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
     }
+    // Before the program can look: it gets a name of its own with its execution, and does not inherit the other.
+    let _ = rustix::thread::set_name(c"init");
+    // Where it is not the first process of its namespace, what others leave comes to it all the same.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     // SAFETY: this process has one thread.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Child => {
@@ -26,9 +30,6 @@ pub(super) fn fork_program() -> io::Result<()> {
             Ok(())
         }
         ForkResult::Parent { child } => {
-            let _ = rustix::thread::set_name(c"init");
-            // Where it is not the first process of its namespace, what others leave comes to it all the same.
-            let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
             // Whoever waits for the program to be executed waits for these to close.
             // SAFETY: nothing in this process uses a descriptor again.
             unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_int::MAX, 0) };

@@ -29,6 +29,7 @@ mod launch;
 mod layout;
 mod link;
 pub mod logs;
+mod mounted;
 mod network;
 mod preflight;
 mod process;

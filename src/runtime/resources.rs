@@ -60,11 +60,11 @@ impl Resources {
         record.map(|r| r.generation)
     }
 
-    /// What the records say of a task without a shim; kills and removes what is left of it.
+    /// What the records say of a task without a shim, and whether file systems of it are here; kills what is left of it.
     pub(super) fn recorded(
         &self,
         task: &TaskId,
-    ) -> Result<(Generation, Vec<FoundContainer>), RuntimeError> {
+    ) -> Result<(Generation, Vec<FoundContainer>, bool), RuntimeError> {
         self.remove_group(task)?;
         let file = |path: &Path| {
             let path = path.to_owned();
@@ -73,10 +73,12 @@ impl Resources {
         let path = self.layout.task_file(task);
         // A record that a power cut left half written is none.
         let record: TaskRecord = record::read(&path).unwrap_or_default().unwrap_or_default();
-        let mut containers = Vec::new();
+        let (mut containers, mut has_files) = (Vec::new(), false);
         let directory = self.layout.task_state(task);
         for entry in fs::read_dir(&directory).into_iter().flatten() {
-            let path = entry.map_err(file(&directory))?.path();
+            let entry = entry.map_err(file(&directory))?;
+            has_files |= entry.file_type().is_ok_and(|found| found.is_dir());
+            let path = entry.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
             let Some(container) =
                 name.strip_suffix(".exit").and_then(|n| ContainerName::new(n).ok())
@@ -91,7 +93,7 @@ impl Resources {
                 });
             }
         }
-        Ok((record.generation, containers))
+        Ok((record.generation, containers, has_files))
     }
 
     /// Kills and removes control groups of tasks that nothing else is known of.

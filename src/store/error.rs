@@ -123,6 +123,9 @@ pub enum StoreError {
     /// There is nothing to restore from.
     #[error("there is no verified copy at {0}")]
     NoCopy(PathBuf),
+    /// Somebody commits faster than a reader from outside can follow.
+    #[error("the store {0} changes too fast to be read while it is in use")]
+    Changing(PathBuf),
     /// The environment was closed and another thread failed to open it again.
     #[error("the store {0} is closed after a failure")]
     Closed(PathBuf),

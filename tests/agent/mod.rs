@@ -95,14 +95,19 @@ impl Host {
 
     /// As [`Host::start`], with more arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Agent<'_> {
+        let mut command = self.agent_command();
+        command.args(arguments);
+        self.start_command(command)
+    }
+
+    /// As [`Host::start`], with another command line or environment.
+    pub fn start_command(&self, mut command: Command) -> Agent<'_> {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir.path().join("agent.log"))
             .unwrap();
-        let child = self
-            .agent_command()
-            .args(arguments)
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -226,6 +231,11 @@ impl Drop for Host {
 impl Agent<'_> {
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Waits until it has ended by what was done to it.
+    pub fn wait_for_its_end(mut self) -> std::process::ExitStatus {
+        self.child.wait().unwrap()
     }
 
     fn wait_until_it_answers(&mut self) {

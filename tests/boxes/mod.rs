@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test fails by panicking, and uses its part")]
 
+#[path = "../cable/mod.rs"]
+mod cable;
+
 use crate::agent::{Host, PATIENCE};
+pub(crate) use cable::{Cable, possible};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,86 +15,31 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Whether there can be a fleet here; if not, the reason was printed.
-#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what is skipped")]
-pub(crate) fn possible() -> bool {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
-        return false;
-    }
-    for program in ["mosquitto", "ip", "nsenter"] {
-        let look = format!("PATH=$PATH:/usr/sbin command -v {program}");
-        let found = Command::new("sh").args(["-c", &look]).output();
-        if !found.is_ok_and(|output| output.status.success()) {
-            println!("skipped: {program} is not installed");
-            return false;
-        }
-    }
-    true
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-}
-
-/// A pair of interfaces, one of them in the namespace of a box.
-pub(crate) struct Cable {
-    name: String,
-    near: String,
-}
-
-impl Cable {
-    fn new(number: u32) -> Self {
-        let (high, low) = (number / 64, number % 64 * 4);
-        let name = format!("ctb{number}");
-        let near = format!("10.214.{high}.{}", low + 1);
-        let far = format!("10.214.{high}.{}", low + 2);
-        ip(&format!("netns add {name}"));
-        let cable = Self { name, near };
-        let Self { name, near } = &cable;
-        ip(&format!("link add {name} type veth peer name up0 netns {name}"));
-        ip(&format!("address add {near}/30 dev {name}"));
-        ip(&format!("-n {name} address add {far}/30 dev up0"));
-        ip(&format!("-n {name} link set lo up"));
-        ip(&format!("-n {name} link set up0 up"));
-        cable.mend();
-        cable
-    }
-
-    pub(crate) fn cut(&self) {
-        ip(&format!("link set {} down", self.name));
-    }
-
-    pub(crate) fn mend(&self) {
-        ip(&format!("link set {} up", self.name));
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "delete", &self.name]).output();
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
-    }
-}
-
 /// A box: its directories, its link, and its agent.
 pub(crate) struct Member {
     agent: Option<Child>,
     pub(crate) host: Host,
     pub(crate) cable: Cable,
+    /// Its configuration file, from its next start on.
+    pub(crate) settings: Option<String>,
 }
 
 impl Member {
-    fn new(number: u32) -> Self {
-        let mut member = Self { agent: None, host: Host::new(), cable: Cable::new(number) };
+    fn new() -> Self {
+        let (host, cable) = (Host::new(), Cable::next());
+        let mut member = Self { agent: None, host, cable, settings: None };
         member.start();
         member
     }
 
     /// Starts the agent; it must not run.
     pub(crate) fn start(&mut self) {
-        let usual = self.host.agent_command();
+        let mut usual = self.host.agent_command();
+        if let Some(settings) = &self.settings {
+            let file = self.host.dir.path().join("agent.toml");
+            std::fs::write(&file, settings).unwrap();
+            usual.arg("--config").arg(file);
+        }
         // Not `ip netns exec`: that would take the cgroups out of sight.
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.cable.name)).arg(usual.get_program());
@@ -126,6 +75,12 @@ impl Member {
     pub(crate) fn tasks(&self, cluster: &str) -> Vec<(String, String)> {
         tasks(&self.host.run_dir(), cluster)
     }
+
+    /// What it keeps of what the hub said when it joined, as it is now.
+    pub(crate) fn enrolment(&self) -> Value {
+        let file = self.host.state_dir().join("fleet/enrolment.json");
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    }
 }
 
 impl Drop for Member {
@@ -147,6 +102,10 @@ pub(crate) struct Fleet {
     directory: TempDir,
     hub: Option<Child>,
     ports: (u16, u16),
+    /// The hub's command line, beyond where it is.
+    arguments: Vec<String>,
+    /// What the boxes joined with.
+    pub(crate) tokens: Vec<String>,
 }
 
 fn free_port() -> u16 {
@@ -156,16 +115,45 @@ fn free_port() -> u16 {
 impl Fleet {
     /// A hub and as many boxes as there are attributes, each joined with its own.
     pub(crate) fn new(attributes: &[&str]) -> Self {
-        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let first = std::process::id() % 1_500 * 10;
-        let number = |_: &&str| first + NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let boxes: Vec<Member> =
-            attributes.iter().map(|attribute| Member::new(number(attribute))).collect();
+        Self::with(attributes, "", |_, _| Vec::new())
+    }
+
+    /// As [`Self::new`], of a hub with these settings and with what `more` makes of the port of its broker and the addresses
+    /// that the boxes see it by.
+    pub(crate) fn with(
+        attributes: &[&str],
+        settings: &str,
+        more: impl FnOnce(u16, &[&str]) -> Vec<String>,
+    ) -> Self {
+        Self::with_boxes(attributes, settings, |port, addresses| (more(port, addresses), None))
+    }
+
+    /// As [`Self::with`]; what `more` makes beside it are settings of the boxes.
+    pub(crate) fn with_boxes(
+        attributes: &[&str],
+        settings: &str,
+        more: impl FnOnce(u16, &[&str]) -> (Vec<String>, Option<String>),
+    ) -> Self {
+        let mut boxes: Vec<Member> = attributes.iter().map(|_| Member::new()).collect();
         let directory = tempfile::Builder::new().prefix("coracle").tempdir_in("/var/tmp").unwrap();
         // Mosquitto gives up root and still has to reach its files.
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(directory.path(), open).unwrap();
-        let mut fleet = Self { boxes, directory, hub: None, ports: (free_port(), free_port()) };
+        let ports = (free_port(), free_port());
+        let addresses: Vec<&str> = boxes.iter().map(|member| &*member.cable.near).collect();
+        let (mut arguments, of_boxes) = more(ports.1, &addresses);
+        for member in boxes.iter_mut().filter(|_| of_boxes.is_some()) {
+            member.kill();
+            member.settings.clone_from(&of_boxes);
+            member.start();
+        }
+        let file = directory.path().join("hub.toml");
+        std::fs::write(&file, settings).unwrap();
+        arguments.extend(["--config".to_owned(), file.display().to_string()]);
+        if !arguments.contains(&"--broker".to_owned()) {
+            arguments.extend(["--mqtt-listen".to_owned(), format!("0.0.0.0:{}", ports.1)]);
+        }
+        let mut fleet = Self { boxes, directory, hub: None, ports, arguments, tokens: Vec::new() };
         fleet.start_hub();
         ecs(&fleet.run_dir(), "CreateCluster", &json!({}));
         let recipe = format!("{}/images/busybox", env!("CARGO_MANIFEST_DIR"));
@@ -173,11 +161,17 @@ impl Fleet {
             let token =
                 fleet.cli(&["token", "create", "--uses", "1", "--attribute", attribute], "");
             member.host.cli(&["image", "build", &recipe]);
-            let url = format!("http://{}:{}", member.cable.near, fleet.ports.0);
-            member.host.cli(&["join", &url, "--token", token.trim()]);
+            fleet.join(member, token.trim());
+            fleet.tokens.push(token.trim().to_owned());
         }
         fleet.until("all boxes are connected", || fleet.connected() == attributes.len());
         fleet
+    }
+
+    /// Has a box join.
+    pub(crate) fn join(&self, member: &Member, token: &str) {
+        let url = format!("http://{}:{}", member.cable.near, self.ports.0);
+        member.host.cli(&["join", &url, "--token", token]);
     }
 
     /// Starts the hub; it must not run.
@@ -186,7 +180,8 @@ impl Fleet {
         let log = std::fs::File::options().create(true).append(true).open(at("hub.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_coracle"))
             .args(["hub", "--listen", &format!("0.0.0.0:{}", self.ports.0)])
-            .args(["--mqtt-listen", &format!("0.0.0.0:{}", self.ports.1), "--state-dir"])
+            .args(&self.arguments)
+            .arg("--state-dir")
             .arg(at("state"))
             .arg("--run-dir")
             .arg(at("run"))
@@ -392,6 +387,19 @@ pub(crate) fn tasks(run_dir: &Path, cluster: &str) -> Vec<(String, String)> {
     }
     found.sort();
     found
+}
+
+/// What the API that is not ECS's answers over a socket.
+pub(crate) fn get(run_dir: &Path, path: &str) -> Value {
+    let mut stream = UnixStream::connect(run_dir.join("api.sock")).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("GET {path} HTTP/1.0\r\nHost: hub\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{path}: {answer}");
+    serde_json::from_str(body).unwrap()
 }
 
 /// An operation of the ECS API over a socket, which must succeed.

@@ -4,60 +4,17 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../cable/mod.rs"]
+mod cable;
+
 use crate::agent::{Host, PATIENCE};
+pub(crate) use cable::{Cable, possible};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
-
-/// A pair of interfaces, one of them in the namespace of the box.
-pub(crate) struct Cable {
-    name: String,
-    near: String,
-    far: String,
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {output:?}");
-}
-
-impl Cable {
-    fn new() -> Self {
-        let number = std::process::id() % 16_000;
-        let (high, low) = (number / 64, number % 64 * 4);
-        let name = format!("ctt{number}");
-        let (near, far) =
-            (format!("10.213.{high}.{}", low + 1), format!("10.213.{high}.{}", low + 2));
-        ip(&format!("netns add {name}"));
-        let cable = Self { name, near, far };
-        let Self { name, near, far } = &cable;
-        ip(&format!("link add {name} type veth peer name up0 netns {name}"));
-        ip(&format!("address add {near}/30 dev {name}"));
-        ip(&format!("-n {name} address add {far}/30 dev up0"));
-        ip(&format!("-n {name} link set lo up"));
-        ip(&format!("-n {name} link set up0 up"));
-        cable.mend();
-        cable
-    }
-
-    pub(crate) fn cut(&self) {
-        ip(&format!("link set {} down", self.name));
-    }
-
-    pub(crate) fn mend(&self) {
-        ip(&format!("link set {} up", self.name));
-    }
-}
-
-impl Drop for Cable {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["link", "delete", &self.name]).output();
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
-    }
-}
 
 /// The hub, the cable and the box.
 pub(crate) struct Fleet {
@@ -72,36 +29,17 @@ pub(crate) struct Fleet {
 
 /// None, with the reason printed, where it cannot be.
 pub(crate) fn fleet() -> Option<Fleet> {
-    is_possible().then(|| Fleet::start(None))
-}
-
-#[expect(clippy::print_stdout, reason = "whoever runs the tests must see what is skipped")]
-fn is_possible() -> bool {
-    let found = |program: &str| {
-        let look = format!("PATH=$PATH:/usr/sbin command -v {program}");
-        Command::new("sh").args(["-c", &look]).output().is_ok_and(|output| output.status.success())
-    };
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
-        return false;
-    }
-    for program in ["mosquitto", "ip", "nsenter"] {
-        if !found(program) {
-            println!("skipped: {program} is not installed");
-            return false;
-        }
-    }
-    true
+    possible().then(|| Fleet::start(None))
 }
 
 /// The same with somebody else's broker: told the address that box and hub see, it answers with its URL.
 pub(crate) fn fleet_with(broker: &mut dyn FnMut(&str) -> String) -> Option<Fleet> {
-    is_possible().then(|| Fleet::start(Some(broker)))
+    possible().then(|| Fleet::start(Some(broker)))
 }
 
 impl Fleet {
     fn start(broker: Option<&mut dyn FnMut(&str) -> String>) -> Self {
-        let cable = Cable::new();
+        let cable = Cable::next();
         let broker = broker.map(|broker| broker(&cable.near));
         let directory = tempfile::Builder::new().prefix("coracle").tempdir_in("/var/tmp").unwrap();
         // Mosquitto gives up root and still has to reach its files.

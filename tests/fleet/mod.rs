@@ -232,6 +232,7 @@ impl Fleet {
             events: None,
             certificate: None,
             sealing_key: None,
+            hub_key: None,
             revoked_at: None,
             returns: 0,
         };

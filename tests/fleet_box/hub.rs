@@ -2,7 +2,7 @@
 
 use crate::mosquitto::{Mosquitto, PATIENCE};
 use coracle::auth::fleet::{
-    Authority, DeviceIdentity, DeviceKey, Enrolment, HubKey, Kind, SealingKey, Subject,
+    Authority, DeviceIdentity, DeviceKey, Enrolment, HubKeys, Kind, SealingKey, Subject,
 };
 use coracle::fleet::link::{Event, Link, Message, Settings};
 use coracle::fleet::message::{self, EventBatch, EventsAck, HubWord};
@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 
 pub struct Hub {
-    pub key: Arc<HubKey>,
+    pub key: Arc<HubKeys>,
     pub sealing: SealingKey,
     pub cluster: ClusterName,
     pub device: ContainerInstanceId,
@@ -49,7 +49,7 @@ impl Hub {
         let hub_dir = tempfile::tempdir().unwrap();
         let authority = Authority::open(hub_dir.path(), coracle::sys::now()).unwrap();
         let (key, sealing) =
-            (Arc::new(HubKey::ephemeral()), SealingKey::from_bytes(&[7; 32]).unwrap());
+            (Arc::new(HubKeys::ephemeral()), SealingKey::from_bytes(&[7; 32]).unwrap());
         let own = DeviceKey::open(state_dir).unwrap();
         let device = ContainerInstanceId::new(device).unwrap();
         let cluster = ClusterName::new("edge").unwrap();
@@ -200,7 +200,7 @@ fn listen(
     broker: &Mosquitto,
     heard: &Arc<Heard>,
     sealing: &SealingKey,
-    key: &Arc<HubKey>,
+    key: &Arc<HubKeys>,
     device: &ContainerInstanceId,
 ) -> Link {
     let settings = Settings {

@@ -83,7 +83,8 @@ impl Core {
         let plan = self.plan(now)?;
         changes.extend(plan.changes);
         if self.world.membership.is_some() {
-            let events = fleet::events::of_changes(&self.committed, &changes, now);
+            let kept = self.world.events.clone();
+            let events = fleet::events::of_changes(&self.committed, &kept, &changes, now);
             events.iter().for_each(|change| self.world.apply(change));
             changes.extend(events);
         }

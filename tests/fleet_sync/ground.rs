@@ -53,7 +53,7 @@ impl Ground {
                     let reason = "CannotPullContainerError: not found".to_owned();
                     Observation::ImageFailed { image, credentials, reason }
                 } else {
-                    Observation::ImageReady { image, credentials, digest: digest() }
+                    Observation::ImageReady { image, credentials, digest: digest(), source: None }
                 });
             }
             Action::Start(start) => {

@@ -58,6 +58,8 @@ impl Hub {
     pub(crate) fn start(&mut self) -> Result<(), String> {
         self.up = true;
         self.docs.clear();
+        // A new process knows nothing of what it hashed; after a restore a name may come to mean something else.
+        self.bodies.clear();
         for (at, id) in self.boxes.iter().enumerate() {
             let device = self.core.committed.devices.get(id);
             let told = device.filter(|device| device.reported.position == device.position);

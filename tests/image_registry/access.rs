@@ -102,6 +102,38 @@ async fn a_redirect_to_another_host_gets_no_credentials() {
 }
 
 #[tokio::test]
+async fn a_chain_of_redirects_loses_the_credentials_where_it_leaves() {
+    let Some(registry) = Registry::start_with_user("ada", "s3cret") else { return };
+    let (manifest, _) = push_simple(&registry, "private", b"x");
+    let open = Registry::start().unwrap();
+    push_simple(&open, "private", b"x");
+    let behind = Front::start("127.0.0.1", &open.address, |_, _| Reply::Same);
+    let target = behind.address.clone();
+    let front = Front::start("127.0.0.1", &registry.address, move |request, _| {
+        let moved = |location: String| {
+            let field = format!("Location: {location}\r\n");
+            Reply::Own("307 Temporary Redirect", field, Vec::new())
+        };
+        match request.path.strip_prefix("/hop") {
+            Some(path) => moved(format!("http://{target}{path}")),
+            None if request.path.contains("/blobs/")
+                && request.header("authorization").is_some() =>
+            {
+                moved(format!("/hop{}", request.path))
+            }
+            None => Reply::Same,
+        }
+    });
+    let state = tempfile::tempdir().unwrap();
+    let images = store(state.path(), &front.address, "ada", "s3cret");
+    let digest = images.pull(&format!("{}/private", front.address), |_| {}).await.unwrap();
+    assert_eq!(digest.as_str(), manifest.to_string());
+    assert!(front.asked("/hop/").iter().all(|r| r.header("authorization").is_some()));
+    assert_eq!(behind.asked("/blobs/").len(), 2);
+    assert!(behind.asked("/").iter().all(|r| r.header("authorization").is_none()));
+}
+
+#[tokio::test]
 async fn a_foreign_token_server_gets_no_credentials() {
     // Another address of the loopback network is another host.
     let thief = Front::start("127.0.0.2", "", |_, _| {

@@ -7,7 +7,7 @@ use crate::registry::Registry;
 use coracle::image::{ImageStore, Options};
 use std::path::Path;
 
-fn files(directory: &Path) -> Vec<String> {
+pub(crate) fn files(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
@@ -58,7 +58,10 @@ async fn a_corrupted_blob_is_refused() {
     let error = refusal(&images, &format!("{}/a", front.address)).await;
     assert!(error.contains(&format!("digest mismatch: expected {blob}")), "{error}");
     assert!(!files(&state.path().join("images/blobs/sha256")).contains(&blob.hex()));
-    assert_eq!(files(&state.path().join("images/tmp")), Vec::<String>::new());
+    for left in ["images/tmp", "images/partial"] {
+        assert_eq!(files(&state.path().join(left)), Vec::<String>::new());
+    }
+    assert_eq!(files(&state.path().join("layers")), ["store.lock"]);
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! An HTTP server that stands before a registry, records what it is asked, and answers as a test wants.
 
-use crate::registry::{exchange, header};
+use super::registry::{exchange, header};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Same,
     /// The registry's answer, broken off after so many bytes of the body.
     Cut(usize),
+    /// What the registry answers to a request for all of it, whatever part was asked for.
+    Unranged,
     /// An answer of our own: status line, header lines, body.
     Own(&'static str, String, Vec<u8>),
 }
@@ -34,6 +36,14 @@ pub(crate) enum Reply {
 pub(crate) struct Front {
     pub(crate) address: String,
     pub(crate) requests: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<Sent>,
+}
+
+/// Bytes of the blobs that were asked for, as far as they were sent.
+#[derive(Default)]
+struct Sent {
+    count: Mutex<usize>,
+    grown: Condvar,
 }
 
 impl Front {
@@ -47,13 +57,34 @@ impl Front {
         let address = listener.local_addr().unwrap().to_string();
         let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let (seen, behind, decide) = (requests.clone(), behind.to_owned(), Arc::new(decide));
+        let sent: Arc<Sent> = Arc::default();
+        let counted = sent.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (seen, behind, decide) = (seen.clone(), behind.clone(), decide.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &behind, &seen, &*decide));
+                let counted = counted.clone();
+                std::thread::spawn(move || {
+                    serve(stream.unwrap(), &behind, &seen, &counted, &*decide);
+                });
             }
         });
-        Self { address, requests }
+        Self { address, requests, sent }
+    }
+
+    /// Bytes of blobs that were sent.
+    pub(crate) fn sent(&self) -> usize {
+        *self.sent.count.lock().unwrap()
+    }
+
+    /// Waits until so many are.
+    pub(crate) fn wait_sent(&self, least: usize) {
+        let count = self.sent.count.lock().unwrap();
+        drop(self.sent.grown.wait_while(count, |count| *count < least).unwrap());
+    }
+
+    /// The `Range` of each request for a blob, from the first.
+    pub(crate) fn ranges(&self, blob: &str) -> Vec<Option<String>> {
+        self.asked(blob).iter().map(|request| request.header("range")).collect()
     }
 
     /// The requests whose path holds `part`.
@@ -66,6 +97,7 @@ fn serve(
     stream: TcpStream,
     behind: &str,
     seen: &Mutex<Vec<Request>>,
+    sent: &Sent,
     decide: &dyn Fn(&Request, usize) -> Reply,
 ) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -91,7 +123,12 @@ fn serve(
         return;
     }
     let fields = request.head.trim_end().lines();
-    let kept = fields.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+    let left_out = |line: &str| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("connection:")
+            || (matches!(reply, Reply::Unranged) && line.starts_with("range:"))
+    };
+    let kept = fields.filter(|line| !left_out(line));
     let head = kept.collect::<Vec<_>>().join("\r\n");
     let forwarded = format!("{head}\r\nConnection: close\r\n\r\n");
     let (_, head, mut body) = exchange(behind, forwarded.as_bytes(), &[]);
@@ -100,5 +137,15 @@ fn serve(
     }
     let end = if let Reply::Cut(end) = reply { end.min(body.len()) } else { body.len() };
     let _ = writer.write_all(format!("{head}\r\n\r\n").as_bytes());
-    let _ = writer.write_all(&body[..end]);
+    // No more on its way than a slow receiver takes: what was sent has nearly come.
+    rustix::net::sockopt::set_socket_send_buffer_size(&writer, 64 << 10).unwrap();
+    for piece in body[..end].chunks(16 << 10) {
+        if writer.write_all(piece).is_err() {
+            return;
+        }
+        if request.path.contains("/blobs/") {
+            *sent.count.lock().unwrap() += piece.len();
+            sent.grown.notify_all();
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Small images to push.
 
-use crate::registry::Registry;
+use super::registry::Registry;
 use coracle::image::digest::Digest;
 use coracle::image::manifest::Platform;
 use serde_json::json;

@@ -9,11 +9,21 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../agent/mod.rs"]
+mod agent;
+mod certificates;
 mod front;
 mod images;
+mod proxy_server;
 mod registry;
 mod token;
 
 mod access;
 mod content;
 mod faults;
+mod login;
+mod platforms;
+mod proxy;
+mod resume;
+mod share;
+mod tls;

@@ -70,6 +70,22 @@ impl Registry {
         Self::start_on(&tls, "", None, Some(self.directories[0].path().join("data")))
     }
 
+    /// The same, for clients with a certificate of that authority only.
+    pub(crate) fn start_with_clients(
+        &self,
+        certificate: &Path,
+        key: &Path,
+        authority: &Path,
+    ) -> Option<Self> {
+        let tls = format!(
+            ", tls: {{certificate: {}, key: {}, clientcas: [{}]}}",
+            certificate.display(),
+            key.display(),
+            authority.display()
+        );
+        Self::start_on(&tls, "", None, Some(self.directories[0].path().join("data")))
+    }
+
     fn start_on(
         tls: &str,
         auth: &str,

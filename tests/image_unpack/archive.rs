@@ -116,6 +116,11 @@ impl Archive {
         self
     }
 
+    /// Without an end.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        self.0
+    }
+
     pub(crate) fn finish(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
@@ -128,7 +133,8 @@ fn octal(number: u64) -> String {
     text
 }
 
-fn seal(header: &mut [u8; 512]) {
+/// Writes the checksum.
+pub(crate) fn seal(header: &mut [u8; 512]) {
     header[148..156].fill(b' ');
     let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());

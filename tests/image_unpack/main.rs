@@ -5,10 +5,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     reason = "a test fails by panicking"
 )]
 
 mod archive;
 mod content;
+mod corpus;
 mod evil;
+mod found;
+mod overlay;
 mod target;

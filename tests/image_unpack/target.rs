@@ -4,6 +4,7 @@ use coracle::image::digest::Digest;
 use coracle::image::unpack::{Limits, UnpackError, clear, layer};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,17 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn new() -> Self {
-        let work = tempfile::tempdir().unwrap();
+        Self::inside(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where thousands of files cost little.
+    pub(crate) fn light() -> Self {
+        let memory = Path::new("/dev/shm");
+        let inside = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Self::inside(tempfile::tempdir_in(inside).unwrap())
+    }
+
+    fn inside(work: tempfile::TempDir) -> Self {
         for directory in ["root", "trash", "canary", "canary/inner"] {
             fs::create_dir(work.path().join(directory)).unwrap();
         }
@@ -54,8 +65,17 @@ impl Target {
         archive: &[u8],
         below: &[PathBuf],
     ) -> Result<Digest, UnpackError> {
+        self.unpack_stream(archive, below, LIMITS)
+    }
+
+    pub(crate) fn unpack_stream(
+        &self,
+        archive: impl Read + Send,
+        below: &[PathBuf],
+        limits: Limits,
+    ) -> Result<Digest, UnpackError> {
         let trash = self.work.path().join("trash");
-        let result = layer(archive, &self.root(), &trash, below, LIMITS);
+        let result = layer(archive, &self.root(), &trash, below, limits);
         clear(&trash).unwrap();
         assert_eq!(snapshot(&self.work.path().join("canary")), self.canary);
         let beside: Vec<_> = fs::read_dir(self.work.path()).unwrap().map(Result::unwrap).collect();

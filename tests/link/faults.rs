@@ -3,7 +3,7 @@
 use crate::client::{BOTH, Client, settings};
 use crate::fault_proxy::{Fault, FaultProxy};
 use crate::mosquitto::{Mosquitto, Options};
-use coracle::fleet::link::{LinkError, Message, Outcome, Reason, Version};
+use coracle::fleet::link::{LinkError, Message, Outcome, Reason, Settings, Version};
 use std::time::Duration;
 
 #[tokio::test]
@@ -131,4 +131,30 @@ async fn nobody_there_is_told_from_nobody_known() {
     let mut client = Client::start(settings("unix:/nowhere/broker.sock", "box", Version::Auto));
     let (why, _) = client.until_disconnected().await;
     assert!(matches!(why, LinkError::Connect { .. }), "{why}");
+}
+
+#[tokio::test]
+async fn other_brokers_are_tried_before_the_link_waits() {
+    let dead = || {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("mqtt://{}", free.local_addr().unwrap())
+    };
+    let mut broker = Mosquitto::plain();
+    let mut client = Client::start(Settings {
+        others: vec![dead().parse().unwrap(), broker.url().parse().unwrap()],
+        ..settings(&dead(), "box", Version::Auto)
+    });
+    for _ in 0..2 {
+        let (why, wait) = client.until_disconnected().await;
+        assert!(matches!(why, LinkError::Connect { .. }), "{why}");
+        assert_eq!(wait, Duration::ZERO, "there is another one");
+    }
+    client.until_connected().await;
+    broker.kill();
+    // All of them, time and again.
+    for _ in 0..4 {
+        client.until_disconnected().await;
+    }
+    broker.restart();
+    client.until_connected().await;
 }

@@ -232,9 +232,9 @@ fn pull(
     let digest = digest_of(&image);
     match faults.pull_fails.get(&image) {
         Some(_) if fall_back_to_cached && faults.local_images.contains_key(&image) => {
-            Observation::ImageReady { image, credentials, digest }
+            Observation::ImageReady { image, credentials, digest, source: None }
         }
         Some(reason) => Observation::ImageFailed { image, credentials, reason: reason.clone() },
-        None => Observation::ImageReady { image, credentials, digest },
+        None => Observation::ImageReady { image, credentials, digest, source: None },
     }
 }

@@ -1,14 +1,18 @@
-//! Images: listing, loading and pulling.
+//! Images: listing and pulling.
+
+mod keep;
+
+pub(super) use keep::{history, inspect, prune, remove, space};
 
 use super::{Answer, Api, LocalError, lines, text, whole};
 use crate::api::server::told_to_stop;
 use hyper::StatusCode;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// The images of the box.
 pub(super) async fn list(api: &Api) -> Answer {
     let store = api.engine.images()?.clone();
+    let kept = api.engine.survey_images().await.map_err(keep::refused)?;
     let broken = |why: String| LocalError::new(StatusCode::INTERNAL_SERVER_ERROR, why);
     let images = tokio::task::spawn_blocking(move || store.list())
         .await
@@ -24,22 +28,13 @@ pub(super) async fn list(api: &Api) -> Answer {
             if let Some(created) = &image.created {
                 shown["created"] = json!(created);
             }
+            if let Some(kept) = kept.iter().find(|kept| kept.digest == image.digest) {
+                keep::show_use(kept, &mut shown);
+            }
             shown
         })
         .collect();
     Ok(whole(&json!({ "images": images })))
-}
-
-/// Loads the images of an archive on this box.
-pub(super) async fn load(api: &Api, content: &Value) -> Answer {
-    let path = Path::new(text(content, "path")?);
-    if !path.is_absolute() {
-        return Err(LocalError::bad(format!("the path {} is not absolute", path.display())));
-    }
-    let loaded =
-        api.engine.images()?.load(path).await.map_err(|e| LocalError::bad(e.to_string()))?;
-    let names: Vec<&str> = loaded.iter().map(|(name, _)| name.as_str()).collect();
-    Ok(whole(&json!({ "images": names })))
 }
 
 /// Pulls an image; what fails is told by the last line. It goes on when the client leaves: the next one waits less.
@@ -51,7 +46,10 @@ pub(super) fn pull(api: &Api, content: &Value) -> Answer {
     let progress = sender.clone();
     let pulled = async move {
         let told = store.pull(&image, move |p| {
-            progress.offer(&json!({ "layer": p.layer, "done": p.done, "total": p.total }));
+            progress.offer(&json!({
+                "layer": p.layer, "phase": p.phase, "done": p.done, "total": p.total,
+                "resumed": p.resumed,
+            }));
         });
         match told.await {
             Ok(digest) => json!({ "image": image, "digest": digest }),

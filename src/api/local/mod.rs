@@ -13,9 +13,21 @@
 //! | the same of a hub | of all boxes; `"unreachable"` lists those that did not answer, with the reason |
 //! | `GET stats?instance=ID`, `GET images?instance=ID` of a hub | those of one box |
 //! | `GET tasks/ID/top[?container=NAME]` | `{"containers":[{"name","processes":[{"pid","containerPid","uid","user","cpuMillis","residentBytes","command"}]}]}` |
-//! | `GET images` | `{"images":[{"name","digest","size","platform"}]}` |
-//! | `POST images/load` `{"path"}` | `{"images":[NAME]}` |
+//! | `GET images` | `{"images":[{"name","digest","size","platform","inUse","usedBy","lastUsed","origin"}]}` |
+//! | `GET images/inspect?image=NAME` | `{"images":[…]}`: one, in the form of `docker image inspect` |
+//! | `GET images/history?image=NAME` | `{"history":[{"created","createdBy","size","layer","comment"}]}`, the newest first |
+//! | `GET images/space` | what images, layers and the rest take on the disk |
+//! | the last three with `instance=ID` of a hub | of one box |
+//! | `POST images/remove` `{"images","force"}` | `{"images":[{"digest","names"}],"blobs","layers","bytes"}`: what went |
+//! | `POST images/prune` `{"all","olderThanSeconds","dryRun"}` | the same |
+//! | these two with `?instance=ID` of a hub | of one box |
+//! | `POST images/load` `{"path"[,"device","inode"]}` | `{"images":[NAME]}`; with `"elsewhere":true` when another file stands there |
+//! | `POST images/load[?name=FILE]` with an archive as `application/x-tar` | `{"images":[NAME]}` |
+//! | `POST images/save` `{"images":[NAME]}` | the images as one archive, `application/x-tar`; as long as its Content-Length |
 //! | `POST images/pull` `{"image"}` | progress, then `{"image","digest"}` or `{"error"}` |
+//! | `GET registries` | `{"registries":[{"registry","user"}]}`: the logins, never a password |
+//! | `POST registries/login` `{"registry","user","password"}` | `{"registry","user"}`, once the registry has confirmed it |
+//! | `POST registries/logout` `{"registry"}` | `{"registry","found"}` |
 //! | `GET secrets` | `{"secrets":[{"name","kind","arn","createdDate","lastChangedDate","versions"}]}`, never a value |
 //! | `POST secrets/set` `{"name","value"}` | `{"name","kind","versionId"}` |
 //! | `POST secrets/remove` `{"name"}` | `{"name","kind"}` |
@@ -29,17 +41,19 @@
 //! | `GET services/watch?service=NAME[&cluster=NAME]` | the service as DescribeServices shows it, now and after every change, until it is INACTIVE |
 //! | `POST join` `{"url","token","attributes"}`, `POST leave` of a box | `{"device","cluster","hub"}`: it joins a fleet or leaves it |
 //! | `POST backup` `{"path"}` of a hub | `{"file","files","epoch"}`: its store and keys are in that new file |
+//! | `GET hub-key`, `POST hub-key/rotate` of a hub | `{"key","before":[{"key","tokens"}],"waiting","nodes"}`: the key that it signs with, those before it, and the boxes that trust one of these |
 //! | `GET tokens`, `POST tokens` `{"cluster","uses","expiresAfter","attributes"}`, `DELETE tokens/ID` of a hub | `{"tokens":[…]}`; `{"token",…}`; `{"id"}` |
 //! | `GET manifests/export?format=yaml\|json[&cluster=NAME]` | `{"text","warnings"}` |
 //!
 //! A hub has no containers, logs, images and volumes of its own. What asks for those of a task is passed on to its box
-//! (`remote`), and a box answers its hub a few of these requests: what looks, and `exec`. Anything else of a box is
-//! answered with a 404 that says so.
+//! (`remote`), and a box answers its hub a few of these requests: what looks, `exec`, and the removal of images. Anything
+//! else of a box is answered with a 404 that says so.
 //!
 //! Errors are `{"error": text}` with a status of 4xx or 5xx; one that comes up in the middle of lines is a last line
 //! of that form. An ID is a task's id, its ARN, or the beginning of its id, 6 characters at least, if no other task's
 //! begins so.
 
+mod archives;
 mod exec;
 mod gate;
 mod images;
@@ -48,6 +62,7 @@ mod logs;
 mod manifest;
 mod nodes;
 mod query;
+mod registries;
 mod remote;
 mod secrets;
 mod services;
@@ -134,6 +149,10 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
     let (head, incoming) = request.into_parts();
     // Read whatever is asked for: a client must not be cut off while it still sends.
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    if archives::is_upload(&head.method, &path, &head.headers) {
+        let query = Query::parse(head.uri.query().unwrap_or_default())?;
+        return archives::upload(&api, &query, incoming).await;
+    }
     let limit = if path == "manifests" { manifest::LIMIT } else { body::BODY_LIMIT };
     let bytes = body::read_up_to(incoming, limit)
         .await
@@ -191,8 +210,31 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
             query.only(&[])?;
             images::list(&api).await
         }
-        (&Method::POST, ["images", "load"]) => images::load(&api, &content(&bytes)?).await,
+        (&Method::GET, ["images", "inspect"]) => images::inspect(&api, &query).await,
+        (&Method::GET, ["images", "history"]) => images::history(&api, &query).await,
+        (&Method::GET, ["images", "space"]) => {
+            query.only(&[])?;
+            images::space(&api).await
+        }
+        (&Method::POST, ["images", what @ ("remove" | "prune")]) => {
+            query.only(&[])?;
+            let content = content(&bytes)?;
+            match *what {
+                "remove" => images::remove(&api, content).await,
+                _ => images::prune(&api, content).await,
+            }
+        }
+        (&Method::POST, ["images", "load"]) => archives::load(&api, &content(&bytes)?).await,
+        (&Method::POST, ["images", "save"]) => archives::save(&api, &content(&bytes)?).await,
         (&Method::POST, ["images", "pull"]) => images::pull(&api, &content(&bytes)?),
+        (&Method::GET, ["registries"]) => {
+            query.only(&[])?;
+            registries::list(&api).await
+        }
+        (&Method::POST, ["registries", "login"]) => registries::log_in(&api, bytes).await,
+        (&Method::POST, ["registries", "logout"]) => {
+            registries::log_out(&api, &content(&bytes)?).await
+        }
         (&Method::GET, ["secrets"]) => {
             query.only(&[])?;
             secrets::list(&api).await
@@ -215,6 +257,8 @@ async fn route(api: Arc<Api>, request: Request<Incoming>) -> Answer {
             let content = content(&bytes)?;
             gate::ask(&api, GateRequest::Backup(text(&content, "path")?.into())).await
         }
+        (&Method::GET, ["hub-key"]) => gate::ask(&api, GateRequest::HubKeys).await,
+        (&Method::POST, ["hub-key", "rotate"]) => gate::ask(&api, GateRequest::RotateHubKey).await,
         (&Method::GET, ["tokens"]) => gate::ask(&api, GateRequest::Tokens).await,
         (&Method::POST, ["tokens"]) => {
             gate::ask(&api, GateRequest::CreateToken(content(&bytes)?)).await

@@ -23,14 +23,23 @@ pub(super) fn list(api: &Api, query: &Query) -> Answer {
         };
         all.filter(shown).map(|instance| node(api, world, instance)).collect()
     });
-    Ok(whole(&json!({ "nodes": nodes })))
+    let mut answer = json!({ "nodes": nodes });
+    if let Some(boxes) = &api.boxes {
+        answer["refusedByHub"] = json!(boxes.refused());
+    }
+    Ok(whole(&answer))
 }
 
 /// One box: by its id or the beginning of it; `this` is the box itself.
 pub(super) fn show(api: &Api, name: &str) -> Answer {
     api.engine.read(|world| {
         let instance = find(world, name)?;
-        Ok(whole(&node(api, world, instance)))
+        let mut node = node(api, world, instance);
+        if let Some(boxes) = &api.boxes {
+            // Of all boxes: who spoke in their names is what nobody knows.
+            node["refusedByHub"] = json!(boxes.refused());
+        }
+        Ok(whole(&node))
     })
 }
 
@@ -82,6 +91,7 @@ fn node(api: &Api, world: &World, instance: &ContainerInstance) -> Value {
             "phase": reported.hash.as_ref().map(|_| reported.phase.as_str()),
             "reason": reported.reason,
             "certificate": device.certificate,
+            "hubKey": device.hub_key,
             "eventsMissed": device.events.as_ref().map(|taken| taken.missed),
         });
     }

@@ -54,6 +54,9 @@ impl Query {
     pub(super) fn only(&self, names: &[&str]) -> Result<(), LocalError> {
         match self.0.iter().find(|(name, _)| !names.contains(&name.as_str())) {
             None => Ok(()),
+            Some((name, _)) if name == "instance" => Err(LocalError::bad(
+                "only a hub is asked for an instance, and this is not one: leave --instance out",
+            )),
             Some((name, _)) => {
                 Err(LocalError::bad(format!("the parameter {} is not known here", shorten(name))))
             }

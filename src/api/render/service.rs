@@ -3,52 +3,25 @@
 use super::{put, tags};
 use crate::model::service::{DeploymentConfiguration, EVENTS_KEPT};
 use crate::model::{
-    Deployment, DeploymentId, Service, ServiceKey, ServiceRevision, ServiceRevisionId, TaskStatus,
+    Deployment, DeploymentId, Service, ServiceKey, ServiceRevision, ServiceRevisionId,
 };
 use crate::plan::World;
+use crate::plan::index::Counts;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Tasks by what they do.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) running: u32,
-    pub(crate) pending: u32,
-}
-
-impl Counts {
-    fn add(&mut self, status: TaskStatus) {
-        match status {
-            TaskStatus::Running => self.running += 1,
-            TaskStatus::Provisioning | TaskStatus::Pending | TaskStatus::Activating => {
-                self.pending += 1;
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The tasks of a service, by deployment.
-pub(crate) fn counts(world: &World, service: &ServiceKey) -> BTreeMap<DeploymentId, Counts> {
-    let mut counts: BTreeMap<DeploymentId, Counts> = BTreeMap::new();
-    for assignment in world.assignments_of(service) {
-        let Some(wanted) = assignment.service() else { continue };
-        for task in world.live(&assignment.id) {
-            counts.entry(wanted.deployment.clone()).or_default().add(task.last_status);
-        }
-    }
-    counts
+/// How many tasks a deployment has.
+fn counts_of(world: &World, service: &ServiceKey, deployment: &DeploymentId) -> Counts {
+    let counts = world.index.counts.get(service).and_then(|counts| counts.get(deployment));
+    counts.copied().unwrap_or_default()
 }
 
 /// How many tasks a deployment wants now.
-pub(crate) fn desired(world: &World, service: &Service, deployment: &DeploymentId) -> u32 {
+fn desired(world: &World, service: &Service, deployment: &DeploymentId) -> u32 {
     if service.primary().is_some_and(|primary| &primary.id == deployment) {
         return service.desired_count;
     }
-    let of_it = world
-        .assignments_of(&service.key)
-        .filter(|a| a.service().is_some_and(|tasks| &tasks.deployment == deployment));
-    of_it.map(crate::model::Assignment::count).sum()
+    counts_of(world, &service.key, deployment).wanted
 }
 
 /// What the service runs, or ran last.
@@ -63,7 +36,6 @@ pub(crate) fn revision<'w>(world: &'w World, service: &Service) -> Option<&'w Se
 /// A service as DescribeServices shows it.
 pub(crate) fn service(world: &World, service: &Service, with_tags: bool) -> Value {
     let scope = &world.settings.scope;
-    let counts = counts(world, &service.key);
     let none: &[Value] = &[];
     let mut object = Map::new();
     object.insert("serviceArn".into(), json!(scope.service(&service.key)));
@@ -71,7 +43,8 @@ pub(crate) fn service(world: &World, service: &Service, with_tags: bool) -> Valu
     object.insert("clusterArn".into(), json!(scope.cluster(&service.key.cluster)));
     object.insert("status".into(), json!(service.status.as_str()));
     object.insert("desiredCount".into(), json!(service.desired_count));
-    let sum = |count: fn(&Counts) -> u32| counts.values().map(count).sum::<u32>();
+    let counts = || world.index.counts.get(&service.key).into_iter().flat_map(BTreeMap::values);
+    let sum = |count: fn(&Counts) -> u32| counts().map(count).sum::<u32>();
     object.insert("runningCount".into(), json!(sum(|counts| counts.running)));
     object.insert("pendingCount".into(), json!(sum(|counts| counts.pending)));
     object.insert("schedulingStrategy".into(), json!(service.scheduling_strategy.as_str()));
@@ -91,7 +64,7 @@ pub(crate) fn service(world: &World, service: &Service, with_tags: bool) -> Valu
         .deployments
         .iter()
         .enumerate()
-        .map(|(at, one)| deployment(world, service, one, at == 0, counts.get(&one.id)))
+        .map(|(at, one)| deployment(world, service, one, at == 0))
         .collect();
     object.insert("deployments".into(), json!(deployments));
     object.insert("events".into(), events(world, &service.key));
@@ -115,7 +88,7 @@ pub(crate) fn service(world: &World, service: &Service, with_tags: bool) -> Valu
     let revisions: Vec<Value> = service
         .deployments
         .iter()
-        .map(|one| revision_summary(world, &service.key, &one.service_revision, &counts))
+        .map(|one| revision_summary(world, &service.key, &one.service_revision))
         .collect();
     object.insert("currentServiceRevisions".into(), json!(revisions));
     Value::Object(object)
@@ -153,14 +126,8 @@ pub(crate) fn deployment_configuration(configuration: &DeploymentConfiguration) 
     shown
 }
 
-fn deployment(
-    world: &World,
-    service: &Service,
-    deployment: &Deployment,
-    primary: bool,
-    counts: Option<&Counts>,
-) -> Value {
-    let counts = counts.copied().unwrap_or_default();
+fn deployment(world: &World, service: &Service, deployment: &Deployment, primary: bool) -> Value {
+    let counts = counts_of(world, &service.key, &deployment.id);
     let mut object = Map::new();
     object.insert("id".into(), json!(deployment.wire_id()));
     object.insert("status".into(), json!(if primary { "PRIMARY" } else { "ACTIVE" }));
@@ -185,11 +152,10 @@ pub(crate) fn revision_summary(
     world: &World,
     service: &ServiceKey,
     id: &ServiceRevisionId,
-    counts: &BTreeMap<DeploymentId, Counts>,
 ) -> Value {
     let record = world.services.get(service);
     let deployment = record.and_then(|s| s.deployments.iter().find(|d| &d.service_revision == id));
-    let now = deployment.and_then(|d| counts.get(&d.id)).copied().unwrap_or_default();
+    let now = deployment.map(|d| counts_of(world, service, &d.id)).unwrap_or_default();
     let requested = match (record, deployment) {
         (Some(record), Some(deployment)) => desired(world, record, &deployment.id),
         _ => 0,

@@ -1,7 +1,7 @@
 //! Service deployments, the records of roll-outs.
 
 use super::put;
-use super::service::{counts, deployment_configuration, revision_summary};
+use super::service::{deployment_configuration, revision_summary};
 use crate::model::ServiceDeployment;
 use crate::plan::World;
 use serde_json::{Map, Value, json};
@@ -35,8 +35,7 @@ fn common(world: &World, deployment: &ServiceDeployment) -> Map<String, Value> {
 /// A roll-out as DescribeServiceDeployments shows it.
 pub(crate) fn service_deployment(world: &World, deployment: &ServiceDeployment) -> Value {
     let service = &deployment.service;
-    let counts = counts(world, service);
-    let summary = |id| revision_summary(world, service, id, &counts);
+    let summary = |id| revision_summary(world, service, id);
     let mut object = common(world, deployment);
     let sources: Vec<Value> = deployment.source_service_revisions.iter().map(summary).collect();
     object.insert("sourceServiceRevisions".into(), json!(sources));

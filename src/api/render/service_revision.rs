@@ -37,10 +37,22 @@ fn images(world: &World, revision: &ServiceRevision) -> Value {
         let mut object = Map::new();
         object.insert("containerName".into(), json!(name));
         put(&mut object, "image", container.image.as_ref());
-        put(&mut object, "imageDigest", digest(world, revision, name));
+        let settled = settled(world, revision, name).or_else(|| digest(world, revision, name));
+        put(&mut object, "imageDigest", settled);
         Value::Object(object)
     });
     shown.collect()
+}
+
+/// What the deployment of the revision has settled on (`versionConsistency`).
+fn settled<'w>(
+    world: &'w World,
+    revision: &ServiceRevision,
+    name: &str,
+) -> Option<&'w ImageDigest> {
+    let deployments = &world.services.get(&revision.service)?.deployments;
+    let of_revision = deployments.iter().find(|d| d.service_revision == revision.id)?;
+    of_revision.images.get(&ContainerName::new(name).ok()?)
 }
 
 fn digest<'w>(world: &'w World, revision: &ServiceRevision, name: &str) -> Option<&'w ImageDigest> {

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// What the hub says when a box joins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct Enrolment {
     pub hub: String,
     /// Where the broker is: `mqtts://HOST:PORT` or `mqtt://HOST:PORT`.
     pub broker: String,
+    /// Where else it is, to be tried in turn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_brokers: Vec<String>,
     /// The authorities that the broker's certificate comes from, in PEM; none for the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker_authorities: Option<String>,
@@ -65,6 +69,16 @@ impl DeviceKey {
         let dir = state_dir.join("keys");
         open_key(&dir, &dir.join("device.pk8"))
     }
+
+    /// Reads the key, which must be there, and leaves the file as it is.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    fn look(state_dir: &Path) -> Result<PrivateKey, FileError> {
+        let path = state_dir.join("keys/device.pk8");
+        let key = file::look(&path)?.and_then(|pkcs8| PrivateKey::from_pkcs8(&pkcs8));
+        key.ok_or_else(|| FileError::malformed(&path, "is missing, or no P-256 key in PKCS #8"))
+    }
 }
 
 /// A box that is a member of a fleet.
@@ -84,6 +98,9 @@ fn dir(state_dir: &Path) -> PathBuf {
     state_dir.join("fleet")
 }
 
+/// Reads a file that need not be there.
+type ReadFile = fn(&Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError>;
+
 impl DeviceIdentity {
     /// The identity in this state directory; none when the box is no member.
     ///
@@ -92,18 +109,34 @@ impl DeviceIdentity {
     pub fn open(state_dir: &Path) -> Result<Option<Self>, FileError> {
         // Left over from a join that was cut short.
         remove_dir(&state_dir.join("fleet.new"))?;
+        Self::read(state_dir, file::read, DeviceKey::open)
+    }
+
+    /// The same, and nothing on the disk is changed.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn look(state_dir: &Path) -> Result<Option<Self>, FileError> {
+        Self::read(state_dir, file::look, DeviceKey::look)
+    }
+
+    fn read(
+        state_dir: &Path,
+        read: ReadFile,
+        key: fn(&Path) -> Result<PrivateKey, FileError>,
+    ) -> Result<Option<Self>, FileError> {
         let dir = dir(state_dir);
         let path = dir.join(ENROLMENT);
-        let Some(text) = file::read(&path)? else { return Ok(None) };
+        let Some(text) = read(&path)? else { return Ok(None) };
         let malformed = |what| FileError::malformed(&path, what);
         let enrolment: Enrolment = serde_json::from_slice(&text)
             .map_err(|_| malformed("is not what a hub says to a box that joins"))?;
-        let key = DeviceKey::open(state_dir)?;
+        let key = key(state_dir)?;
         if enrolment.certificate.info().key != key.public().fingerprint() {
             return Err(malformed("has a certificate for another key than keys/device.pk8"));
         }
         let path = dir.join(SEALING);
-        let sealing = file::read(&path)?.and_then(|bytes| SealingKey::from_bytes(&bytes));
+        let sealing = read(&path)?.and_then(|bytes| SealingKey::from_bytes(&bytes));
         let sealing = sealing
             .ok_or_else(|| FileError::malformed(&path, "does not hold the 32 bytes of a key"))?;
         let certified_at = written_at(&dir.join(ENROLMENT));

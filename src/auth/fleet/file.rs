@@ -50,24 +50,37 @@ pub(super) fn private_dir(dir: &Path) -> Result<(), FileError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make", dir))
 }
 
-/// The bytes of a file; none when there is no such file.
+/// The bytes of a file; none when there is no such file. One that was open to other users is closed.
 pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed("open", path)(e)),
-    };
+    let Some(file) = open(path)? else { return Ok(None) };
     let mode = file.metadata().map_err(failed("look at", path))?.permissions().mode();
     if mode & 0o077 != 0 {
         tracing::warn!(path = %path.display(), "a file of keys was open to other users; closing it");
         file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed("close", path))?;
     }
+    content(file, path).map(Some)
+}
+
+/// The same, and the file stays as it is.
+pub(super) fn look(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
+    open(path)?.map(|file| content(file, path)).transpose()
+}
+
+fn open(path: &Path) -> Result<Option<File>, FileError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(failed("open", path)(e)),
+    }
+}
+
+fn content(file: File, path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed("read", path))?;
     if bytes.len() as u64 > LARGEST {
         return Err(FileError::malformed(path, "is larger than any key is"));
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 /// Writes or replaces a file, durably.

@@ -5,6 +5,9 @@
 //! protected = {"alg":"EdDSA","kid":"FINGERPRINT","typ":"coracle-KIND+jws"}, to the byte
 //! ```
 //!
+//! While boxes still trust a key that another one follows, each key that is trusted signs: then it is the general form, with
+//! `"signatures":[{"protected":…,"signature":…},…]` in the place of the two.
+//!
 //! The bytes are signed and not what they parse to, and the only header that is taken is the one that the expected key
 //! writes for the expected kind. So there is no algorithm to choose, and a message of one kind never passes for another.
 
@@ -33,8 +36,6 @@ pub enum Kind {
     Hub,
     /// The answer to a box that joins or renews its certificate.
     Join,
-    /// The key that follows, signed by the one before.
-    Key,
 }
 
 impl Kind {
@@ -48,7 +49,6 @@ impl Kind {
             Self::Ack => "coracle-ack+jws",
             Self::Hub => "coracle-hub+jws",
             Self::Join => "coracle-join+jws",
-            Self::Key => "coracle-key+jws",
         }
     }
 }
@@ -64,7 +64,7 @@ pub enum JwsError {
         /// The bound.
         at_most: usize,
     },
-    /// Not a flattened JWS.
+    /// Not a JWS in JSON.
     #[error("it is not a signed message")]
     Malformed,
     /// Another algorithm, another key, or another kind of message.
@@ -88,12 +88,36 @@ impl JwsError {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// More signatures than a hub has keys.
+const SIGNATURES: usize = 8;
+
+/// Both forms.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Flattened<'a> {
+struct Signed<'a> {
     payload: &'a str,
+    protected: Option<&'a str>,
+    signature: Option<&'a str>,
+    #[serde(borrow)]
+    signatures: Option<Vec<Signature<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Signature<'a> {
     protected: &'a str,
     signature: &'a str,
+}
+
+impl<'a> Signed<'a> {
+    fn signatures(self) -> Option<(&'a str, Vec<Signature<'a>>)> {
+        let signatures = match (self.protected, self.signature, self.signatures) {
+            (Some(protected), Some(signature), None) => vec![Signature { protected, signature }],
+            (None, None, Some(signatures)) if signatures.len() <= SIGNATURES => signatures,
+            _ => return None,
+        };
+        Some((self.payload, signatures))
+    }
 }
 
 /// What tells keys apart: 128 bits of the hash of a public key.
@@ -143,26 +167,17 @@ impl VerifyingKey {
         if message.len() > at_most {
             return Err(JwsError::TooLarge { size: message.len(), at_most });
         }
-        let jws: Flattened<'_> =
-            serde_json::from_slice(message).map_err(|_| JwsError::Malformed)?;
-        if jws.protected != self.protected(kind) {
-            return Err(JwsError::Header(kind.typ()));
-        }
-        let signature = URL_SAFE_NO_PAD.decode(jws.signature).map_err(|_| JwsError::Malformed)?;
-        let signed = [jws.protected.as_bytes(), b".", jws.payload.as_bytes()].concat();
+        let jws: Option<Signed<'_>> = serde_json::from_slice(message).ok();
+        let (payload, signatures) = jws.and_then(Signed::signatures).ok_or(JwsError::Malformed)?;
+        let protected = self.protected(kind);
+        let own = signatures.iter().find(|one| one.protected == protected);
+        let own = own.ok_or(JwsError::Header(kind.typ()))?;
+        let signature = URL_SAFE_NO_PAD.decode(own.signature).map_err(|_| JwsError::Malformed)?;
+        let signed = [protected.as_bytes(), b".", payload.as_bytes()].concat();
         UnparsedPublicKey::new(&ED25519, self.0)
             .verify(&signed, &signature)
             .map_err(|_| JwsError::Signature)?;
-        URL_SAFE_NO_PAD.decode(jws.payload).map_err(|_| JwsError::Malformed)
-    }
-
-    /// The key that follows this one, out of what [`HubKey::endorse`] made.
-    ///
-    /// # Errors
-    /// [`JwsError`].
-    pub fn successor(&self, message: &[u8]) -> Result<Self, JwsError> {
-        let payload = self.verify(Kind::Key, message, 4096)?;
-        payload.try_into().map(Self).map_err(|_| JwsError::Malformed)
+        URL_SAFE_NO_PAD.decode(payload).map_err(|_| JwsError::Malformed)
     }
 }
 
@@ -187,6 +202,9 @@ impl TryFrom<String> for VerifyingKey {
     }
 }
 
+/// The file of the hub's key, in `STATE/keys`.
+pub(super) const FILE: &str = "hub.pk8";
+
 /// The hub's key: `STATE/keys/hub.pk8`, made at the first start.
 pub struct HubKey {
     pair: Ed25519KeyPair,
@@ -206,7 +224,7 @@ impl HubKey {
     /// [`FileError`].
     pub fn open(state_dir: &Path) -> Result<Self, FileError> {
         let dir = state_dir.join("keys");
-        let path = dir.join("hub.pk8");
+        let path = dir.join(FILE);
         if let Some(pkcs8) = file::read(&path)? {
             return Self::parse(&pkcs8)
                 .ok_or_else(|| FileError::malformed(&path, "is not the key of a hub"));
@@ -227,7 +245,7 @@ impl HubKey {
         Self::parse(&generate()).expect("ring reads what it writes")
     }
 
-    fn parse(pkcs8: &[u8]) -> Option<Self> {
+    pub(super) fn parse(pkcs8: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_pkcs8(pkcs8).ok()?;
         let public = VerifyingKey(pair.public_key().as_ref().try_into().ok()?);
         Some(Self { pair, public })
@@ -242,28 +260,39 @@ impl HubKey {
     /// Signs `payload` as a message of this kind.
     #[must_use]
     pub fn sign(&self, kind: Kind, payload: &[u8]) -> Vec<u8> {
-        let protected = self.public.protected(kind);
-        let payload = URL_SAFE_NO_PAD.encode(payload);
-        let signature =
-            self.pair.sign([protected.as_bytes(), b".", payload.as_bytes()].concat().as_slice());
-        let signature = URL_SAFE_NO_PAD.encode(signature);
-        // Nothing in base64url needs escaping.
-        format!(r#"{{"payload":"{payload}","protected":"{protected}","signature":"{signature}"}}"#)
-            .into_bytes()
+        sign(std::iter::once(self), kind, payload)
     }
 
-    /// Says that `successor` follows this key, for [`VerifyingKey::successor`].
-    #[must_use]
-    pub fn endorse(&self, successor: &VerifyingKey) -> Vec<u8> {
-        self.sign(Kind::Key, &successor.0)
+    /// Header and signature, as two members of an object. Nothing in base64url needs escaping.
+    fn signature(&self, kind: Kind, payload: &str) -> String {
+        let protected = self.public.protected(kind);
+        let signed = [protected.as_bytes(), b".", payload.as_bytes()].concat();
+        let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(&signed));
+        format!(r#""protected":"{protected}","signature":"{signature}""#)
     }
+}
+
+/// `payload` as a message of this kind, signed by all these keys.
+pub(super) fn sign<'a>(
+    keys: impl ExactSizeIterator<Item = &'a HubKey>,
+    kind: Kind,
+    payload: &[u8],
+) -> Vec<u8> {
+    let payload = URL_SAFE_NO_PAD.encode(payload);
+    let alone = keys.len() == 1;
+    let signatures: Vec<String> = keys.map(|key| key.signature(kind, &payload)).collect();
+    let signatures = match &signatures[..] {
+        [one] if alone => one.clone(),
+        several => format!(r#""signatures":[{{{}}}]"#, several.join("},{")),
+    };
+    format!(r#"{{"payload":"{payload}",{signatures}}}"#).into_bytes()
 }
 
 #[expect(
     clippy::expect_used,
     reason = "it fails without a random source only, and nothing can go on then"
 )]
-fn generate() -> zeroize::Zeroizing<Vec<u8>> {
+pub(super) fn generate() -> zeroize::Zeroizing<Vec<u8>> {
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).expect("getrandom(2) works");
     zeroize::Zeroizing::new(pkcs8.as_ref().to_vec())
 }

@@ -3,6 +3,7 @@
 //! | part | what it is for |
 //! | --- | --- |
 //! | `jws` | [`HubKey`]: the hub's Ed25519 key, and what it signs; [`VerifyingKey`]: the half that boxes pin |
+//! | `keys` | [`HubKeys`]: that key and those that it has followed, for as long as boxes trust them |
 //! | `authority` | [`Authority`]: the small CA of a hub; certificates of broker, hub and boxes |
 //! | `certificate`, `request`, `der` | X.509 and PKCS#10, as much of them as that takes |
 //! | `device` | [`DeviceKey`]: a box's own key; [`DeviceIdentity`]: what a box keeps of its membership |
@@ -23,6 +24,7 @@ mod der;
 mod device;
 mod file;
 mod jws;
+mod keys;
 mod request;
 mod sealing;
 mod token;
@@ -33,6 +35,7 @@ pub use certificate::{Certificate, CertificateInfo, PLAUSIBLE, pem};
 pub use device::{DeviceIdentity, DeviceKey, Enrolment};
 pub use file::FileError;
 pub use jws::{Fingerprint, HubKey, JwsError, Kind, VerifyingKey};
+pub use keys::{HubKeys, RotateError};
 pub use request::{CertifiedKey, PrivateKey, RequestError};
 pub use sealing::{Exchange, SealError, SealingKey};
 pub use token::{JoinToken, Proof, TokenError, TokenId};
@@ -46,7 +49,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct HubTrust {
     /// What it signs with.
-    pub key: Arc<HubKey>,
+    pub keys: Arc<HubKeys>,
     /// What certificates come from.
     pub authority: Authority,
     /// Its own secret.
@@ -60,7 +63,7 @@ impl HubTrust {
     /// [`FileError`].
     pub fn open(state_dir: &Path, now: Timestamp) -> Result<Self, FileError> {
         Ok(Self {
-            key: Arc::new(HubKey::open(state_dir)?),
+            keys: Arc::new(HubKeys::open(state_dir)?),
             authority: Authority::open(state_dir, now)?,
             vault: Vault::open(state_dir)?,
         })

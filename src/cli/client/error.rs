@@ -16,7 +16,7 @@ pub(in crate::cli) enum Error {
     NoAgent { socket: PathBuf },
     /// The socket is not for us.
     #[error(
-        "{} may not be used by this user: run the command as root, or as the user that the agent runs as",
+        "{} may not be used by this user: run the command as root, or be one of the group that socket_group in agent.toml names",
         socket.display()
     )]
     Forbidden { socket: PathBuf },

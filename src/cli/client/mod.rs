@@ -7,8 +7,10 @@
 //! There is no time limit on an answer: a load of a large image takes as long as it takes, and whoever waits can
 //! interrupt. What is read is bounded: [`ANSWER_LIMIT`] for a whole answer, [`LINE_LIMIT`] for a line of a stream.
 
+mod archives;
 mod error;
 mod lines;
+mod registries;
 mod services;
 mod tasks;
 
@@ -16,6 +18,7 @@ pub(super) use error::Error;
 pub(super) use lines::Lines;
 pub(super) use tasks::{Container, Selection, Task};
 
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode, header};
@@ -24,6 +27,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::io;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 
@@ -39,6 +43,9 @@ const TARGET_PREFIX: &str = "AmazonEC2ContainerServiceV20141113";
 pub(super) struct Client {
     socket: PathBuf,
 }
+
+/// The body of a request.
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// The connection of a session: frames in both directions.
 pub(super) type SessionIo = TokioIo<hyper::upgrade::Upgraded>;
@@ -58,11 +65,17 @@ pub(super) struct Credentials {
 pub(super) struct LogLine {
     #[serde(default)]
     pub(super) task: String,
+    #[serde(default)]
     pub(super) container: String,
+    #[serde(default)]
     pub(super) stream: String,
     #[serde(default)]
     pub(super) time: String,
+    #[serde(default)]
     pub(super) log: String,
+    /// No line, but something to know about them.
+    #[serde(default)]
+    pub(super) note: Option<String>,
 }
 
 /// What running containers use.
@@ -88,6 +101,8 @@ pub(super) struct LogQuery {
     pub(super) task: String,
     pub(super) container: Option<String>,
     pub(super) follow: bool,
+    /// Of a hub: what it stores itself.
+    pub(super) stored: bool,
     pub(super) tail: Option<u64>,
     /// RFC 3339.
     pub(super) since: Option<String>,
@@ -151,16 +166,31 @@ impl Client {
         self.get(&of_instance("/coracle/v1/images", instance)).await
     }
 
-    /// Has the agent load an archive; the names of what was in it.
-    pub(super) async fn load_image(&self, archive: &Path) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            images: Vec<String>,
-        }
-        let body = json!({ "path": archive }).to_string();
-        let response = self.send(local(Method::POST, "/coracle/v1/images/load"), body).await?;
-        let answer = self.whole(response).await?;
-        Ok(serde_json::from_value::<Answer>(answer).map_err(Error::Shape)?.images)
+    /// What an image, or all of them, say of themselves; of a hub those of `instance`.
+    pub(super) async fn image(
+        &self,
+        what: &str,
+        image: Option<&str>,
+        instance: Option<&str>,
+    ) -> Result<Value, Error> {
+        let given = [("image", image), ("instance", instance)];
+        let query: Vec<String> = given
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{name}={}", escaped((*value)?))))
+            .collect();
+        self.get(&format!("/coracle/v1/images/{what}?{}", query.join("&"))).await
+    }
+
+    /// Has the agent remove images: `remove` or `prune`; of a hub those of `instance`.
+    pub(super) async fn change_images(
+        &self,
+        what: &str,
+        wanted: &Value,
+        instance: Option<&str>,
+    ) -> Result<Value, Error> {
+        let path = of_instance(&format!("/coracle/v1/images/{what}"), instance);
+        let request = local(Method::POST, &path);
+        self.whole(self.send(request, wanted.to_string()).await?).await
     }
 
     /// Has the agent pull an image; a stream of its progress.
@@ -198,6 +228,17 @@ impl Client {
         let body = json!({ "path": path }).to_string();
         let request = local(Method::POST, "/coracle/v1/backup");
         self.whole(self.send(request, body).await?).await
+    }
+
+    /// The keys that a hub signs with.
+    pub(super) async fn hub_keys(&self) -> Result<Value, Error> {
+        self.get("/coracle/v1/hub-key").await
+    }
+
+    /// Has a hub make a new key.
+    pub(super) async fn rotate_hub_key(&self) -> Result<Value, Error> {
+        let request = local(Method::POST, "/coracle/v1/hub-key/rotate");
+        self.whole(self.send(request, String::new()).await?).await
     }
 
     /// The tokens of a hub.
@@ -260,6 +301,9 @@ impl Client {
         }
         if query.follow {
             path.push_str("&follow=true");
+        }
+        if query.stored {
+            path.push_str("&stored=true");
         }
         if let Some(tail) = query.tail {
             let _ = write!(path, "&tail={tail}");
@@ -343,10 +387,20 @@ impl Client {
         request: hyper::http::request::Builder,
         body: String,
     ) -> Result<Response<Incoming>, Error> {
+        let request = request.header(header::CONTENT_LENGTH, body.len());
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
+        self.send_body(request, body.boxed_unsync()).await
+    }
+
+    /// The same with a body that may be long.
+    async fn send_body(
+        &self,
+        request: hyper::http::request::Builder,
+        body: Body,
+    ) -> Result<Response<Incoming>, Error> {
         let request = request
             .header(header::HOST, "coracle")
-            .header(header::CONTENT_LENGTH, body.len())
-            .body(Full::new(Bytes::from(body)))
+            .body(body)
             .map_err(|error| Error::Protocol(error.to_string()))?;
         let stream = UnixStream::connect(&self.socket)
             .await

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
 
-/// What a container made for an image may count on, in MiB; more is not forbidden to it.
-const MEMORY_RESERVATION: i64 = 128;
+/// What a container made for an image may count on, in MiB; more is not forbidden to it. Some boxes have 128 in all.
+const MEMORY_RESERVATION: i64 = 32;
 
 /// What is to run.
 #[derive(Debug)]

@@ -121,6 +121,7 @@ mod tests {
             stream: "stdout".into(),
             time: "2026-01-01T00:00:00Z".into(),
             log: log.into(),
+            note: None,
         }
     }
 

@@ -74,23 +74,44 @@ fn fill(store: &Store, state_dir: &Path, file: File) -> anyhow::Result<Vec<Strin
     });
     remove(&copy)?;
     copied?;
-    // After the store: a key that is renewed keeps those before it.
-    let mut keys = vec![PathBuf::from("secret.key")];
+    // After the store: a key that is renewed keeps those before it. And the newest before it is looked which those are: one
+    // that is made meanwhile has its predecessor's copy made first.
+    let newest = PathBuf::from("keys/hub.pk8");
+    for key in [PathBuf::from("secret.key"), newest.clone()] {
+        names.extend(keep(&mut tar, state_dir, &key)?);
+    }
+    let mut keys = Vec::new();
     for entry in fs::read_dir(state_dir.join("keys"))? {
         keys.push(Path::new("keys").join(entry?.file_name()));
     }
     keys.sort();
-    for key in keys {
-        let path = state_dir.join(&key);
-        let half = key.extension().is_some_and(|extension| extension == "new");
-        if path.is_file() && !half {
-            let name = key.to_string_lossy().into_owned();
-            append(&mut tar, &name, &zeroize::Zeroizing::new(fs::read(&path)?))?;
-            names.push(name);
-        }
+    for key in keys.iter().filter(|key| **key != newest) {
+        names.extend(keep(&mut tar, state_dir, key)?);
     }
     tar.into_inner()?.sync_all()?;
     Ok(names)
+}
+
+/// Adds a key, if it is there and whole; its name.
+fn keep(
+    tar: &mut tar::Builder<File>,
+    state_dir: &Path,
+    key: &Path,
+) -> std::io::Result<Option<String>> {
+    let half = key.extension().is_some_and(|extension| extension == "new");
+    let path = state_dir.join(key);
+    if half || !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => zeroize::Zeroizing::new(bytes),
+        // Nobody needed it any more.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let name = key.to_string_lossy().into_owned();
+    append(tar, &name, &bytes)?;
+    Ok(Some(name))
 }
 
 fn header(size: u64) -> tar::Header {
@@ -260,7 +281,7 @@ mod tests {
     fn a_hub_comes_back_with_its_keys_and_a_higher_epoch() {
         let dir = tempfile::tempdir().unwrap();
         let (config, store) = hub(dir.path());
-        let key = HubTrust::open(&config.state_dir, sys::now()).unwrap().key.verifying_key();
+        let key = HubTrust::open(&config.state_dir, sys::now()).unwrap().keys.rotate().unwrap();
         let file = dir.path().join("backup.tar");
         let said = write(&store, &config.state_dir, &file).unwrap();
         assert!(said["files"].to_string().contains("keys/hub.pk8"), "{said}");
@@ -279,7 +300,8 @@ mod tests {
             assert!(epoch(&store).unwrap() > 0 && epoch(&store).unwrap() >= last);
             last = epoch(&store).unwrap();
             let trust = HubTrust::open(&other.state_dir, sys::now()).unwrap();
-            assert_eq!(trust.key.verifying_key(), key);
+            assert_eq!(trust.keys.verifying_key(), key);
+            assert_eq!(trust.keys.all().len(), 2, "boxes may trust the one before");
             drop(store);
             // And once more, from that one.
             let again = dir.path().join(format!("{name}.tar"));

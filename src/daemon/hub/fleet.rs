@@ -1,7 +1,7 @@
 //! The hub of real boxes.
 
 use super::super::gate::HubGate;
-use super::super::{asked_to_stop, daily, host, introduce, private_dir, worker_threads};
+use super::super::{asked_to_stop, daily, host, introduce, private_dir, watchdog, worker_threads};
 use super::{FLEET, addresses, backup, refuse_others, roster, sync};
 use crate::api::{self, Listeners};
 use crate::auth::fleet::{HubTrust, PrivateKey, Subject};
@@ -11,6 +11,7 @@ use crate::engine::{self, Ground, Handle, Parts};
 use crate::fleet::broker::{self, Broker};
 use crate::fleet::hub::Hub;
 use crate::fleet::join::{self, Registrar};
+use crate::fleet::rotation::Rotation;
 use crate::model::ClusterName;
 use crate::plan::Command;
 use crate::plan::command::CreateCluster;
@@ -37,9 +38,10 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         // Whoever asks from here on is heard, however long the start takes.
         let stop = asked_to_stop();
         let fleet = Fleet::start(&config).await?;
-        let Fleet { handle, listeners, keys, broker, desk, store, hub } = fleet;
+        let Fleet { handle, listeners, keys, broker, desk, rotation, store, hub } = fleet;
         let listen = listeners.address().unwrap_or(config.listen);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tokio::spawn(watchdog::feed(handle.clone()));
         let mqtt = broker.as_ref().map_or_else(
             || config.broker.as_ref().map(|broker| broker.url.clone()).unwrap_or_default(),
             |broker| broker.address().to_string(),
@@ -50,8 +52,13 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
             listeners,
             keys,
             metadata: None,
-            boxes: Some(Arc::new(sync::reach(&handle, &hub, &desk))),
-            gate: Some(Arc::new(HubGate { desk, store, state_dir: config.state_dir.clone() })),
+            boxes: Some(Arc::new(sync::reach(&config, &handle, &hub, &desk))),
+            gate: Some(Arc::new(HubGate {
+                desk,
+                rotation,
+                store,
+                state_dir: config.state_dir.clone(),
+            })),
             documents: Some(Arc::new(sync::Shelf(hub.clone()))),
             from_hub: None,
         };
@@ -76,6 +83,8 @@ struct Fleet {
     broker: Option<Broker>,
     /// Where boxes join.
     desk: Arc<Registrar>,
+    /// Of the key that it signs with.
+    rotation: Rotation,
     store: Store,
     /// What keeps them in step.
     hub: Hub,
@@ -93,7 +102,7 @@ impl Fleet {
         if store.get_meta(FLEET)?.is_none() {
             store.put_meta(FLEET, &serde_json::json!({ "since": sys::now() }))?;
         }
-        let listeners = Listeners::bind(config.listen, &config.socket()).await?;
+        let listeners = Listeners::bind(config.listen, &config.socket(), None).await?;
         let keys = Arc::new(Keys::open(&config.state_dir)?);
         let trust = Arc::new(HubTrust::open(&config.state_dir, sys::now())?);
         let epoch = backup::epoch(&store)?;
@@ -117,7 +126,9 @@ impl Fleet {
             config.certificate_lifetime,
         ));
         let hub = sync::start(config, &handle, &store, &trust, &desk, broker.as_ref())?;
-        Ok(Self { handle, listeners, keys, broker, desk, store, hub })
+        let rotation = Rotation::new(handle.clone(), trust);
+        tokio::spawn(rotation.clone().keep());
+        Ok(Self { handle, listeners, keys, broker, desk, rotation, store, hub })
     }
 }
 
@@ -132,10 +143,15 @@ fn told_of_broker(
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
         };
         let authorities = remote.ca.as_deref().map(read).transpose()?;
-        return Ok(join::Broker { url: Some(remote.url.clone()), port: 0, authorities, own: None });
+        return Ok(join::Broker {
+            urls: vec![remote.url.clone()],
+            port: 0,
+            authorities,
+            own: None,
+        });
     }
     Ok(join::Broker {
-        url: config.mqtt_advertise.first().map(|host| format!("mqtts://{host}")),
+        urls: config.mqtt_advertise.iter().map(|host| format!("mqtts://{host}")).collect(),
         port: own.map_or(config.mqtt_listen.port(), |broker| broker.address().port()),
         authorities: Some(trust.authority.certificate().pem()),
         own: own.cloned(),

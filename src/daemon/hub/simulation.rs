@@ -2,7 +2,7 @@
 //!
 //! It needs no privilege: it opens a store, two sockets, and nothing else.
 
-use super::super::{asked_to_stop, daily, private_dir, worker_threads};
+use super::super::{asked_to_stop, daily, private_dir, watchdog, worker_threads};
 use super::{SIMULATION, refuse_others};
 use crate::api::{self, Listeners};
 use crate::auth::{Keys, Secrets};
@@ -28,6 +28,7 @@ pub(super) fn run(flags: &HubOverrides) -> anyhow::Result<ExitCode> {
         let listen = listeners.address().unwrap_or(config.listen);
         // A service manager is optional; without one there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tokio::spawn(watchdog::feed(handle.clone()));
         tracing::info!(%listen, state = %config.state_dir.display(), "the simulation answers; signatures are not checked");
         let parts = api::Parts {
             engine: handle.clone(),
@@ -58,7 +59,7 @@ async fn start(config: &HubConfig) -> anyhow::Result<(Handle, Listeners, Arc<Key
     let options = store::Options { flushes: false, ..store::Options::default() };
     let store = Store::open(&config.store_dir(), options)?;
     mark(&store, config)?;
-    let listeners = Listeners::bind(config.listen, &config.socket()).await?;
+    let listeners = Listeners::bind(config.listen, &config.socket(), None).await?;
     let keys = Arc::new(Keys::open(&config.state_dir)?);
     let handle = engine::start(Parts {
         secrets: Secrets::new(&config.state_dir, store.clone()),

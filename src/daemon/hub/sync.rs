@@ -10,6 +10,7 @@ use crate::fleet::hub::{self, Hub};
 use crate::fleet::join::Registrar;
 use crate::fleet::link::{self, BrokerUrl, Credentials, Tls};
 use crate::model::fleet::Device;
+use crate::runtime::logs::LogDefaults;
 use crate::store::Store;
 use crate::sys;
 use anyhow::{Context, bail};
@@ -42,7 +43,17 @@ pub(super) fn start(
         (None, None) => bail!("there is no broker"),
     };
     let (engine, trust, desk) = (engine.clone(), Arc::clone(trust), Arc::clone(desk));
-    Ok(Hub::start(hub::Parts { engine, trust, desk, broker, series }))
+    let logs = hub::LogSettings {
+        state_dir: config.state_dir.clone(),
+        bounds: LogDefaults {
+            max_size: config.container_log.max_size,
+            max_file: config.container_log.max_file,
+            max_age: config.container_log.max_age.as_secs(),
+            max_total: config.container_log.max_total,
+        },
+        of_box: config.container_log_max_total_of_box,
+    };
+    Ok(Hub::start(hub::Parts { engine, trust, desk, broker, series, logs }))
 }
 
 /// Through the door of the hub's own broker.
@@ -95,14 +106,19 @@ fn far(remote: &RemoteBroker, trust: &HubTrust) -> anyhow::Result<link::Settings
 }
 
 /// The way to the boxes, for the API.
-pub(super) fn reach(engine: &Handle, hub: &Hub, desk: &Arc<Registrar>) -> Reach {
+pub(super) fn reach(
+    config: &HubConfig,
+    engine: &Handle,
+    hub: &Hub,
+    desk: &Arc<Registrar>,
+) -> Reach {
     let desk = Arc::clone(desk);
     let key = move |device: &Device| {
         desk.sealing_key(device).ok_or_else(|| {
             format!("the key that the hub shares with container instance {} cannot be opened: is keys/fleet.key another one?", device.id)
         })
     };
-    Reach::new(engine.clone(), hub.tunnels().clone(), Arc::new(key))
+    Reach::new(engine.clone(), hub.clone(), config.state_dir.clone(), Arc::new(key))
 }
 
 /// Documents that boxes fetch, for the API.

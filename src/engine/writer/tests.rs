@@ -79,10 +79,11 @@ impl Disk {
         let network = Network::open(network).unwrap();
         let gateways = Gateways::new(mpsc::channel(1).0, None);
         let connections = Connections::new(network, runtime.clone(), gateways);
-        let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in);
+        let published = Arc::new(RwLock::new(world.clone()));
+        let shown = published.clone();
+        let hands = Hands::new(runtime, images, endpoints, sources, connections, facts_in, shown);
         let under = Under::ThisBox(Arc::new(hands));
         let (requests_in, requests) = mpsc::channel(1);
-        let published = Arc::new(RwLock::new(world.clone()));
         let (commits, _) = watch::channel(0);
         let writer = Writer::new(world, published, store, under, requests, facts, commits);
         (writer, requests_in)

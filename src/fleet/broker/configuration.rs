@@ -43,7 +43,7 @@ autosave_interval 21600
 persistent_client_expiration 1d
 
 max_packet_size {LARGEST_PACKET}
-max_inflight_messages 100
+max_inflight_messages 1000
 max_queued_messages 100000
 max_queued_bytes 67108864
 queue_qos0_messages false
@@ -83,7 +83,7 @@ listener 0 {socket}
 pub(super) fn rules(roster: &Roster) -> String {
     let mut text = String::with_capacity(1024 + 128 * roster.admitted.len());
     let _ = write!(text, "user {HUB}\ntopic readwrite coracle/1/#\n");
-    for own in ["want", "cmd", "ack", "rpc/+"] {
+    for own in ["want", "cmd", "ack"] {
         let _ = writeln!(text, "pattern read coracle/1/+/%u/{own}");
     }
     for own in ["state", "live", "log/+", "rpc/+"] {

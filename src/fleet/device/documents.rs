@@ -69,7 +69,9 @@ enum Judged {
     Refused(&'static str),
     Unsupported(String),
     /// It is here already.
-    Known(Option<Box<Desired>>),
+    Known(Box<Desired>),
+    /// What it points to is here already.
+    KnownPointer(Box<Pointer>),
     Newer(Box<Desired>),
     Pointer(Box<Pointer>),
 }
@@ -87,7 +89,7 @@ fn judge(membership: &Membership, key: &VerifyingKey, bytes: &[u8]) -> Judged {
             }
             match pointer.position.cmp(&membership.progress.position) {
                 std::cmp::Ordering::Less => Judged::Refused("replayed"),
-                std::cmp::Ordering::Equal => Judged::Known(None),
+                std::cmp::Ordering::Equal => Judged::KnownPointer(pointer),
                 std::cmp::Ordering::Greater => Judged::Pointer(pointer),
             }
         }
@@ -106,7 +108,7 @@ fn judge_document(membership: &Membership, desired: Box<Desired>) -> Judged {
     let seen = &membership.progress;
     match desired.position.cmp(&seen.position) {
         std::cmp::Ordering::Equal if seen.hash.as_ref() == Some(&desired.hash) => {
-            Judged::Known(Some(desired))
+            Judged::Known(desired)
         }
         std::cmp::Ordering::Less | std::cmp::Ordering::Equal => Judged::Refused("replayed"),
         std::cmp::Ordering::Greater if desired.content.task_definitions.len() > BODIES => {
@@ -210,15 +212,18 @@ impl Member {
                 self.link.ack(ack);
             }
             Judged::Known(desired) => {
-                if let Some(desired) = desired {
-                    self.follow_key(&desired).await;
-                    self.documents.secrets = Some(desired.content.secrets);
-                    self.prune_secrets().await;
-                }
+                self.follow_key(desired.next_key.as_deref()).await;
+                self.documents.secrets = Some(desired.content.secrets);
+                self.prune_secrets().await;
+                self.link.ack(ack);
+            }
+            Judged::KnownPointer(pointer) => {
+                self.follow_key(pointer.next_key.as_deref()).await;
                 self.link.ack(ack);
             }
             Judged::Newer(desired) => self.consider(desired, Some(ack)).await,
             Judged::Pointer(pointer) => {
+                self.follow_key(pointer.next_key.as_deref()).await;
                 self.give_up_parked();
                 let fetch = Fetch::begin(&self.identity, *pointer);
                 self.park(Waiting::Fetch(fetch), Some(ack));
@@ -336,7 +341,7 @@ impl Member {
     ) {
         match self.accept(&desired, &definitions).await {
             Ok(Acceptance::Accepted | Acceptance::Known) => {
-                self.follow_key(&desired).await;
+                self.follow_key(desired.next_key.as_deref()).await;
                 self.documents.secrets = Some(desired.content.secrets);
                 self.acknowledge(ack);
                 self.register.changed();
@@ -476,10 +481,10 @@ impl Member {
         self.acknowledge(ack);
     }
 
-    /// The key that a document names takes the place of the one that signed it, durably.
-    async fn follow_key(&mut self, desired: &Desired) {
-        let Some(next) = &desired.next_key else { return };
-        let Ok(key) = VerifyingKey::try_from(next.clone()) else {
+    /// The key that a document names takes the place of the one that it was verified with, durably.
+    async fn follow_key(&mut self, next: Option<&str>) {
+        let Some(next) = next else { return };
+        let Ok(key) = VerifyingKey::try_from(next.to_owned()) else {
             return self.refuse("want", "malformed");
         };
         if key == self.key() {

@@ -1,46 +1,40 @@
-//! One membership: the loop between link, engine and clock.
+//! One membership: the loop between link, engine and clock. `line` has what comes over the link, `certificate` how that stays
+//! possible.
+
+mod certificate;
+mod line;
 
 use super::documents::Documents;
 use super::fetch::random;
 use super::outbox::Outbox;
-use super::refusals::{self, Refusals};
+use super::refusals::Refusals;
 use super::register::Register;
 use super::renewal::Renewal;
-use super::{Accept, Parts, blocking};
-use crate::auth::fleet::{Certificate, DeviceIdentity, FileError, Kind, VerifyingKey};
+use super::{Accept, Parts, blocking, logs};
+use crate::auth::fleet::{Certificate, DeviceIdentity, VerifyingKey};
 use crate::engine::Handle;
-use crate::fleet::command::{Acceptor, Outgoing, Purpose};
-use crate::fleet::join::{self, JoinError};
+use crate::fleet::command::{Acceptor, Outgoing};
+use crate::fleet::join::JoinError;
 use crate::fleet::link::{
-    self, BrokerUrlError, Credentials, Event, Events, Link, LinkError, Message, Outcome, Received,
-    SessionId, Settings, Ticket, Tls,
+    self, BrokerUrlError, Credentials, Event, Events, Link, Message, SessionId, Settings, Ticket,
 };
-use crate::fleet::message::{self, EventBatch, EventsAck, HubWord, LeaveWord, RenewRequest};
+use crate::fleet::message::{self, EventBatch, LeaveWord};
 use crate::fleet::topic::{Channel, Filter, Part, Topic};
 use crate::fleet::tunnel::DeviceEnd;
 use crate::model::fleet::{AgentInformation, LinkStatus, Membership, Presence, VERSION};
 use crate::model::{ClusterName, ContainerInstanceId};
-use crate::plan::fleet::{FleetCommand, progress};
+use crate::plan::fleet::progress;
 use crate::sys;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
+use certificate::{answered, renewal, tls};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use zeroize::Zeroizing;
 
 /// The longest wait between two attempts to connect, unless the hub says otherwise.
 const CAP: Duration = Duration::from_mins(5);
-/// What the hub may say.
-const SHORTEST_CAP: Duration = Duration::from_secs(2);
-const LONGEST_CAP: Duration = Duration::from_hours(1);
-/// The longest wait of a box that the broker refuses: it will not change its mind soon.
-const REFUSED_CAP: Duration = Duration::from_mins(30);
 /// The document is compared with the broker's so often, and a third more at most.
 const COMPARE: Duration = Duration::from_hours(6);
-/// Between two rounds of telling of everything again.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// How long a good-bye may take.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Between two attempts to send what the link did not take.
@@ -66,9 +60,14 @@ pub(super) struct Member {
     renewal: Renewal,
     /// Over HTTP: the broker no longer takes the certificate.
     renewing: Option<JoinHandle<Result<Certificate, JoinError>>>,
+    /// When it was asked for that way.
+    asked_over_http: Option<Duration>,
     acceptor: Acceptor,
     tunnels: DeviceEnd,
     outgoing: Option<mpsc::Receiver<Outgoing>>,
+    /// To whoever forwards logs. What is told is little: connections, and answers of the hub.
+    forwarder: mpsc::UnboundedSender<logs::Word>,
+    forwarding: Option<(logs::Forwarder, mpsc::UnboundedReceiver<logs::Word>)>,
     authorities: Option<Vec<u8>>,
     /// As the hub or the default has it.
     cap: Duration,
@@ -91,6 +90,9 @@ impl Member {
         let enrolment = identity.enrolment();
         let (cluster, device) = (enrolment.cluster.clone(), enrolment.device.clone());
         let mut settings = Settings::new(enrolment.broker.parse()?, device.as_str());
+        for other in &enrolment.more_brokers {
+            settings.others.push(other.parse()?);
+        }
         settings.credentials = credentials;
         settings.tls = tls(&identity, authorities.as_deref());
         settings.version = parts.link.version;
@@ -116,6 +118,15 @@ impl Member {
             DeviceEnd::new(cluster.clone(), device.clone(), sealing, outgoing_in, move |stream| {
                 accept(stream)
             });
+        let (forwarder, words) = mpsc::unbounded_channel();
+        let forwarding = logs::Forwarder {
+            engine: parts.engine.clone(),
+            link: link.clone(),
+            cluster: cluster.clone(),
+            device: device.clone(),
+            key: identity.sealing().clone(),
+            settings: parts.logs,
+        };
         let renewal = renewal(&identity);
         let acceptor = Acceptor::new(enrolment.hub_key, device.clone());
         Ok(Self {
@@ -133,9 +144,12 @@ impl Member {
             reported: None,
             renewal,
             renewing: None,
+            asked_over_http: None,
             acceptor,
             tunnels,
             outgoing: Some(outgoing),
+            forwarder,
+            forwarding: Some((forwarding, words)),
             authorities,
             cap: CAP,
             hub_is_up: true,
@@ -152,9 +166,13 @@ impl Member {
         let (Some(mut events), Some(outgoing)) = (self.events.take(), self.outgoing.take()) else {
             return;
         };
-        let broker = self.identity.enrolment().broker.clone();
+        let enrolment = self.identity.enrolment();
+        let all = std::iter::once(&enrolment.broker).chain(&enrolment.more_brokers);
+        let broker = all.map(String::as_str).collect::<Vec<_>>().join(", ");
         self.status.send_modify(|status| status.broker = Some(broker));
         let tunnelling = tokio::spawn(tunnel_messages(self.link.clone(), outgoing));
+        let forwarding = self.forwarding.take();
+        let forwarding = forwarding.map(|(parts, words)| tokio::spawn(logs::forward(parts, words)));
         let mut commits = self.engine.watch();
         let mut last = self.membership();
         loop {
@@ -187,6 +205,20 @@ impl Member {
         }
         tunnelling.abort();
         self.link.close().await;
+        // It ends with who tells it.
+        let (logs, is_member) = (self.engine.logs(), self.membership().is_some());
+        drop(self);
+        if let Some(forwarding) = forwarding {
+            let _ = forwarding.await;
+        }
+        if let (Ok(logs), false) = (logs, is_member) {
+            logs::end(logs).await;
+        }
+    }
+
+    /// Tells whoever forwards logs; it ends with this loop.
+    fn tell_forwarder(&self, word: logs::Word) {
+        let _ = self.forwarder.send(word);
     }
 
     pub(super) fn membership(&self) -> Option<Membership> {
@@ -269,6 +301,7 @@ impl Member {
 
     fn report(&mut self, session: &SessionId, now: Duration) {
         let (engine, documents, refusals) = (&self.engine, &self.documents, &self.refusals);
+        let key = self.key();
         let report = self.register.next(now, random(), |seq| {
             let mut report = engine.read(|world| {
                 let mut report = progress::report(world, session.as_str(), seq)?;
@@ -276,6 +309,7 @@ impl Member {
                 Some(report)
             })?;
             report.refused = refusals.all();
+            report.hub_key = Some(key.fingerprint().to_string());
             Some(report)
         });
         let Some(mut report) = report else { return };
@@ -315,280 +349,6 @@ impl Member {
         }
     }
 
-    async fn happened(&mut self, event: Event) {
-        let now = sys::uptime();
-        match event {
-            Event::Connected { session, session_present } => {
-                tracing::info!(session = %session, session_present, "connected to the hub's broker");
-                self.connected(session, now);
-            }
-            Event::Disconnected { why, next_attempt_in } => {
-                self.disconnected(&why, next_attempt_in);
-            }
-            Event::Received(received) => self.received(received).await,
-            Event::Oversized { topic, size } => {
-                tracing::debug!(topic, size, "a message is too large");
-                self.refuse("a packet", "oversized");
-            }
-            Event::Published { ticket, outcome } => self.published(ticket, &outcome),
-            Event::SubscribeRefused { filter, reason } => {
-                tracing::error!(filter, %reason, "the broker does not let this box listen to its hub");
-            }
-            Event::Subscribed => {}
-        }
-    }
-
-    /// Says that the box is connected, and what it is.
-    fn say_hello(&mut self, session: &SessionId, now: Duration) {
-        let agent = self.engine.read(|world| {
-            let this = world.container_instances.get(&self.device)?;
-            Some(AgentInformation {
-                version: this.agent_version.clone(),
-                capacity: this.capacity.clone(),
-                attributes: this.attributes.clone(),
-            })
-        });
-        let live = Topic::live(&self.cluster, &self.device);
-        let said = presence(session, true, agent.map(Box::new));
-        self.say(session, &live, &said, now);
-    }
-
-    fn connected(&mut self, session: SessionId, now: Duration) {
-        self.drop_acks();
-        self.acceptor.session_changed(Some(session.as_str()));
-        self.tunnels.session_changed(Some(session.as_str()));
-        self.crowded_until = Duration::ZERO;
-        self.say_hello(&session, now);
-        self.session = Some(session);
-        self.register.begin();
-        self.outbox.begin();
-        self.renewal.begin();
-        self.reported = None;
-        self.refused = false;
-        self.link.set_back_off_cap(self.cap);
-        self.compare_at = now + COMPARE + (COMPARE / 3).mul_f64(random());
-        self.status.send_modify(|status| {
-            status.connected = true;
-            status.since = Some(sys::now());
-            status.why = None;
-        });
-    }
-
-    fn disconnected(&mut self, why: &LinkError, next_attempt_in: Duration) {
-        if self.session.take().is_some() {
-            tracing::warn!(%why, ?next_attempt_in, "the connection to the hub is lost; tasks go on");
-            self.status.send_modify(|status| status.since = Some(sys::now()));
-        }
-        self.acceptor.session_changed(None);
-        self.tunnels.session_changed(None);
-        self.drop_acks();
-        if matches!(why, LinkError::NotAuthorised { .. } | LinkError::TlsRefused { .. }) {
-            if !std::mem::replace(&mut self.refused, true) {
-                tracing::error!(
-                    %why,
-                    "the hub's broker refuses this box: was it deregistered? Its tasks go on; `coracle leave` makes it stand alone"
-                );
-            }
-            self.link.set_back_off_cap(REFUSED_CAP.max(self.cap));
-            if self.renewal.is_late(sys::now()) && self.renewing.is_none() {
-                tracing::info!(
-                    "the certificate of this box is old; asking the hub for a new one over HTTP"
-                );
-                let identity = self.identity.clone();
-                self.renewing =
-                    Some(tokio::spawn(async move { join::device::renew(&identity).await }));
-            }
-        }
-        let why = why.to_string();
-        self.status.send_modify(|status| {
-            status.connected = false;
-            status.why = Some(why);
-        });
-    }
-
-    fn published(&mut self, ticket: Ticket, outcome: &Outcome) {
-        let of_report = self.reported == Some(ticket);
-        if of_report {
-            self.reported = None;
-        }
-        match outcome {
-            Outcome::Refused(reason) => {
-                tracing::error!(%reason, "the broker does not take what this box says");
-            }
-            // Said again in the next session.
-            Outcome::Unknown if of_report => self.register.lost(),
-            Outcome::Unknown | Outcome::Done => {}
-        }
-    }
-
-    async fn received(&mut self, received: Received) {
-        let Received { topic, payload, ack, .. } = received;
-        match Topic::parse(&topic) {
-            Ok(Topic::Device(cluster, device, channel))
-                if cluster == self.cluster && device == self.device =>
-            {
-                match channel {
-                    Channel::Want => return self.want(&payload, ack).await,
-                    Channel::Ack => self.acknowledged(&payload).await,
-                    Channel::Cmd => self.command(&payload).await,
-                    _ => self.refuse("another topic", "foreign"),
-                }
-            }
-            Ok(Topic::Hub(cluster)) if cluster == self.cluster => self.hub_says(&payload),
-            Ok(Topic::Doc(cluster, hash)) if cluster == self.cluster => {
-                return self.body(&hash, &payload, ack).await;
-            }
-            _ => self.refuse("another topic", "foreign"),
-        }
-        self.link.ack(ack);
-    }
-
-    /// What the hub signed as `kind`, if it did.
-    fn signed<T: serde::de::DeserializeOwned>(
-        &mut self,
-        topic: &'static str,
-        kind: Kind,
-        bytes: &[u8],
-    ) -> Option<T> {
-        let why = match self.key().verify(kind, bytes, message::WORD_LIMIT) {
-            Err(error) => refusals::of_signature(error, bytes),
-            Ok(payload) => match message::read(&payload, message::WORD_LIMIT) {
-                Ok(word) => return Some(word),
-                Err(error) => refusals::of_reading(&error, &payload),
-            },
-        };
-        self.refuse(topic, why);
-        None
-    }
-
-    /// The hub has events.
-    async fn acknowledged(&mut self, bytes: &[u8]) {
-        let Some(ack) = self.signed::<EventsAck>("ack", Kind::Ack, bytes) else { return };
-        let Some(membership) = self.membership() else { return };
-        if ack.device != self.device || ack.stream != message::EVENTS {
-            return self.refuse("ack", "foreign");
-        }
-        if ack.log == membership.events {
-            self.outbox.acknowledged(ack.up_to);
-            let acknowledged = FleetCommand::Acknowledged { log: ack.log, up_to: ack.up_to };
-            if let Err(error) = self.submit(acknowledged).await {
-                tracing::debug!(%error, "what the hub has is still kept");
-            }
-        }
-        let of_session = self.session.as_ref().is_some_and(|now| now.as_str() == ack.session);
-        let now = sys::uptime();
-        if ack.tell_again
-            && of_session
-            && self.told_again_at.is_none_or(|at| at + TELL_AGAIN <= now)
-        {
-            self.told_again_at = Some(now);
-            // Perhaps the hub does not even know this session.
-            if let Some(session) = self.session.clone() {
-                self.say_hello(&session, now);
-            }
-            let _ = self.submit(FleetCommand::TellAgain).await;
-        }
-    }
-
-    async fn command(&mut self, bytes: &[u8]) {
-        match self.acceptor.accept(bytes) {
-            Ok(command) => match command.purpose {
-                Purpose::Tunnel => self.tunnels.incoming(&command.id, &command.body),
-                Purpose::Certificate => self.renewed(&command.body).await,
-            },
-            Err(error) => self.refuse("cmd", error.counter()),
-        }
-    }
-
-    fn hub_says(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        let Some(word) = self.signed::<HubWord>("hub", Kind::Hub, bytes) else { return };
-        if word.cluster != self.cluster {
-            return self.refuse("hub", "foreign");
-        }
-        let cap = Duration::from_secs(word.spread_over).clamp(SHORTEST_CAP, LONGEST_CAP);
-        self.cap = cap;
-        self.link.set_back_off_cap(cap);
-        if word.up && !self.hub_is_up {
-            // It may have lost what was under way.
-            self.outbox.begin();
-        }
-        self.hub_is_up = word.up;
-    }
-
-    fn ask_for_certificate(&mut self, session: &SessionId) {
-        let request = RenewRequest {
-            v: VERSION,
-            session: session.to_string(),
-            request: STANDARD_NO_PAD.encode(self.identity.key().request()),
-        };
-        let Ok(id) = Part::new(message::RENEW) else { return };
-        let topic = Topic::rpc(&self.cluster, &self.device, id);
-        tracing::info!("asking the hub for a new certificate");
-        self.say(session, &topic, &message::write(&request), sys::uptime());
-    }
-
-    async fn renewed(&mut self, answer: &[u8]) {
-        let certificate = match join::device::renewed(&self.identity, answer) {
-            Ok(certificate) => certificate,
-            Err(error) => {
-                tracing::warn!(%error, "the hub's answer holds no new certificate");
-                return self.refuse("cmd", "malformed");
-            }
-        };
-        self.keep_certificate(certificate).await;
-    }
-
-    /// The hub can be reached where it was when this box joined, or not.
-    async fn renewed_over_http(&mut self, answer: Result<Certificate, JoinError>) {
-        match answer {
-            Ok(certificate) => {
-                self.keep_certificate(certificate).await;
-                self.link.reconnect_now();
-            }
-            Err(error) => tracing::warn!(%error, "there is no new certificate"),
-        }
-    }
-
-    async fn keep_certificate(&mut self, certificate: Certificate) {
-        match self.change_identity(move |identity| identity.renew(certificate)).await {
-            Some(Ok(true)) => {
-                self.renewal = renewal(&self.identity);
-                let until = self.identity.enrolment().certificate.info().not_after;
-                self.status.send_modify(|status| status.certificate_until = Some(until));
-                self.link.set_tls(tls(&self.identity, self.authorities.as_deref()));
-                tracing::info!("this box has a new certificate");
-            }
-            Some(Ok(false)) => self.refuse("cmd", "foreign"),
-            Some(Err(error)) => tracing::error!(%error, "the new certificate cannot be kept"),
-            None => {}
-        }
-    }
-
-    /// The hub signs with another key from now on.
-    pub(super) async fn repin(&mut self, key: VerifyingKey) -> Result<(), FileError> {
-        self.change_identity(move |identity| identity.repin(key)).await.unwrap_or(Ok(()))?;
-        self.acceptor.key_changed(self.key());
-        Ok(())
-    }
-
-    /// Changes the files of the identity, which blocks.
-    async fn change_identity<T: Send + 'static>(
-        &mut self,
-        change: impl FnOnce(&mut DeviceIdentity) -> T + Send + 'static,
-    ) -> Option<T> {
-        let mut changed = self.identity.clone();
-        let (identity, answer) = blocking(move || {
-            let answer = change(&mut changed);
-            (changed, answer)
-        })
-        .await?;
-        self.identity = identity;
-        Some(answer)
-    }
-
     /// Says good-bye, if somebody hears it; what came with documents goes.
     async fn leave(&mut self, events: &mut Events, last: Option<Membership>) {
         if let (Some(session), Ok(id)) = (self.session.clone(), Part::new(message::LEAVE)) {
@@ -616,20 +376,6 @@ impl Member {
     }
 }
 
-/// The answer to a request over HTTP, if there is one under way.
-async fn answered(
-    request: &mut Option<JoinHandle<Result<Certificate, JoinError>>>,
-) -> Result<Certificate, JoinError> {
-    loop {
-        let Some(under_way) = request else { return std::future::pending().await };
-        let ended = under_way.await;
-        *request = None;
-        if let Ok(answer) = ended {
-            return answer;
-        }
-    }
-}
-
 /// Publishes what tunnels say, in order; waits for room, which the loop above must not.
 async fn tunnel_messages(link: Link, mut outgoing: mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing { topic, payload, session }) = outgoing.recv().await {
@@ -650,20 +396,4 @@ async fn tunnel_messages(link: Link, mut outgoing: mpsc::Receiver<Outgoing>) {
 
 fn presence(session: &SessionId, up: bool, agent: Option<Box<AgentInformation>>) -> Vec<u8> {
     message::write(&Presence { v: VERSION, session: session.to_string(), up, agent })
-}
-
-fn renewal(identity: &DeviceIdentity) -> Renewal {
-    Renewal::new(identity.certified_at(), identity.enrolment().certificate.info().not_after)
-}
-
-/// What the broker is trusted by, and this box at the broker.
-fn tls(identity: &DeviceIdentity, authorities: Option<&[u8]>) -> Tls {
-    let enrolment = identity.enrolment();
-    let named = enrolment.broker_authorities.as_ref().map(|pem| pem.as_bytes().to_vec());
-    let certificate = enrolment.certificate.pem();
-    let key = identity.key().pem();
-    Tls {
-        authorities: authorities.map(<[u8]>::to_vec).or(named),
-        identity: Some((certificate.into_bytes(), Zeroizing::new(key.as_bytes().to_vec()))),
-    }
 }

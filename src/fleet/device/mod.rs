@@ -4,15 +4,16 @@
 //!            want ─► documents ── signed? for this box? newer? ── bodies, secrets ─► Accept (one transaction) ─► PUBACK
 //!  link ──►  doc  ─┘                                                                     │ engine: commits
 //!            ack  ─► outbox  ◄── events of the store ◄───────────────────────────────────┤
+//!             └────► logs    ◄── files of the shims                                      │
 //!            cmd  ─► acceptor ─► tunnels, certificate                                    ▼
-//!            hub  ─► back-off                                    state (register), log/events (outbox), live
+//!            hub  ─► back-off                            state (register), log/events (outbox), log/TASK, live
 //! ```
 //!
 //! * [`keep`] waits until the box is a member, and then is at it until it leaves. Workloads never wait for it: what the
 //!   newest document wants is in the store, and the engine begins with that before there is a network.
 //! * `member`: one membership's loop. `documents`: the way of a document, `bodies` and `secrets` beside it, `fetch` for
 //!   large ones. `register`: when a report is due, and `outbox`: which events are; both pure. `renewal`: the certificate's.
-//!   `refusals`: what was refused, counted.
+//!   `refusals`: what was refused, counted. [`logs`]: the output of containers, beside the loop.
 //!
 //! What comes has an effect once it is verified, and is durable before the broker hears that it arrived. A message is
 //! acknowledged all the same when it waits for something for more than a few seconds, since it holds up all that comes
@@ -20,6 +21,7 @@
 
 mod documents;
 mod fetch;
+pub mod logs;
 mod member;
 mod outbox;
 mod refusals;
@@ -69,6 +71,8 @@ pub struct Parts {
     pub state_dir: PathBuf,
     /// How to speak to the broker.
     pub link: LinkSettings,
+    /// Which logs the hub gets.
+    pub logs: logs::Settings,
     /// Who serves what the hub asks for.
     pub accept: Accept,
     /// Where whoever asks sees how the link is.
@@ -165,7 +169,8 @@ async fn read(parts: &Parts, what: &str, path: &Path) -> Option<Vec<u8>> {
 }
 
 /// `USER:PASSWORD`, in one line.
-fn login(line: &[u8]) -> Option<link::Credentials> {
+#[must_use]
+pub fn login(line: &[u8]) -> Option<link::Credentials> {
     let line = line.trim_ascii();
     let at = line.iter().position(|byte| *byte == b':')?;
     let user = String::from_utf8(line[..at].to_vec()).ok()?;

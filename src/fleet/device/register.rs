@@ -96,6 +96,7 @@ mod tests {
             events: EventRange { log: "l".to_owned(), first: 0, next },
             missing: BTreeSet::new(),
             refused: BTreeMap::new(),
+            hub_key: None,
         }
     }
 

@@ -4,8 +4,10 @@ use crate::auth::fleet::{DEVICE_LIFETIME, PLAUSIBLE};
 use crate::model::Timestamp;
 use std::time::Duration;
 
-/// Between two requests, and between two looks at the clock.
+/// Between two requests, and between two looks at the clock, which may have been set meanwhile.
 const AGAIN: Duration = Duration::from_hours(1);
+/// At the least.
+const SOON: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Renewal {
@@ -32,8 +34,10 @@ impl Renewal {
         if now < self.next {
             return false;
         }
-        self.next = now + AGAIN;
-        self.is_late(clock)
+        let is_late = self.is_late(clock);
+        let until = if is_late { AGAIN } else { self.from.since(clock) };
+        self.next = now + until.clamp(SOON, AGAIN);
+        is_late
     }
 
     /// Whether the last third of its life has begun.
@@ -66,6 +70,10 @@ mod tests {
         let hour = Renewal::new(taken, taken.plus(Duration::from_hours(3)));
         assert!(!hour.is_late(taken.plus(Duration::from_hours(1))));
         assert!(hour.is_late(taken.plus(Duration::from_hours(2))));
+        let mut short = Renewal::new(taken, taken.plus(Duration::from_mins(3)));
+        assert!(!short.wants(Duration::ZERO, taken));
+        assert_eq!(short.due(), Duration::from_mins(2), "looked at in time");
+        assert!(short.wants(short.due(), taken.plus(Duration::from_mins(2))));
     }
 
     #[test]

@@ -57,7 +57,7 @@ fn draft(
         hash: device.hash.clone()?,
         content: content::of(world, id, bodies),
         sealed: BTreeMap::new(),
-        next_key: None,
+        next_key: hub.trust.keys.next().map(String::from),
     };
     let has_secrets = !document.content.secrets.is_empty();
     let key = if has_secrets { hub.desk.sealing_key(device) } else { None };
@@ -74,7 +74,7 @@ fn finish(hub: &Shared, draft: Draft, values: &mut Values) -> Option<Document> {
     let bodies = referred(&document.content);
     let json = message::write(&document);
     let payload = if json.len() <= INLINE {
-        hub.trust.key.sign(Kind::Document, &json)
+        hub.trust.keys.sign(Kind::Document, &json)
     } else {
         let known = hub.sealing_key(&document.cluster, &document.device);
         let Some(key) = key.or(known) else {
@@ -102,8 +102,9 @@ fn pointer(hub: &Shared, document: &Desired, json: &[u8], key: &SealingKey) -> V
     let fetched = Fetched { position, sha256, sealed: Arc::from(sealed) };
     lock(&hub.documents).insert(device.clone(), fetched);
     let cluster = document.cluster.clone();
-    let pointer = Pointer { v: VERSION, cluster, device, position, pointer: place };
-    hub.trust.key.sign(Kind::Document, &message::write(&pointer))
+    let next_key = document.next_key.clone();
+    let pointer = Pointer { v: VERSION, cluster, device, position, pointer: place, next_key };
+    hub.trust.keys.sign(Kind::Document, &message::write(&pointer))
 }
 
 /// Values that several boxes need are opened once, and wiped when the documents are made.

@@ -145,6 +145,7 @@ impl Inbound {
     fn carry_out(&mut self, device: ContainerInstanceId, item: Item) {
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
+            shared.hold.over().await;
             take::take(&shared, &item.topic, item.payload).await;
             shared.link.ack(item.ack);
             device

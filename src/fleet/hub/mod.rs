@@ -8,8 +8,9 @@
 //!
 //! * `publish` is the one task that publishes what is retained; `document` makes a document of the committed world:
 //!   `shelf` remembers which bodies the broker has.
-//! * `inbound` takes messages of many boxes at once, and those of one box one after the other; `take` makes a command of
-//!   one, and answers it when it is durable.
+//! * `inbound` takes messages of many boxes at once, and those of one box one after the other, though `hold` makes them wait
+//!   while documents go to many; `take` makes a command of
+//!   one, and answers it when it is durable. `logs` stores the output of containers.
 //!
 //! A document is a register: it is made of the newest world in the moment when it is sent, so nothing old waits in a
 //! queue. It counts as sent when the broker has it, and as arrived when the box says so; a box that says something older
@@ -23,7 +24,9 @@
 //! that the hub is gone, which changes nothing for them. Of a secret boxes are sent the current version alone.
 
 mod document;
+mod hold;
 mod inbound;
+mod logs;
 mod publish;
 mod shelf;
 mod take;
@@ -40,6 +43,8 @@ use crate::model::fleet::{ContentHash, Device, Position, VERSION};
 use crate::model::{ClusterName, ContainerInstanceId};
 use crate::plan::Command;
 use crate::plan::fleet::FleetCommand;
+use hold::Hold;
+pub use logs::LogSettings;
 use publish::{Publisher, Told};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,6 +63,9 @@ const COMING_BACK: u64 = 50;
 /// Between these is what boxes are told to spread their attempts over, in seconds.
 const SPREAD: std::ops::RangeInclusive<u64> = 10..=3600;
 
+/// How long what boxes tell waits at most while documents are sent.
+const HELD_BACK: Duration = Duration::from_secs(3);
+
 /// What the loop joins.
 #[derive(Debug)]
 pub struct Parts {
@@ -71,6 +79,8 @@ pub struct Parts {
     pub broker: link::Settings,
     /// Greater at each start.
     pub series: u64,
+    /// Where logs of boxes are stored, and how many.
+    pub logs: LogSettings,
 }
 
 /// A hub's loop at work. Cheap to clone.
@@ -91,7 +101,10 @@ struct Shared {
     link: Link,
     commander: Arc<Commander>,
     tunnels: HubEnd,
+    logs: logs::Logs,
     publisher: mpsc::UnboundedSender<Told>,
+    /// While documents go to many boxes, what these tell can wait.
+    hold: Hold,
     /// Documents that boxes fetch, sealed; until they have.
     documents: Mutex<BTreeMap<ContainerInstanceId, Fetched>>,
     /// In which session, and when, a box was last asked to tell of everything.
@@ -111,7 +124,7 @@ impl Hub {
     /// Starts the loop on the present runtime. It connects by itself, whenever the broker is there.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let Parts { engine, trust, desk, broker, series } = parts;
+        let Parts { engine, trust, desk, broker, series, logs } = parts;
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         // The link bounds how much can be told of.
         let (told_in, told) = mpsc::unbounded_channel();
@@ -125,7 +138,7 @@ impl Hub {
         });
         link.subscribe(Filter::of_hub());
         link.subscribe([Filter::raw("coracle/1/+/doc/+")]);
-        let commander = Arc::new(Commander::new(Arc::clone(&trust.key), series, commands_in));
+        let commander = Arc::new(Commander::new(Arc::clone(&trust.keys), series, commands_in));
         let shared = Arc::new(Shared {
             engine,
             trust,
@@ -133,7 +146,9 @@ impl Hub {
             link,
             tunnels: HubEnd::new(Arc::clone(&commander)),
             commander,
+            logs: logs::Logs::new(logs),
             publisher: told_in,
+            hold: Hold::new(HELD_BACK),
             documents: Mutex::default(),
             asked: Mutex::default(),
             refused: Mutex::default(),
@@ -142,6 +157,7 @@ impl Hub {
         tokio::spawn(inbound::run(Arc::clone(&shared), events));
         tokio::spawn(send_commands(shared.link.clone(), commands));
         tokio::spawn(tell_of_secrets(shared.engine.clone()));
+        tokio::spawn(logs::keep_tidy(Arc::clone(&shared)));
         Self(shared)
     }
 
@@ -265,7 +281,7 @@ async fn tell_of_secrets(engine: Handle) {
 fn word(trust: &HubTrust, cluster: &ClusterName, up: bool, epoch: u64, boxes: usize) -> Vec<u8> {
     let (cluster, spread_over) = (cluster.clone(), spread_over(boxes));
     let word = HubWord { v: VERSION, cluster, up, epoch, spread_over };
-    trust.key.sign(Kind::Hub, &message::write(&word))
+    trust.keys.sign(Kind::Hub, &message::write(&word))
 }
 
 fn spread_over(boxes: usize) -> u64 {

@@ -107,6 +107,8 @@ impl Publisher {
     /// Until the hub ends.
     pub(super) async fn run(mut self) {
         let mut commits = self.hub.engine.watch();
+        let mut keys = self.hub.trust.keys.changes();
+        let mut newest = self.hub.trust.keys.verifying_key();
         let mut next = Some(Instant::now());
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -133,6 +135,17 @@ impl Publisher {
                     Ok(()) => next = Some(Instant::now() + TOGETHER),
                     Err(_) => return,
                 },
+                // Never closed: the trust is in `self`.
+                Ok(()) = keys.changed() => {
+                    let now = self.hub.trust.keys.verifying_key();
+                    // When an old key is gone there is nothing to say.
+                    if std::mem::replace(&mut newest, now) != now {
+                        // The last will of this connection is signed by the old keys alone: no box is to trust the
+                        // new one before there is another. Then all is said again.
+                        self.online = false;
+                        self.hub.link.reconnect_now();
+                    }
+                }
                 () = pass => {
                     commits.mark_unchanged();
                     self.pass().await;
@@ -150,7 +163,7 @@ impl Publisher {
     async fn take(&mut self, told: Told) -> bool {
         match told {
             Told::Connected => {
-                // What the broker has is not known; what boxes have, their records say.
+                // What the broker has is not known, or signed otherwise; what boxes have, their records say.
                 self.sent.clear();
                 self.tickets.clear();
                 self.shelf.clear();
@@ -213,6 +226,7 @@ impl Publisher {
         for (cluster, boxes) in look.clusters {
             self.word(cluster, boxes).await;
         }
+        let _held = (look.due.len() > CHUNK).then(|| self.hub.hold.begin());
         for devices in look.due.chunks(CHUNK) {
             let (hub, devices) = (Arc::clone(&self.hub), devices.to_vec());
             let mut bodies = std::mem::take(&mut self.bodies);
@@ -232,6 +246,7 @@ impl Publisher {
 
     fn look(&mut self) -> Look {
         let (sent, erased, now) = (&mut self.sent, &self.erased, sys::uptime());
+        let key = self.hub.trust.keys.next().map(|key| key.fingerprint().to_string());
         self.hub.engine.read(|world| {
             let mut look =
                 Look { clusters: boxes_by_cluster(world.devices.values()), ..Look::default() };
@@ -240,7 +255,7 @@ impl Publisher {
                     if !erased.contains(&device.id) {
                         look.gone.push((device.cluster.clone(), device.id.clone()));
                     }
-                } else if is_due(device, sent, now) {
+                } else if is_due(device, sent, key.as_deref(), now) {
                     look.due.push(device.id.clone());
                 }
             }
@@ -276,7 +291,7 @@ impl Publisher {
     async fn put(&mut self, key: Key, body: Vec<u8>) -> bool {
         let Ok(name) = BodyHash::new(key.1.as_str()) else { return true };
         let topic = Topic::Doc(key.0.clone(), name);
-        let body = self.hub.trust.key.sign(Kind::Body, &body);
+        let body = self.hub.trust.keys.sign(Kind::Body, &body);
         let Some(ticket) = self.hub.publish(Message::retained(topic, body)).await else {
             return false;
         };
@@ -313,9 +328,13 @@ impl Publisher {
     fn found(&mut self, cluster: ClusterName, name: &BodyHash, payload: &[u8]) {
         let Ok(hash) = ContentHash::try_from(name.as_str().to_owned()) else { return };
         let key = (cluster, hash);
-        let signed = self.hub.trust.key.verifying_key().verify(Kind::Body, payload, BODY_LIMIT);
-        if signed.is_ok_and(|body| ContentHash::of(&body) == key.1) {
+        let keys = &self.hub.trust.keys;
+        let is_it = |body: Vec<u8>| ContentHash::of(&body) == key.1;
+        if keys.read(Kind::Body, payload, BODY_LIMIT).is_some_and(is_it) {
             self.shelf.found(key);
+        } else if keys.all().iter().any(|key| key.verify(Kind::Body, payload, BODY_LIMIT).is_ok()) {
+            // Of before a rotation: sent again when a box wants it.
+            self.shelf.lost(&key);
         } else {
             tracing::warn!(body = %key.1, "somebody has put something else in the place of a task definition");
             self.shelf.lost(&key);
@@ -402,15 +421,22 @@ impl Publisher {
     }
 }
 
-/// Whether a box is to be sent its document. What was sent before this connection is known by what the box has.
-fn is_due(device: &Device, sent: &mut HashMap<ContainerInstanceId, Sent>, now: Duration) -> bool {
+/// Whether a box is to be sent its document. What was sent before this connection is known by what the box has, and by the
+/// hub's `key` that it trusts, when that matters.
+fn is_due(
+    device: &Device,
+    sent: &mut HashMap<ContainerInstanceId, Sent>,
+    key: Option<&str>,
+    now: Duration,
+) -> bool {
     let Some(hash) = &device.hash else { return false };
     if let Some(sent) = sent.get(&device.id) {
         let again = sent.refused && now.saturating_sub(sent.at) >= AGAIN;
         return sent.position < device.position || again;
     }
-    let has =
-        device.reported.position == device.position && device.reported.hash.as_ref() == Some(hash);
+    let has = device.reported.position == device.position
+        && device.reported.hash.as_ref() == Some(hash)
+        && key.is_none_or(|key| device.hub_key.as_deref() == Some(key));
     if has {
         let position = device.position;
         sent.insert(device.id.clone(), Sent { position, at: Duration::ZERO, refused: false });

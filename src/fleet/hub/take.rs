@@ -4,7 +4,7 @@
 //! sealing says. Whatever does not hold changes nothing, and is counted.
 
 use super::publish::Told;
-use super::{Shared, lock};
+use super::{Shared, lock, logs};
 use crate::auth::fleet::{Kind, SealingKey};
 use crate::engine::SubmitError;
 use crate::fleet::command::{Address, Purpose};
@@ -19,6 +19,7 @@ use crate::plan::fleet::{Answer, FleetCommand};
 use crate::plan::{Command, Reply};
 use crate::sys;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Between attempts to write what a box said.
@@ -34,14 +35,14 @@ pub(super) fn is_of_hub(id: &Part) -> bool {
 }
 
 /// Who speaks, and with which key.
-struct Sender<'a> {
-    topic: &'a Topic,
-    cluster: &'a ClusterName,
-    device: &'a ContainerInstanceId,
-    key: SealingKey,
+pub(super) struct Sender<'a> {
+    pub(super) topic: &'a Topic,
+    pub(super) cluster: &'a ClusterName,
+    pub(super) device: &'a ContainerInstanceId,
+    pub(super) key: SealingKey,
 }
 
-pub(super) async fn take(hub: &Shared, topic: &Topic, payload: Vec<u8>) {
+pub(super) async fn take(hub: &Arc<Shared>, topic: &Topic, payload: Vec<u8>) {
     let Topic::Device(cluster, device, channel) = topic else { return };
     let Some(key) = hub.sealing_key(cluster, device) else {
         // It left or was deregistered, perhaps before the broker heard of it; or was never one.
@@ -57,6 +58,7 @@ pub(super) async fn take(hub: &Shared, topic: &Topic, payload: Vec<u8>) {
         Channel::Log(stream) if stream.as_str() == message::EVENTS => {
             events(hub, &from, payload).await
         }
+        Channel::Log(_) => logs::take(hub, &from, payload).await,
         Channel::Rpc(id) if id.as_str() == message::RENEW => renew(hub, &from, &payload).await,
         Channel::Rpc(id) if id.as_str() == message::LEAVE => leave(hub, &from, &payload).await,
         _ => return hub.refuse("topic", topic),
@@ -84,11 +86,13 @@ async fn presence(hub: &Shared, from: &Sender<'_>, payload: &[u8]) -> Result<(),
 async fn report(hub: &Shared, from: &Sender<'_>, payload: &[u8]) -> Result<(), ReadError> {
     let report: Report = open(from, payload)?;
     let (seen, log) = (report.progress.position, report.events.log.clone());
+    let next = hub.trust.keys.next().map(|key| key.fingerprint().to_string());
+    let has_moved = next.is_none() || report.hub_key == next;
     let session = report.session.clone();
     let command = FleetCommand::Report(from.device.clone(), Box::new(report));
     let Some(Reply::Report(answer)) = submit(hub, from, command).await else { return Ok(()) };
     let Answer { send_document, tell_again, bodies } = answer;
-    if send_document {
+    if send_document || !has_moved {
         hub.tell(Told::Behind(from.device.clone()));
     } else {
         // It has what it was pointed to.
@@ -152,7 +156,25 @@ async fn acknowledge(hub: &Shared, from: &Sender<'_>, log: &str, tell_again: Opt
         log: log.to_owned(),
         up_to,
     };
-    let payload = hub.trust.key.sign(Kind::Ack, &message::write(&said));
+    say(hub, from, &said).await;
+}
+
+/// Tells a box how far the log of a container is stored here.
+pub(super) async fn tell(hub: &Shared, from: &Sender<'_>, stream: String, log: &str, up_to: u64) {
+    let said = EventsAck {
+        v: VERSION,
+        device: from.device.clone(),
+        tell_again: false,
+        session: String::new(),
+        stream,
+        log: log.to_owned(),
+        up_to,
+    };
+    say(hub, from, &said).await;
+}
+
+async fn say(hub: &Shared, from: &Sender<'_>, said: &EventsAck) {
+    let payload = hub.trust.keys.sign(Kind::Ack, &message::write(said));
     let topic = Topic::ack(from.cluster, from.device);
     // Without a connection there is no need: the box sends again what nobody acknowledged.
     hub.publish(Message::new(topic, payload)).await;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::auth::fleet::{
     Certificate, CertificateInfo, CertifiedKey, Enrolment, Exchange, HubTrust, Kind, SealingKey,
-    Subject, TokenId,
+    Subject, TokenId, VerifyingKey,
 };
 use crate::engine::{Handle, SubmitError};
 use crate::fleet::broker;
@@ -75,8 +75,8 @@ impl From<SubmitError> for Refused {
 /// What boxes are told of the broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    /// Its URL; none when it is where the hub is, as the box names the hub.
-    pub url: Option<String>,
+    /// Its URLs, to be tried in turn; none when it is where the hub is, as the box names the hub.
+    pub urls: Vec<String>,
     /// Its port in that case.
     pub port: u16,
     /// Where its certificate comes from, in PEM; none for the public authorities.
@@ -147,7 +147,7 @@ impl Registrar {
             let text = format!("a token has at most {ATTRIBUTES} attributes");
             return Err(Refused::Conflict(text));
         }
-        let token = self.trust.vault.mint(self.trust.key.verifying_key().fingerprint());
+        let token = self.trust.vault.mint(self.trust.keys.verifying_key().fingerprint());
         let text = token.expose();
         let now = sys::now();
         let record = JoinToken {
@@ -185,7 +185,7 @@ impl Registrar {
     /// [`Refused`].
     pub async fn join(&self, body: &[u8]) -> Result<serde_json::Value, Refused> {
         self.admit()?;
-        let (token, request, hash) = self.proved(body)?;
+        let Proved { token, named, request, hash } = self.proved(body)?;
         let key = certified(&request.csr)?;
         let theirs = URL_SAFE_NO_PAD
             .decode(&request.exchange)
@@ -205,7 +205,8 @@ impl Registrar {
                 // The answer was lost, or is on its way.
                 drop(turn);
                 self.let_in(&request.device, &device.cluster).await;
-                return Ok(self.answer(&hub, device.cluster.clone(), record, &request.device));
+                let cluster = device.cluster.clone();
+                return Ok(self.answer(&hub, cluster, record, &request.device, named));
             }
             if request.attempt <= record.attempt {
                 return Err(Refused::Denied("this request is an old one, sent again"));
@@ -253,7 +254,7 @@ impl Registrar {
         drop(turn);
         self.let_in(&request.device, &token.cluster).await;
         tracing::info!(device = %request.device, cluster = %token.cluster, "a box joined");
-        Ok(self.answer(&hub, token.cluster, &record, &request.device))
+        Ok(self.answer(&hub, token.cluster, &record, &request.device, named))
     }
 
     /// Waits until the hub's own broker knows the box.
@@ -278,7 +279,7 @@ impl Registrar {
         let request: RenewalRequest = serde_json::from_slice(body)
             .map_err(|_| Refused::Malformed("it is not {device, csr}"))?;
         let answer = self.renew(&request.device, &request.csr).await?;
-        Ok(self.signed(answer))
+        Ok(signed(self.trust.keys.verifying_key(), answer))
     }
 
     /// Renews the certificate of a box, which proves itself by its request in PKCS#10 (base64url); as the hub signs it,
@@ -316,7 +317,7 @@ impl Registrar {
         };
         let renewal =
             Renewal { v: VERSION, device: device.clone(), certificate: record.certificate };
-        Ok(self.trust.key.sign(Kind::Join, &encode(&renewal)))
+        Ok(self.trust.keys.sign(Kind::Join, &encode(&renewal)))
     }
 
     /// A box says that it leaves.
@@ -360,8 +361,8 @@ impl Registrar {
         if left >= 1.0 { Ok(()) } else { Err(Refused::Busy) }
     }
 
-    /// The token and the request of a body that proves to know the token, and the hash of the request.
-    fn proved(&self, body: &[u8]) -> Result<(JoinToken, Request, String), Refused> {
+    /// What is in a body that proves to know its token.
+    fn proved(&self, body: &[u8]) -> Result<Proved, Refused> {
         if body.len() > LARGEST {
             return Err(Refused::Malformed("it is too large"));
         }
@@ -372,12 +373,9 @@ impl Registrar {
         let known = known.ok_or(Refused::Denied(
             "this hub does not know the token: it was removed, or is another hub's",
         ))?;
-        let token = self.token(id);
-        if ContentHash::of(token.expose().as_bytes()) != known.secret_sha256 {
-            return Err(Refused::Denied(
-                "the hub has another keys/fleet.key than when it made this token; make a new one with `coracle token create`",
-            ));
-        }
+        let (named, token) = token_key(&self.trust, &known).ok_or(Refused::Denied(
+            "the hub has other keys than when it made this token; make a new one with `coracle token create`",
+        ))?;
         if !token.proof().is_of(request.as_bytes(), &proof) {
             return Err(Refused::Denied("the token is not whole, or was changed"));
         }
@@ -386,11 +384,8 @@ impl Registrar {
         if parsed.v != VERSION {
             return Err(Refused::Malformed("its `request` is of another version"));
         }
-        Ok((known, parsed, ContentHash::of(request.as_bytes()).into()))
-    }
-
-    fn token(&self, id: TokenId) -> crate::auth::fleet::JoinToken {
-        self.trust.vault.token(id, self.trust.key.verifying_key().fingerprint())
+        let hash = ContentHash::of(request.as_bytes()).into();
+        Ok(Proved { token: known, named, request: parsed, hash })
     }
 
     fn issue(
@@ -415,6 +410,7 @@ impl Registrar {
         cluster: ClusterName,
         record: &Record,
         device: &ContainerInstanceId,
+        named: VerifyingKey,
     ) -> serde_json::Value {
         let settings = self.engine.settings();
         // Its first document was made as it joined.
@@ -425,9 +421,10 @@ impl Registrar {
             device: device.clone(),
             cluster,
             scope: settings.scope,
-            hub_key: self.trust.key.verifying_key(),
+            hub_key: self.trust.keys.verifying_key(),
             hub: hub.to_string(),
-            broker: self.broker.url.clone().unwrap_or_else(at_the_hub),
+            broker: self.broker.urls.first().cloned().unwrap_or_else(at_the_hub),
+            more_brokers: self.broker.urls.iter().skip(1).cloned().collect(),
             broker_authorities: self.broker.authorities.clone(),
             certificate: record.certificate.clone(),
             position,
@@ -435,14 +432,34 @@ impl Registrar {
         };
         let (request, exchange) = (record.request.clone(), record.exchange.clone());
         let said = Said { v: VERSION, request, exchange, enrolment };
-        self.signed(self.trust.key.sign(Kind::Join, &encode(&said)))
+        signed(named, self.trust.keys.sign(Kind::Join, &encode(&said)))
     }
+}
 
-    fn signed(&self, jws: Vec<u8>) -> serde_json::Value {
-        let hub_key = self.trust.key.verifying_key();
-        let answer = String::from_utf8(jws).unwrap_or_default();
-        serde_json::to_value(Answer { hub_key, answer }).unwrap_or_default()
-    }
+/// A request to join that is proved.
+struct Proved {
+    token: JoinToken,
+    /// The key of the hub that the token names.
+    named: VerifyingKey,
+    request: Request,
+    hash: String,
+}
+
+/// The key that a token names, and the whole token; none when the hub has that key no more.
+pub(in crate::fleet) fn token_key(
+    trust: &HubTrust,
+    known: &JoinToken,
+) -> Option<(VerifyingKey, crate::auth::fleet::JoinToken)> {
+    let id = TokenId::try_from(known.id.clone()).ok()?;
+    trust.keys.all().into_iter().find_map(|key| {
+        let token = trust.vault.token(id.clone(), key.fingerprint());
+        (ContentHash::of(token.expose().as_bytes()) == known.secret_sha256).then_some((key, token))
+    })
+}
+
+fn signed(hub_key: VerifyingKey, jws: Vec<u8>) -> serde_json::Value {
+    let answer = String::from_utf8(jws).unwrap_or_default();
+    serde_json::to_value(Answer { hub_key, answer }).unwrap_or_default()
 }
 
 fn encode(message: &impl serde::Serialize) -> Vec<u8> {

@@ -26,6 +26,7 @@ mod record;
 
 pub use device::JoinError;
 pub use http::HubUrl;
+pub(in crate::fleet) use hub::token_key;
 pub use hub::{Broker, Refused, Registrar, TokenRequest};
 pub use record::refused_serials;
 

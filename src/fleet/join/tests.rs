@@ -72,7 +72,7 @@ fn desk(dir: &Path, engine: Handle, lifetime: Duration) -> Registrar {
     Registrar::new(
         engine,
         trust,
-        Broker { url: None, port: 8883, authorities, own: None },
+        Broker { urls: Vec::new(), port: 8883, authorities, own: None },
         lifetime,
     )
 }

@@ -21,6 +21,8 @@ use tokio_rustls::TlsConnector;
 /// Packets up to so many times as large as what is taken are thrown away here, larger ones by the broker.
 const TOLD_OF: usize = 4;
 
+/// The last step.
+pub(super) const CONNACK: &str = "CONNACK";
 /// For each step.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Addresses of one name that are tried.
@@ -64,7 +66,7 @@ pub(super) async fn open(
         }
     };
     let greeting = greet(settings, stream, protocol, session, host);
-    let late = |_| LinkError::Timeout { address: broker.to_string(), phase: "CONNACK" };
+    let late = |_| LinkError::Timeout { address: broker.to_string(), phase: CONNACK };
     timeout(PATIENCE, greeting).await.map_err(late)?
 }
 

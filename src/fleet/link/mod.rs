@@ -34,6 +34,7 @@ mod connect;
 mod error;
 mod message;
 mod pace;
+mod probe;
 mod reason;
 mod run;
 mod session;
@@ -44,6 +45,7 @@ mod wire;
 
 pub use error::LinkError;
 pub use message::{Ack, Event, Message, Outcome, Received, SessionId, Ticket};
+pub use probe::probe;
 pub use reason::Reason;
 pub use settings::{BrokerUrl, BrokerUrlError, Credentials, Host, Settings, Tls, Version, Will};
 pub use shared::PublishError;

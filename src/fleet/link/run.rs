@@ -1,7 +1,7 @@
 //! The link's task: connect, serve the connection until it ends, wait, again.
 
 use super::backoff::BackOff;
-use super::connect::{self, Opened};
+use super::connect::{self, CONNACK, Opened};
 use super::error::LinkError;
 use super::message::{Event, SessionId};
 use super::reason::Reason;
@@ -35,6 +35,10 @@ pub(super) struct Runner {
     settled: bool,
     connections: u64,
     last_id: u16,
+    /// Which of the brokers that are set.
+    at: usize,
+    /// How many of them were tried since one was reached, or since the link waited.
+    tried: usize,
 }
 
 /// How a connection ended.
@@ -59,6 +63,8 @@ impl Runner {
             tls: None,
             connections: 0,
             last_id: 0,
+            at: 0,
+            tried: 0,
         }
     }
 
@@ -66,8 +72,10 @@ impl Runner {
         // Where the broker sends us, for one attempt.
         let mut other = None;
         loop {
-            let broker = other.take().unwrap_or_else(|| self.settings.broker.clone());
-            let is_other = broker != self.settings.broker;
+            let own = self.broker().clone();
+            let broker = other.take().unwrap_or_else(|| own.clone());
+            let is_other = broker != own;
+            let connections = self.connections;
             let Some(end) = self.once(&broker).await else { break };
             if end.closing.is_some() {
                 break;
@@ -80,7 +88,12 @@ impl Runner {
             }
             let asked = matches!(end.why, LinkError::Asked);
             let older = self.learn(&end.why);
-            let wait = if asked || older || other.is_some() {
+            let was_up = self.connections != connections;
+            let at_once = asked
+                || older
+                || other.is_some()
+                || (!end.why.is_overload() && self.has_another(was_up));
+            let wait = if at_once {
                 Duration::ZERO
             } else {
                 self.back_off.next(end.why.is_overload(), random())
@@ -92,6 +105,28 @@ impl Runner {
             }
         }
         self.shared.ended();
+    }
+
+    fn broker(&self) -> &BrokerUrl {
+        self.at
+            .checked_sub(1)
+            .and_then(|at| self.settings.others.get(at))
+            .unwrap_or(&self.settings.broker)
+    }
+
+    /// Goes to the next broker, unless the one there is was reached just now; true when it was not tried in this round.
+    fn has_another(&mut self, was_up: bool) -> bool {
+        if was_up {
+            self.tried = 0;
+            return false;
+        }
+        let all = self.settings.others.len() + 1;
+        self.at = (self.at + 1) % all;
+        self.tried += 1;
+        if self.tried >= all {
+            self.tried = 0;
+        }
+        self.tried != 0
     }
 
     /// One connection from its beginning to its end; `None` when the link closes before it is up.
@@ -151,8 +186,9 @@ impl Runner {
                 self.settled = true;
                 true
             }
-            // An old broker may close the connection instead of saying so. Or it has other reasons: both in turn.
-            (LinkError::Closed, protocol) => {
+            // An old broker may close the connection instead of saying so, or say nothing at all. Or it has other reasons:
+            // both in turn.
+            (LinkError::Closed | LinkError::Timeout { phase: CONNACK, .. }, protocol) => {
                 self.protocol = match protocol {
                     Protocol::V5 => Protocol::V311,
                     Protocol::V311 => Protocol::V5,

@@ -182,6 +182,8 @@ pub type Will = Arc<dyn Fn(&SessionId) -> Message + Send + Sync>;
 pub struct Settings {
     /// Where the broker is.
     pub broker: BrokerUrl,
+    /// Where else it is: all are tried in turn before the link waits.
+    pub others: Vec<BrokerUrl>,
     /// Who this is; unique at the broker, as a second client of the same id ends the connection of the first.
     pub client_id: String,
     /// For a broker that asks for them.
@@ -214,6 +216,7 @@ impl Settings {
     pub fn new(broker: BrokerUrl, client_id: impl Into<String>) -> Self {
         Self {
             broker,
+            others: Vec::new(),
             client_id: client_id.into(),
             credentials: None,
             tls: Tls::default(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::auth::fleet::{HubKey, SealingKey};
+use crate::auth::fleet::{HubKeys, SealingKey};
 use crate::fleet::command::{Acceptor, Address, Commander, Outgoing, Purpose};
 use crate::fleet::topic::{Channel, Part, Topic};
 use crate::model::{ClusterName, ContainerInstanceId};
@@ -44,7 +44,7 @@ impl Fleet {
             session: "session-1".to_owned(),
         };
         let key = SealingKey::from_bytes(&[7; 32]).unwrap();
-        let signing = Arc::new(HubKey::ephemeral());
+        let signing = Arc::new(HubKeys::ephemeral());
         let (down, mut going_down) = mpsc::channel::<Outgoing>(4);
         let (up, mut going_up) = mpsc::channel::<Outgoing>(4);
         let mut acceptor = Acceptor::new(signing.verifying_key(), device.clone());

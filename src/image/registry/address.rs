@@ -2,7 +2,7 @@
 
 use hyper::Uri;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// An absolute `http` or `https` URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,13 @@ impl Url {
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(refuse());
         }
-        let host = authority.host().trim_matches(['[', ']']).to_ascii_lowercase();
+        let host = authority.host();
+        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+            Some(address) if address.parse::<Ipv6Addr>().is_err() => return Err(refuse()),
+            Some(address) => address.to_ascii_lowercase(),
+            None if host.contains(['[', ']', ':']) => return Err(refuse()),
+            None => host.to_ascii_lowercase(),
+        };
         let port = match authority.port() {
             Some(port) => port.as_u16(),
             // What follows the host is no port number.
@@ -47,7 +53,10 @@ impl Url {
             None if secure => 443,
             None => 80,
         };
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            path if path.starts_with('/') => path.to_owned(),
+            query => format!("/{query}"),
+        };
         Ok(Self { secure, host, port, path })
     }
 

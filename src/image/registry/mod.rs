@@ -1,60 +1,90 @@
 //! Registries: brings images into the store over the OCI distribution protocol (Docker's v2 API).
 //!
 //! ```text
-//!  Pulls ── one task per image, many waiters ──► pull (manifest → config → layers) ──► session (endpoint, token, retries)
-//!                                                                                          └─► transfer (HTTP, TLS)
+//!  Pulls ── one task per image and login, many waiters ──► pull: manifest, configuration
+//!             ├─► layers: downloads and unpacks, side by side
+//!             └─► blob: resumes, retries; share: one download of a blob for all pulls
+//!                  └─► session (endpoint, token, retries) ─► transfer (HTTP, TLS)
 //! ```
 //!
 //! Mirrors are asked before the registry. Every byte is verified against the digest that named it, whoever sent it.
-//! Not here yet: resuming after a restart, HTTP proxies, credential helpers, a bandwidth limit.
+//! `access` knows who is asked and with what (`auth`, `tls`, `connect`).
 
+mod access;
 mod address;
+mod arriving;
 mod auth;
+mod bandwidth;
+mod blob;
+mod connect;
 mod error;
+mod layers;
+mod patience;
+mod progress;
 mod pull;
 mod session;
+mod share;
+mod tls;
 mod transfer;
 
 pub use address::{Url, UrlError};
-pub use auth::{AuthError, Login};
-pub use error::PullError;
-pub use transfer::TransferError;
+pub use arriving::ContentRange;
+pub use auth::{
+    AuthError, Candidate, Challenge, Credentials, DockerConfig, Login, LoginSummary, Logins,
+};
+pub use error::{LoginError, PullError, TransferError};
+pub use progress::{Overall, Phase, Progress};
+
+pub(super) use access::Access;
 
 use super::digest::Digest;
+use super::layers::Layers;
 use super::layout::Layout;
 use super::manifest::Platform;
 use super::reference::Reference;
-use serde::Deserialize;
+use crate::config::Proxies;
+use bandwidth::Bandwidth;
+use share::Downloads;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How registries are reached.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Registries (`host` or `host:port`) that are spoken to without TLS. Loopback addresses always are.
+    /// Registries and mirrors (`host` or `host:port`) whose certificate is not verified, and that are spoken to without
+    /// TLS if they do not speak it. Loopback addresses are never spoken to with TLS unless something is set for them.
     pub insecure: BTreeSet<String>,
     /// Registry (as [`Reference::registry`] names it) to mirrors that are asked first: `https://host/prefix` or `host:port`.
     pub mirrors: BTreeMap<String, Vec<String>>,
     /// Registry (as [`Reference::registry`] names it) to a PEM file with the certificate authorities that are trusted
-    /// beside the system's when images of this registry are pulled, from it or a mirror.
+    /// beside the system's when images of this registry are pulled, from it or a mirror; the same of a mirror's name.
     pub certificate_authorities: BTreeMap<String, PathBuf>,
+    /// Registry or mirror to the certificate that it is shown.
+    pub client_certificates: BTreeMap<String, ClientCertificate>,
+    /// The HTTP proxies.
+    pub proxies: Proxies,
     /// Files with credentials in the format of Docker's `config.json`; the first that knows a registry is used.
     pub docker_configs: Vec<PathBuf>,
+    /// Bytes per second that all downloads of layers take together; 0 is no limit.
+    pub bandwidth: u64,
+    /// How many layers are downloaded at a time, of all images together.
+    pub concurrent_layers: Option<NonZeroUsize>,
+    /// Where the programs of credential helpers are looked for, as in `PATH`.
+    pub search_path: OsString,
 }
 
-/// How far the download of one layer is.
+/// A certificate that says who this box is, and its key: PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    /// The layer's digest.
-    pub layer: String,
-    /// Bytes that are here.
-    pub done: u64,
-    /// Its size.
-    pub total: u64,
+pub struct ClientCertificate {
+    /// The certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 type Listener = Box<dyn Fn(Progress) + Send + Sync>;
@@ -74,9 +104,19 @@ pub struct Pulls {
 #[derive(Debug)]
 struct Shared {
     layout: Arc<Layout>,
+    layers: Arc<Layers>,
     platform: Platform,
-    options: Options,
+    access: Arc<Access>,
+    downloads: Downloads,
+    bandwidth: Bandwidth,
+    /// For layers that are downloaded.
+    places: Arc<Semaphore>,
+    /// For threads that unpack what is still to come: they wait for the network, and there are not many threads.
+    followers: Semaphore,
 }
+
+const CONCURRENT_LAYERS: usize = 3;
+const FOLLOWERS: usize = 4;
 
 /// One download and who waits for it.
 struct Flight {
@@ -92,8 +132,24 @@ impl fmt::Debug for Pulls {
 
 impl Pulls {
     /// Nothing under way.
-    pub fn new(layout: Arc<Layout>, platform: Platform, options: Options) -> Self {
-        let shared = Arc::new(Shared { layout, platform, options });
+    pub(super) fn new(
+        layout: Arc<Layout>,
+        layers: Arc<Layers>,
+        platform: Platform,
+        access: Arc<Access>,
+    ) -> Self {
+        let options = access.options();
+        let places = options.concurrent_layers.map_or(CONCURRENT_LAYERS, NonZeroUsize::get);
+        let shared = Arc::new(Shared {
+            layout,
+            layers,
+            platform,
+            downloads: Downloads::default(),
+            bandwidth: Bandwidth::new(options.bandwidth),
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            followers: Semaphore::new(FOLLOWERS),
+            access,
+        });
         Self { shared, flights: Arc::default() }
     }
 

@@ -1,29 +1,40 @@
 //! One repository at one endpoint: requests with authentication and retries.
 
+use super::access::{Access, Source};
 use super::address::Url;
-use super::auth::{self, Challenge, Credentials};
-use super::error::PullError;
+use super::auth::{self, Challenge, Credentials, Login};
+use super::error::{PullError, TransferError};
+use super::patience::{Place, TRIES};
 use super::transfer::{Answer, Ask, Client};
 use crate::image::reference::Reference;
-use crate::sys;
 use hyper::StatusCode;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use serde::Deserialize;
-use std::time::Duration;
-use tokio::sync::Mutex;
+use std::sync::Arc;
+use tokio::sync::{Mutex, OnceCell};
 
-/// Tries of one request, and of one blob without any progress.
-pub(super) const TRIES: u32 = 4;
 const ERROR_LIMIT: u64 = 64 << 10;
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Talks to one endpoint about one image.
+/// Credentials, and where they are from.
+#[derive(Debug)]
+pub(super) struct Credential {
+    /// What is sent.
+    pub credentials: Credentials,
+    /// They came with the pull, from `repositoryCredentials`.
+    pub given: bool,
+}
+
+/// Talks to one source about one image.
 #[derive(Debug)]
 pub(super) struct Session {
     client: Client,
-    endpoint: Url,
+    source: Source,
     image: Reference,
-    credentials: Option<Credentials>,
+    access: Arc<Access>,
+    /// Where the source answers, once it has.
+    endpoint: OnceCell<Url>,
+    /// What there is to answer challenges with; looked for when the first one comes.
+    credential: OnceCell<Option<Credential>>,
     /// What the last challenge was answered with. Layers share it; it expires in the middle of long pulls.
     authorization: Mutex<Option<HeaderValue>>,
 }
@@ -32,11 +43,22 @@ impl Session {
     /// Nothing is sent yet.
     pub(super) fn new(
         client: Client,
-        endpoint: Url,
+        source: Source,
         image: Reference,
-        credentials: Option<Credentials>,
+        access: Arc<Access>,
+        login: Option<Login>,
     ) -> Self {
-        Self { client, endpoint, image, credentials, authorization: Mutex::default() }
+        let given =
+            login.map(|login| Some(Credential { credentials: login.credentials(), given: true }));
+        Self {
+            client,
+            source,
+            image,
+            access,
+            endpoint: OnceCell::new(),
+            credential: OnceCell::new_with(given),
+            authorization: Mutex::default(),
+        }
     }
 
     /// The image.
@@ -46,7 +68,7 @@ impl Session {
 
     /// Who is asked, for messages.
     pub(super) fn host(&self) -> String {
-        self.endpoint.authority()
+        self.source.url.authority()
     }
 
     /// The HTTP client, for reading bodies.
@@ -54,20 +76,25 @@ impl Session {
         &self.client
     }
 
-    /// Asks for `kind/name` of the repository (`manifests/latest`), trying again where that may help.
+    /// Asks for `kind/name` of the repository (`manifests/latest`), trying again where that may help; between the tries
+    /// without the `place` that the caller holds.
     pub(super) async fn get(
         &self,
         kind: &str,
         name: &str,
         headers: &HeaderMap,
+        mut place: Option<&mut Place>,
     ) -> Result<Answer, PullError> {
         let mut tries = 0;
         loop {
             tries += 1;
             match self.get_once(kind, name, headers).await {
-                Err(error) if tries < TRIES && error.is_transient() => pause(tries, None).await,
+                Err(error) if tries < TRIES && error.is_transient() => {
+                    Place::pause(place.as_deref_mut(), tries, None).await;
+                }
                 Ok(answer) if tries < TRIES && is_busy(answer.status) => {
-                    pause(tries, answer.headers.get(header::RETRY_AFTER)).await;
+                    let asked = answer.headers.get(header::RETRY_AFTER);
+                    Place::pause(place.as_deref_mut(), tries, asked).await;
                 }
                 Ok(answer) => return self.judge(answer, name).await,
                 Err(error) => return Err(error),
@@ -82,7 +109,9 @@ impl Session {
         name: &str,
         headers: &HeaderMap,
     ) -> Result<Answer, PullError> {
-        let url = self.endpoint.below(&format!("v2/{}/{kind}/{name}", self.image.repository()));
+        let settled = self.endpoint.get_or_try_init(|| self.source.settle(&self.client)).await;
+        let endpoint = settled.map_err(|e| self.transfer_failed(e))?;
+        let url = endpoint.below(&format!("v2/{}/{kind}/{name}", self.image.repository()));
         let mut used = self.authorization.lock().await.clone();
         let mut challenged = false;
         loop {
@@ -101,25 +130,7 @@ impl Session {
             challenged = true;
             let mut authorization = self.authorization.lock().await;
             if *authorization == used || authorization.is_none() {
-                let auth_failed =
-                    |source| PullError::Auth { image: self.image.to_string(), source };
-                let challenge = Challenge::parse(&answer.headers).map_err(auth_failed)?;
-                let credentials = self.credentials.as_ref();
-                let fresh = auth::answer(
-                    &self.client,
-                    &challenge,
-                    &self.endpoint,
-                    credentials,
-                    &self.image,
-                )
-                .await
-                .map_err(|error| match &error {
-                    auth::AuthError::Refused { status: 401 | 403, .. } => PullError::Denied {
-                        image: self.image.to_string(),
-                        reason: error.to_string(),
-                    },
-                    _ => auth_failed(error),
-                })?;
+                let fresh = self.answer(endpoint, &answer.headers).await?;
                 if fresh.is_none() {
                     return Ok(answer);
                 }
@@ -128,6 +139,48 @@ impl Session {
             // Else another layer answered the challenge meanwhile.
             used.clone_from(&authorization);
         }
+    }
+
+    /// The `Authorization` that answers a challenge.
+    async fn answer(
+        &self,
+        endpoint: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, PullError> {
+        let failed = |source| PullError::Auth { image: self.image.to_string(), source };
+        let challenge = Challenge::parse(headers).map_err(failed)?;
+        let repository = self.image.repository();
+        let look = || self.access.credentials(&self.source, repository);
+        let credential = self.credential.get_or_try_init(look).await.map_err(failed)?;
+        let credentials = credential.as_ref().map(|credential| &credential.credentials);
+        let scope = format!("repository:{repository}:pull");
+        auth::answer(&self.client, &challenge, endpoint, credentials, Some(&scope)).await.map_err(
+            |error| match &error {
+                auth::AuthError::Refused { status: 401 | 403, .. } => {
+                    self.denied(&error.to_string())
+                }
+                _ => failed(error),
+            },
+        )
+    }
+
+    /// The error of a registry that does not let us in, with what to do about it.
+    fn denied(&self, reason: &str) -> PullError {
+        let name = &self.source.name;
+        let advice = match self.credential.get() {
+            Some(Some(Credential { given: true, .. })) => {
+                "the login of repositoryCredentials is not accepted".to_owned()
+            }
+            Some(Some(Credential { credentials: Credentials::Password { user, .. }, .. })) => {
+                let user: String = user.chars().filter(|c| !c.is_control()).take(100).collect();
+                format!("the login of {user} for {name} is not accepted")
+            }
+            Some(Some(_)) => format!("the stored token for {name} is not accepted"),
+            _ => format!(
+                "this box has no login for {name}; `coracle login {name}` or repositoryCredentials gives it one"
+            ),
+        };
+        PullError::Denied { image: self.image.to_string(), reason: format!("{reason}; {advice}") }
     }
 
     /// Turns an answer that is not the content into an error.
@@ -142,19 +195,24 @@ impl Session {
             .unwrap_or_else(|| status.canonical_reason().unwrap_or("no reason given").to_owned());
         let image = self.image.to_string();
         Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => PullError::Denied { image, reason },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.denied(&reason),
             StatusCode::NOT_FOUND
                 if name.starts_with("sha256:") && url.path.contains("/blobs/") =>
             {
                 PullError::NoBlob { registry: self.host(), digest: name.to_owned(), image }
             }
             StatusCode::NOT_FOUND => PullError::NotFound { image },
+            StatusCode::TOO_MANY_REQUESTS => {
+                let advice =
+                    "the registry limits pulls, for many registries less strictly after a login";
+                PullError::Status { url, status: 429, reason: format!("{reason}; {advice}") }
+            }
             _ => PullError::Status { url, status: status.as_u16(), reason },
         })
     }
 
     /// An error of the connection, about this image.
-    pub(super) fn transfer_failed(&self, source: super::transfer::TransferError) -> PullError {
+    pub(super) fn transfer_failed(&self, source: TransferError) -> PullError {
         PullError::Transfer { image: self.image.to_string(), source }
     }
 }
@@ -179,17 +237,4 @@ fn reason(body: &[u8]) -> Option<String> {
     let first = serde_json::from_slice::<Errors>(body).ok()?.errors.into_iter().next()?;
     let text = if first.message.is_empty() { first.code } else { first.message };
     Some(text.chars().filter(|c| !c.is_control()).take(300).collect())
-}
-
-/// Waits before the next try: half a second and twice as long each time, with jitter; or as long as the server asks for.
-pub(super) async fn pause(tries: u32, retry_after: Option<&HeaderValue>) {
-    let asked = retry_after
-        .and_then(|value| value.to_str().ok()?.parse().ok())
-        .map(Duration::from_secs)
-        .filter(|wait| *wait <= LONGEST_WAIT);
-    let mut random = [0];
-    sys::random(&mut random);
-    let backoff = Duration::from_millis(500 << (tries - 1).min(5))
-        + Duration::from_millis(u64::from(random[0]));
-    tokio::time::sleep(asked.unwrap_or(backoff)).await;
 }

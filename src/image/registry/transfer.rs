@@ -3,131 +3,32 @@
 //! `Authorization` is sent to the origin it was made for and to no other: a redirect elsewhere loses it, and a redirect
 //! from `https` to `http` is refused. Nothing is retried here.
 
-use super::address::{Origin, Url, UrlError};
+use super::address::{Origin, Url};
+use super::connect;
+use super::error::TransferError;
+use super::tls::{self, Tls, Trust};
+use crate::config::{Proxies, Proxy};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-const CONNECT: Duration = Duration::from_secs(15);
+pub(super) const CONNECT: Duration = Duration::from_secs(15);
 const HEADERS: Duration = Duration::from_mins(1);
 /// Longest silence within a body.
 const STALL: Duration = Duration::from_mins(1);
 const REDIRECTS: usize = 5;
 const IDLE_CONNECTIONS: usize = 4;
-const AGENT: &str = concat!("coracle/", env!("CARGO_PKG_VERSION"));
-/// Where distributions keep the certificates of their authorities.
-const BUNDLES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/cert.pem",
-    "/etc/ssl/ca-bundle.pem",
-];
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum TransferError {
-    /// The name has no address.
-    #[error("lookup {host}: no such host ({source})")]
-    Resolve {
-        /// The name.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
-    /// Nobody answers there.
-    #[error("dial {host}: {source}")]
-    Connect {
-        /// Host and port.
-        host: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The connection broke.
-    #[error("the connection to {host} broke: {source}")]
-    Broken {
-        /// Host and port.
-        host: String,
-        /// How.
-        source: hyper::Error,
-    },
-    /// Nothing came for too long.
-    #[error("{host} did not answer in time ({phase})")]
-    Timeout {
-        /// Host and port.
-        host: String,
-        /// What was waited for.
-        phase: &'static str,
-    },
-    /// A redirect that is not followed.
-    #[error("{from} redirects {reason}")]
-    Redirect {
-        /// Who redirects.
-        from: Url,
-        /// Why it is not followed.
-        reason: &'static str,
-    },
-    /// A redirect to something that is no URL.
-    #[error(transparent)]
-    Url(#[from] UrlError),
-    /// The body is larger than it may be.
-    #[error("{url} sends more than {limit} bytes")]
-    Large {
-        /// What was asked for.
-        url: Url,
-        /// The bound.
-        limit: u64,
-    },
-    /// The request cannot be made.
-    #[error("the request to {0} is not valid HTTP")]
-    Request(Url),
-    /// A file of certificate authorities has none.
-    #[error("{} holds no certificate authority: {reason}", path.display())]
-    Authorities {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The program ends.
-    #[error("the program is ending")]
-    Ending,
-    /// The TLS provider refuses to start.
-    #[error("TLS cannot be used: {0}")]
-    Tls(rustls::Error),
-}
-
-impl TransferError {
-    /// True when trying again may help.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Connect { source, .. } => source.kind() != io::ErrorKind::InvalidData,
-            Self::Broken { .. } | Self::Timeout { .. } => true,
-            Self::Resolve { .. }
-            | Self::Redirect { .. }
-            | Self::Url(_)
-            | Self::Large { .. }
-            | Self::Request(_)
-            | Self::Authorities { .. }
-            | Self::Ending
-            | Self::Tls(_) => false,
-        }
-    }
-}
-
+pub(super) const AGENT: &str = concat!("coracle/", env!("CARGO_PKG_VERSION"));
 /// What to ask for.
 #[derive(Debug, Clone)]
 pub(super) struct Ask {
@@ -164,9 +65,8 @@ impl fmt::Debug for Answer {
 
 /// Makes requests; belongs to one pull.
 pub(super) struct Client {
-    tls: OnceLock<Arc<ClientConfig>>,
-    /// PEM files with certificate authorities beside the system's.
-    authorities: Vec<PathBuf>,
+    tls: Tls,
+    proxies: Proxies,
     idle: Mutex<Vec<(Origin, SendRequest<Full<Bytes>>)>>,
 }
 
@@ -177,9 +77,9 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// No connection yet; trusts the certificate authorities of the system and of these PEM files.
-    pub(super) fn new(authorities: Vec<PathBuf>) -> Self {
-        Self { tls: OnceLock::new(), authorities, idle: Mutex::default() }
+    /// No connection yet.
+    pub(super) fn new(trust: Trust, proxies: Proxies) -> Self {
+        Self { tls: Tls::new(trust), proxies, idle: Mutex::default() }
     }
 
     /// Asks, following redirects.
@@ -208,7 +108,6 @@ impl Client {
     }
 
     async fn ask_once(&self, ask: &Ask) -> Result<Answer, TransferError> {
-        let host = ask.url.authority();
         // A kept connection may have been closed by the other side in the meantime: then a fresh one is used.
         if let Some(kept) = self.kept(&ask.url.origin()) {
             match self.send(kept, ask).await {
@@ -219,9 +118,7 @@ impl Client {
                 other => return other,
             }
         }
-        let fresh = timeout(CONNECT, self.connect(&ask.url))
-            .await
-            .map_err(|_| TransferError::Timeout { host, phase: "connecting" })??;
+        let fresh = self.connect_in_time(&ask.url).await?;
         self.send(fresh, ask).await
     }
 
@@ -231,13 +128,22 @@ impl Client {
         ask: &Ask,
     ) -> Result<Answer, TransferError> {
         let host = ask.url.authority();
+        // A proxy is told the whole URL; where there is TLS, it has made a tunnel and sees nothing.
+        let proxy = self.proxy(&ask.url).filter(|_| !ask.url.secure);
+        let target = match proxy {
+            Some(_) => format!("http://{host}{}", ask.url.path),
+            None => ask.url.path.clone(),
+        };
         let mut request = Request::builder()
             .method(if ask.form.is_some() { Method::POST } else { Method::GET })
-            .uri(&ask.url.path)
+            .uri(target)
             .header(header::HOST, &host)
             .header(header::USER_AGENT, AGENT);
         if let Some(authorization) = &ask.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some(login) = proxy.and_then(connect::proxy_login) {
+            request = request.header(header::PROXY_AUTHORIZATION, login);
         }
         if ask.form.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -253,6 +159,11 @@ impl Client {
             .map_err(|_| TransferError::Timeout { host: host.clone(), phase: "response header" })?
             .map_err(|source| TransferError::Broken { host, source })?;
         let (parts, body) = answer.into_parts();
+        if let Some(proxy) = proxy
+            && parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        {
+            return Err(connect::proxy_refuses(proxy, parts.status.as_u16()));
+        }
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
@@ -264,53 +175,49 @@ impl Client {
 
     async fn connect(&self, url: &Url) -> Result<SendRequest<Full<Bytes>>, TransferError> {
         let host = url.authority();
-        let failed = |source| TransferError::Connect { host: host.clone(), source };
-        let addresses: Vec<_> = tokio::net::lookup_host((url.host.as_str(), url.port))
-            .await
-            .map_err(|source| TransferError::Resolve { host: url.host.clone(), source })?
-            .collect();
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        let mut stream = None;
-        // One dead address must not use up the time of the others.
-        let each = CONNECT / u32::try_from(addresses.len().max(1)).unwrap_or(1);
-        for address in addresses {
-            match timeout(each, TcpStream::connect(address)).await {
-                Ok(Ok(connected)) => {
-                    stream = Some(connected);
-                    break;
-                }
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
+        let stream = match self.proxy(url) {
+            None => connect::dial(&url.host, url.port, &host).await?,
+            Some(proxy) => {
+                let stream =
+                    connect::dial(&proxy.host, proxy.port, &format!("the proxy {proxy}")).await?;
+                if url.secure { connect::tunnel(stream, proxy, url).await? } else { stream }
             }
-        }
-        let stream = stream.ok_or_else(|| failed(last))?;
-        stream.set_nodelay(true).map_err(failed)?;
+        };
         if !url.secure {
             return start(stream, host).await;
         }
-        let name = ServerName::try_from(url.host.clone())
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
-        let tls = TlsConnector::from(self.tls().await?);
-        start(tls.connect(name, stream).await.map_err(failed)?, host.clone()).await
+        let name = ServerName::try_from(url.host.clone()).map_err(|error| {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, error);
+            TransferError::Connect { host: host.clone(), source }
+        })?;
+        let tls = TlsConnector::from(self.tls.settings(&url.host).await?);
+        let stream = tls.connect(name, stream).await.map_err(|e| tls::refused(&host, e))?;
+        start(stream, host).await
     }
 
-    /// The TLS settings, made when they are first needed: reading all certificates takes time and memory.
-    async fn tls(&self) -> Result<Arc<ClientConfig>, TransferError> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls.clone());
+    /// The proxy that requests to `url` go through.
+    fn proxy(&self, url: &Url) -> Option<&Proxy> {
+        self.proxies.of(url.secure, &url.host, url.port)
+    }
+
+    /// Connects to `url`, TLS included. The connection is kept for the first request.
+    pub(super) async fn reach(&self, url: &Url) -> Result<(), TransferError> {
+        let connection = self.connect_in_time(url).await?;
+        self.keep(url.origin(), connection);
+        Ok(())
+    }
+
+    async fn connect_in_time(&self, url: &Url) -> Result<SendRequest<Full<Bytes>>, TransferError> {
+        timeout(CONNECT, self.connect(url))
+            .await
+            .map_err(|_| TransferError::Timeout { host: url.authority(), phase: "connecting" })?
+    }
+
+    fn keep(&self, origin: Origin, connection: SendRequest<Full<Bytes>>) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_CONNECTIONS {
+            idle.push((origin, connection));
         }
-        let authorities = self.authorities.clone();
-        let roots = match tokio::task::spawn_blocking(move || roots(&authorities)).await {
-            Ok(roots) => roots?,
-            Err(_) => return Err(TransferError::Ending),
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(TransferError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(self.tls.get_or_init(|| Arc::new(config)).clone())
     }
 
     fn kept(&self, origin: &Origin) -> Option<SendRequest<Full<Bytes>>> {
@@ -337,10 +244,7 @@ impl Client {
         if let Some(mut connection) = answer.connection.take()
             && connection.ready().await.is_ok()
         {
-            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE_CONNECTIONS {
-                idle.push((answer.url.origin(), connection));
-            }
+            self.keep(answer.url.origin(), connection);
         }
         Ok(None)
     }
@@ -375,29 +279,4 @@ where
     // It ends when the sender and the body are dropped; what goes wrong, the request reports.
     tokio::spawn(connection);
     Ok(sender)
-}
-
-/// The system's certificate authorities, or those built in when the system has none, and those of the files.
-fn roots(files: &[PathBuf]) -> Result<RootCertStore, TransferError> {
-    let system = BUNDLES.iter().find_map(|bundle| {
-        let mut roots = RootCertStore::empty();
-        let certificates = CertificateDer::pem_file_iter(Path::new(bundle)).ok()?;
-        let (added, _) = roots.add_parsable_certificates(certificates.filter_map(Result::ok));
-        (added > 0).then_some(roots)
-    });
-    let mut roots =
-        system.unwrap_or_else(|| RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    for path in files {
-        let failed = |reason: String| TransferError::Authorities { path: path.clone(), reason };
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| failed(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(failed("the file has no certificate".to_owned()));
-        }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-        }
-    }
-    Ok(roots)
 }

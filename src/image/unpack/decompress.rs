@@ -9,18 +9,30 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::io::{self, BufRead, BufReader, Read};
 
 const BUFFER: usize = 64 << 10;
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// Largest zstd window, which is held in memory: what the strongest setting of the image builders uses.
+const WINDOW: u64 = 32 << 20;
 
 /// The plain bytes of `source`.
 pub fn decompress<'a>(source: impl Read + Send + 'a) -> io::Result<Box<dyn Read + Send + 'a>> {
     let mut source = BufReader::with_capacity(BUFFER, source);
     let start = source.fill_buf()?;
-    Ok(if start.starts_with(&[0x1f, 0x8b]) {
+    Ok(if start.starts_with(&GZIP) {
         Box::new(MultiGzDecoder::new(source))
     } else if is_zstd(start) {
-        Box::new(Zstd { source, decoder: FrameDecoder::new(), in_frame: false })
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(WINDOW);
+        Box::new(Zstd { source, decoder, in_frame: false })
     } else {
         Box::new(source)
     })
+}
+
+/// Whether what `source` begins with is compressed.
+pub fn is_compressed(source: impl Read) -> io::Result<bool> {
+    let mut start = Vec::new();
+    source.take(4).read_to_end(&mut start)?;
+    Ok(start.starts_with(&GZIP) || is_zstd(&start))
 }
 
 /// A frame, or a skippable frame.
@@ -78,5 +90,11 @@ impl<R: BufRead> Read for Zstd<R> {
 }
 
 fn invalid(error: FrameDecoderError) -> io::Error {
+    if let FrameDecoderError::WindowSizeTooBig { requested, .. } = error {
+        let why = format!(
+            "its zstd window has {requested} bytes and {WINDOW} is the most; compress it without --long or --ultra"
+        );
+        return io::Error::new(io::ErrorKind::InvalidData, why);
+    }
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

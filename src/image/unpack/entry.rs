@@ -95,7 +95,7 @@ impl Entry {
         };
         let fields = header.as_old();
         let owner = |key: &[u8], field: &[u8], what| {
-            let id = match pax.get(key) {
+            let id = match pax.get(key).filter(|text| !text.is_empty()) {
                 Some(text) => {
                     std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok())
                 }
@@ -111,7 +111,7 @@ impl Entry {
         // The upper bits repeat the type in some archives.
         let mode = numeric(&fields.mode).and_then(|mode| u32::try_from(mode & 0o7777).ok());
         let mode = mode.ok_or(damaged("mode"))?;
-        let modified = match pax.get(b"mtime".as_slice()) {
+        let modified = match pax.get(b"mtime".as_slice()).filter(|text| !text.is_empty()) {
             Some(text) => parse_time(text),
             None => numeric(&fields.mtime)
                 .map(|seconds| Timespec { tv_sec: seconds.clamp(-LATEST, LATEST), tv_nsec: 0 }),

@@ -11,6 +11,8 @@ use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 /// Most bytes of metadata (long name, pax records, sparse map) of one member.
 const METADATA_LIMIT: u64 = 1 << 20;
+/// Most headers in a row that speak of the whole archive.
+const GLOBAL_LIMIT: u32 = 64;
 /// Most pieces of one sparse file.
 const PIECES_LIMIT: usize = 1 << 15;
 const BLOCK: usize = 512;
@@ -84,6 +86,7 @@ impl<R: Read> Members<R> {
     /// The next member that is not metadata; `None` at the end.
     pub fn next_member(&mut self) -> Result<Option<Member>, TarError> {
         let (mut name, mut link, mut pax) = (None, None, None);
+        let mut global = 0;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else {
@@ -98,7 +101,13 @@ impl<R: Read> Members<R> {
                 EntryType::GNULongLink => self.metadata(&header, &mut link)?,
                 EntryType::XHeader => self.metadata(&header, &mut pax)?,
                 // Records for the whole archive: git writes its commit there. Nothing that matters is taken from them.
-                EntryType::XGlobalHeader => self.metadata(&header, &mut None)?,
+                EntryType::XGlobalHeader => {
+                    global += 1;
+                    if global > GLOBAL_LIMIT {
+                        return Err(TarError::Excessive("it has headers and no members"));
+                    }
+                    self.metadata(&header, &mut None)?;
+                }
                 kind => {
                     let pax = parse_pax(pax.as_deref().unwrap_or_default())?;
                     return self.member(header, kind, name, link, pax).map(Some);
@@ -115,6 +124,16 @@ impl<R: Read> Members<R> {
         link: Option<Vec<u8>>,
         mut pax: BTreeMap<Vec<u8>, Vec<u8>>,
     ) -> Result<Member, TarError> {
+        // An empty value leaves what the header says.
+        for key in [b"size".as_slice(), b"path", b"linkpath", b"GNU.sparse.name"] {
+            match pax.get(key) {
+                Some(value) if value.is_empty() => drop(pax.remove(key)),
+                Some(value) if value.contains(&0) => {
+                    return Err(TarError::Damaged("a pax record holds a NUL"));
+                }
+                _ => {}
+            }
+        }
         let size = match pax.get(b"size".as_slice()) {
             Some(size) => number(size).ok_or(TarError::Damaged("a pax size is not a number"))?,
             None => stored_size(&header)?,
@@ -190,6 +209,18 @@ impl<R: Read> Members<R> {
         Ok(())
     }
 
+    /// Passes over what is left of the present member without reading it. That it ends early shows at the next one.
+    pub fn pass(&mut self) -> Result<(), TarError>
+    where
+        R: io::Seek,
+    {
+        let rest = i64::try_from(self.remaining + self.padding)
+            .map_err(|_| TarError::Damaged("a member's size is impossible"))?;
+        self.reader.seek_relative(rest)?;
+        (self.remaining, self.padding) = (0, 0);
+        Ok(())
+    }
+
     /// Goes to the next header.
     fn skip(&mut self) -> Result<(), TarError> {
         let rest = self.remaining + self.padding;
@@ -256,7 +287,12 @@ impl<R: Read> Members<R> {
         };
         add(&gnu.sparse)?;
         let mut more = gnu.is_extended();
+        let mut extensions = 0;
         while more {
+            extensions += 1;
+            if extensions > PIECES_LIMIT {
+                return Err(TarError::Excessive("a sparse file has too many pieces"));
+            }
             let mut extension = GnuExtSparseHeader::new();
             if !self.block(extension.as_mut_bytes())? {
                 return Err(TarError::Read(io::ErrorKind::UnexpectedEof.into()));
@@ -284,7 +320,9 @@ impl<R: Read> Members<R> {
         } else if record(b"GNU.sparse.major") == Some(1) {
             numbers = self.sparse_map()?;
         } else {
-            return Err(TarError::Excessive("sparse format 0.0 is not supported"));
+            return Err(TarError::Excessive(
+                "sparse format 0.0 is not supported; write it with --sparse-version=1.0",
+            ));
         }
         if numbers.len() % 2 != 0 || numbers.len() / 2 > PIECES_LIMIT {
             return Err(TarError::Damaged("a sparse map is not pairs of numbers"));

@@ -2,7 +2,7 @@
 //!
 //! The archive can make nothing outside the directory: every path is resolved by the kernel inside it (`root`), the
 //! last component is never followed, what exists is moved out of the way and not written through. Sizes, entry counts
-//! and metadata are bounded. Whiteouts take overlayfs's form (`whiteout`). Directories get their times last.
+//! and memory are bounded, and a file that the disk has no room for is refused before it is written. Whiteouts take overlayfs's form (`whiteout`). Directories get their times last.
 //!
 //! Must run as root, as the owners, devices and attributes of images ask. What it does not do: choose the directory,
 //! name it, or make it durable; [`super::layers`] does.
@@ -11,9 +11,10 @@ mod decompress;
 mod entry;
 mod member;
 mod root;
+mod times;
 mod whiteout;
 
-pub use decompress::decompress;
+pub use decompress::{decompress, is_compressed};
 pub use member::{Members, TarError};
 pub use root::clear;
 
@@ -23,8 +24,8 @@ use root::{Root, failed, is_whiteout, set_owner, split};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, fchmod,
-    fchown, fsetxattr, futimens, linkat, makedev, mkdirat, mknodat, openat, statat, symlinkat,
-    utimensat,
+    fchown, fsetxattr, fstat, fstatvfs, futimens, linkat, makedev, mkdirat, mknodat, openat,
+    statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -32,6 +33,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use times::{Listed, Times};
 
 /// How much one layer may bring.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,11 @@ impl Default for Limits {
         Self { entries: 2_000_000, bytes: 64 << 30 }
     }
 }
+
+/// Bytes of the disk that no layer gets: the agent must be able to keep its books.
+const SPARE: u64 = 16 << 20;
+/// The disk's free space is asked for again after this many bytes.
+const STRIDE: u64 = 64 << 20;
 
 /// Why a layer was not unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +125,8 @@ fn unpack(archive: impl Read + Send, root: Root, limits: Limits) -> Result<Diges
     let plain = decompress(archive).map_err(TarError::Read)?;
     let bounded = Bounded { source: plain, left: limits.bytes };
     let mut members = Members::new(Hashed::new(bounded));
-    let mut layer = Layer { root, directories: Vec::new(), bytes: 0, limits };
+    let mut layer =
+        Layer { root, times: Times::default(), opaque: false, bytes: 0, room: 0, limits };
     let mut entries = 0;
     while let Some(member) = members.next_member()? {
         entries += 1;
@@ -155,9 +163,13 @@ impl<R: Read> Read for Bounded<R> {
 /// The layer being built.
 struct Layer {
     root: Root,
-    /// Times to set when nothing more is created.
-    directories: Vec<(Vec<u8>, Timespec)>,
+    /// Of directories, to set when nothing more is created.
+    times: Times,
+    /// The layer hides all that lies below it.
+    opaque: bool,
     bytes: u64,
+    /// Bytes that can be written before the disk is asked again.
+    room: u64,
     limits: Limits,
 }
 
@@ -174,6 +186,10 @@ impl Layer {
         let Some((parent, name)) = split(&entry.path) else { return self.set_root(&entry) };
         match whiteout::marker(name) {
             Some(whiteout::Marker::Hide(name)) => whiteout::hide(&mut self.root, parent, name),
+            Some(whiteout::Marker::Opaque) if parent.is_empty() => {
+                self.opaque = true;
+                Ok(())
+            }
             Some(whiteout::Marker::Opaque) => {
                 self.root.directory(parent)?;
                 self.root.set_opaque(parent)
@@ -190,7 +206,35 @@ impl Layer {
         }
         let fd = self.root.fd();
         set_metadata(fd, entry)?;
-        self.directories.push((Vec::new(), entry.modified));
+        let inode = fstat(fd).map_err(failed("read", b"/"))?.st_ino;
+        self.remember(entry, inode)
+    }
+
+    /// Keeps the time of a directory for later.
+    fn remember(&mut self, entry: &Entry, inode: u64) -> Result<(), UnpackError> {
+        let listed = Listed { path: &entry.path, inode, modified: entry.modified };
+        let root = &self.root;
+        self.times.push(&listed, || root.scratch()).map_err(times_failed)
+    }
+
+    /// Refuses a file that the disk has no room for, before it fills the disk.
+    fn make_room(&mut self, size: u64, path: &[u8]) -> Result<(), UnpackError> {
+        if size > self.room {
+            let found = fstatvfs(self.root.fd()).map_err(failed("find room for", path))?;
+            // Some network file systems do not tell.
+            let free = match found.f_blocks {
+                0 => u64::MAX,
+                _ => found.f_bavail.saturating_mul(found.f_frsize).saturating_sub(SPARE),
+            };
+            if size > free {
+                let why = format!("it has {size} bytes, and {free} are free");
+                let source = io::Error::new(io::ErrorKind::StorageFull, why);
+                let path = String::from_utf8_lossy(path).into_owned();
+                return Err(UnpackError::Kernel { action: "find room for", path, source });
+            }
+            self.room = free.min(size.max(STRIDE));
+        }
+        self.room -= size;
         Ok(())
     }
 
@@ -208,14 +252,23 @@ impl Layer {
         if let Kind::HardLink(target) = &entry.kind {
             return self.link(entry, parent, name, target);
         }
+        if let Kind::File { size, pieces } = &entry.kind {
+            self.bytes = self.bytes.saturating_add(*size);
+            if self.bytes > self.limits.bytes {
+                return Err(UnpackError::Quota { what: "bytes", limit: self.limits.bytes });
+            }
+            let stored =
+                pieces.as_ref().map(|pieces| pieces.iter().map(|piece| piece.length).sum());
+            self.make_room(stored.unwrap_or(*size), path)?;
+        }
         whiteout::make_way(&mut self.root, path)?;
+        // Overlayfs takes this device for a whiteout, so it is one.
+        if entry.kind == Kind::Character(0, 0) {
+            return whiteout::hide(&mut self.root, parent, name);
+        }
         let fd = self.root.directory(parent)?;
         match &entry.kind {
             Kind::File { size, pieces } => {
-                self.bytes = self.bytes.saturating_add(*size);
-                if self.bytes > self.limits.bytes {
-                    return Err(UnpackError::Quota { what: "bytes", limit: self.limits.bytes });
-                }
                 let flags = OFlags::WRONLY
                     | OFlags::CREATE
                     | OFlags::EXCL
@@ -268,10 +321,11 @@ impl Layer {
         let found = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW);
         let exists = found.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir());
         if !exists {
+            // What was there hid what lies below, a whiteout or not, and that stays hidden.
             let was_hidden = whiteout::make_way(&mut self.root, path)?;
             let fd = self.root.directory(parent)?;
             mkdirat(fd, name, Mode::from_raw_mode(0o700)).map_err(failed("create", path))?;
-            if was_hidden {
+            if was_hidden && self.root.below(path).is_some() {
                 self.root.set_opaque(path)?;
             }
         }
@@ -279,8 +333,8 @@ impl Layer {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(fd, name, flags, Mode::empty()).map_err(failed("open", path))?;
         set_metadata(directory.as_fd(), entry)?;
-        self.directories.push((path.to_vec(), entry.modified));
-        Ok(())
+        let inode = fstat(&directory).map_err(failed("read", path))?.st_ino;
+        self.remember(entry, inode)
     }
 
     /// Another name for a file of this layer. Its owner, mode and time are the file's own.
@@ -319,20 +373,34 @@ impl Layer {
         linkat(&source, target_name, fd, name, AtFlags::empty()).map_err(failed("link", path))
     }
 
-    /// Sets the times of the directories, which creating files in them changed.
+    /// Hides what the layer's own directory hides, and sets the times of the directories, which creating files in them
+    /// changed.
     fn finish(&mut self) -> Result<(), UnpackError> {
-        for (path, modified) in std::mem::take(&mut self.directories) {
-            // It may have been replaced by something else meanwhile, which has its own time.
-            match self.root.resolve(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
-                Ok(fd) => {
-                    futimens(fd, &times(modified)).map_err(failed("set the time of", &path))?;
-                }
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
-                Err(error) => return Err(failed("open", &path)(error)),
-            }
+        if self.opaque {
+            whiteout::hide_all(&mut self.root)?;
         }
-        Ok(())
+        if self.root.hides {
+            whiteout::drop_hidden(&self.root)?;
+        }
+        let root = &self.root;
+        let set = |listed: Listed<'_>| {
+            let path = listed.path;
+            match root.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW) {
+                // It may have been replaced by something else meanwhile, which has its own time.
+                Ok(fd) if fstat(&fd).is_ok_and(|found| found.st_ino == listed.inode) => {
+                    futimens(fd, &times(listed.modified)).map_err(failed("set the time of", path))
+                }
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                Err(error) => Err(failed("open", path)(error)),
+            }
+        };
+        std::mem::take(&mut self.times).for_each(set).map_err(times_failed)?
     }
+}
+
+/// The file that keeps the times failed.
+fn times_failed(source: io::Error) -> UnpackError {
+    UnpackError::Kernel { action: "keep the time of", path: "a directory".to_owned(), source }
 }
 
 /// Owner, mode and attributes, in the order in which one does not undo the other.

@@ -8,10 +8,12 @@ use super::UnpackError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, XattrFlags, chmodat,
-    chownat, fsetxattr, mkdirat, mknodat, openat, openat2, renameat, statat, unlinkat,
+    chownat, fgetxattr, fsetxattr, mkdirat, mknodat, openat, openat2, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -28,6 +30,8 @@ pub(super) struct Root {
     trash: OwnedFd,
     trashed: u64,
     below: Vec<OwnedFd>,
+    /// Some directory hides what lies below it.
+    pub(super) hides: bool,
     /// The parent that was used last: layers list a directory's files together.
     last: Option<(Vec<u8>, OwnedFd)>,
 }
@@ -70,6 +74,7 @@ impl Root {
             trash: open(trash)?,
             trashed: 0,
             below: below.iter().map(|path| open(path.as_ref())).collect::<Result<_, _>>()?,
+            hides: false,
             last: None,
         })
     }
@@ -115,7 +120,13 @@ impl Root {
         let mut parent: Option<OwnedFd> = None;
         for end in ends {
             let prefix = &path[..end];
-            let next = match self.resolve(prefix, PATH_ONLY) {
+            // From the parent, as a long path would take ever longer from the root; a link is followed from there.
+            let from = parent.as_ref().map_or(self.fd.as_fd(), AsFd::as_fd);
+            let next = match component(from, prefix) {
+                Err(Errno::LOOP) => self.resolve(prefix, PATH_ONLY),
+                other => other,
+            };
+            let next = match next {
                 Ok(fd) => fd,
                 Err(error @ (Errno::NOENT | Errno::NOTDIR)) => {
                     let Some((_, name)) = split(prefix) else { continue };
@@ -138,7 +149,7 @@ impl Root {
                     set_owner(parent, name, owner.0, owner.1).map_err(failed("chown", prefix))?;
                     chmodat(parent, name, Mode::from_raw_mode(mode), AtFlags::empty())
                         .map_err(failed("chmod", prefix))?;
-                    let fd = self.resolve(prefix, PATH_ONLY).map_err(failed("open", prefix))?;
+                    let fd = component(parent, prefix).map_err(failed("open", prefix))?;
                     if hidden {
                         self.set_opaque(prefix)?;
                     }
@@ -164,6 +175,7 @@ impl Root {
                     let device = FileType::from_raw_mode(stat.st_mode).is_char_device();
                     return (!(device && stat.st_rdev == 0)).then_some(stat);
                 }
+                Err(Errno::NOENT) if Self::has_opaque(layer, path) => return None,
                 Err(Errno::NOENT) => {}
                 // Something else than a directory hides what is further below.
                 Err(_) => return None,
@@ -172,8 +184,37 @@ impl Root {
         None
     }
 
+    /// True when a directory on the way to `path` hides what lies below this layer.
+    fn has_opaque(layer: &OwnedFd, path: &[u8]) -> bool {
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for end in ends {
+            let resolve = RESOLVE | ResolveFlags::NO_SYMLINKS;
+            let Ok(fd) = openat2(layer, &path[..end], flags, Mode::empty(), resolve) else { break };
+            if is_opaque(&fd) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The names in a layer below, the nearest being number 0; `None` behind the lowest.
+    pub(super) fn names_below(&self, layer: usize) -> Result<Option<Dir>, UnpackError> {
+        let Some(layer) = self.below.get(layer) else { return Ok(None) };
+        Dir::read_from(layer).map(Some).map_err(failed("read", b"the layers below"))
+    }
+
+    /// A file without a name that is gone when it is closed.
+    pub(super) fn scratch(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = openat(&self.trash, "scratch", flags, Mode::from_raw_mode(0o600))?;
+        unlinkat(&self.trash, "scratch", AtFlags::empty())?;
+        Ok(File::from(file))
+    }
+
     /// Makes the directory at `path` hide what the layers below have there.
-    pub(super) fn set_opaque(&self, path: &[u8]) -> Result<(), UnpackError> {
+    pub(super) fn set_opaque(&mut self, path: &[u8]) -> Result<(), UnpackError> {
+        self.hides = true;
         let fd =
             self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed("open", path))?;
         fsetxattr(fd, OPAQUE, b"y", XattrFlags::empty()).map_err(failed("make opaque", path))
@@ -209,6 +250,18 @@ impl Root {
     }
 }
 
+/// Opens the last component of `path` in its parent, unless it is a link.
+fn component(parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let name = split(path).map_or(OsStr::new("."), |(_, name)| name);
+    openat2(parent, name, PATH_ONLY, Mode::empty(), RESOLVE | ResolveFlags::NO_SYMLINKS)
+}
+
+/// True for a directory that hides what lies below it.
+pub(super) fn is_opaque(directory: &OwnedFd) -> bool {
+    let mut value = [0; 8];
+    fgetxattr(directory, OPAQUE, &mut value).is_ok_and(|count| &value[..count] == b"y")
+}
+
 /// True for a character device 0/0.
 pub(super) fn is_whiteout(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
     statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| {
@@ -232,50 +285,64 @@ pub(super) fn set_owner(
     )
 }
 
-/// Removes everything in a directory. A tree of any depth is flattened level by level, so that neither the stack nor
-/// the number of open files grows with what a hostile layer built.
+/// Removes everything in a directory. A tree of any depth is flattened level by level, so that neither the stack, the
+/// memory nor the number of open files grows with what a hostile layer built.
 pub fn clear(directory: &Path) -> Result<(), UnpackError> {
     let shown = directory.as_os_str().as_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let top = openat(CWD, directory, flags, Mode::empty()).map_err(failed("open", shown))?;
     let mut moved = 0_u64;
-    loop {
-        let mut empty = true;
-        for name in names(&top).map_err(failed("read", shown))? {
-            empty = false;
-            match unlinkat(&top, &name, AtFlags::empty()) {
-                Ok(()) => continue,
-                Err(Errno::ISDIR) => {}
-                Err(error) => return Err(failed("remove", name.as_bytes())(error)),
-            }
-            let inner = openat(&top, &name, flags, Mode::empty())
-                .map_err(failed("open", name.as_bytes()))?;
-            for child in names(&inner).map_err(failed("read", name.as_bytes()))? {
-                match unlinkat(&inner, &child, AtFlags::empty()) {
-                    Err(Errno::ISDIR) => {
-                        moved += 1;
-                        renameat(&inner, &child, &top, format!(".moved-{moved}"))
-                    }
-                    other => other,
-                }
-                .map_err(failed("remove", child.as_bytes()))?;
-            }
-            unlinkat(&top, &name, AtFlags::REMOVEDIR).map_err(failed("remove", name.as_bytes()))?;
+    let mut empty = |name: &OsStr| match unlinkat(&top, name, AtFlags::empty()) {
+        Err(Errno::ISDIR) => {
+            let inner = openat(&top, name, flags, Mode::empty())?;
+            let mut lift = |child: &OsStr| match unlinkat(&inner, child, AtFlags::empty()) {
+                Err(Errno::ISDIR) => lift_directory(&inner, child, &top, &mut moved),
+                other => other,
+            };
+            while for_each_name(&inner, &mut lift)? {}
+            unlinkat(&top, name, AtFlags::REMOVEDIR)
         }
-        if empty {
-            return Ok(());
+        other => other,
+    };
+    while for_each_name(&top, &mut empty).map_err(failed("clear", shown))? {}
+    Ok(())
+}
+
+/// Moves a directory to the top under a name that is not taken there; what lies there may have been named to be in the
+/// way.
+fn lift_directory(
+    parent: &OwnedFd,
+    name: &OsStr,
+    top: &OwnedFd,
+    moved: &mut u64,
+) -> Result<(), Errno> {
+    loop {
+        *moved += 1;
+        match renameat(parent, name, top, format!(".moved-{moved}")) {
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
+            other => return other,
         }
     }
 }
 
-fn names(directory: &OwnedFd) -> Result<Vec<std::ffi::OsString>, Errno> {
-    let mut names = Vec::new();
+/// Calls `work` with the names in a directory; true when there was any. What is added or removed meanwhile may be
+/// missed.
+fn for_each_name(
+    directory: &OwnedFd,
+    mut work: impl FnMut(&OsStr) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    let mut any = false;
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push(OsStr::from_bytes(name).to_owned());
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if name != "." && name != ".." {
+            any = true;
+            match work(name) {
+                // It was listed twice, or moved since.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    Ok(names)
+    Ok(any)
 }

@@ -5,11 +5,15 @@
 //! only, never of the same layer, wherever in the archive they stand.
 
 use super::UnpackError;
-use super::root::{Root, failed, is_whiteout, split};
-use rustix::fs::{AtFlags, FileType, statat};
+use super::root::{Root, failed, is_opaque, is_whiteout, split};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, statat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+
+/// Most bytes of paths held while a layer is searched.
+const PENDING: usize = 16 << 20;
 
 /// What a file name means to a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +44,7 @@ pub(super) fn is_foreign(path: &[u8]) -> bool {
 
 /// Hides `name`, which lies in the directory `parent`.
 pub(super) fn hide(root: &mut Root, parent: &[u8], name: &OsStr) -> Result<(), UnpackError> {
-    let mut path = parent.to_vec();
-    if !path.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name.as_bytes());
+    let path = below(parent, name);
     if matches!(name.as_bytes(), b"" | b"." | b"..") || split(&path).is_none() {
         return Err(UnpackError::Name { path: String::from_utf8_lossy(&path).into_owned() });
     }
@@ -62,14 +62,82 @@ pub(super) fn hide(root: &mut Root, parent: &[u8], name: &OsStr) -> Result<(), U
     }
 }
 
-/// Makes way for a new member at `path`; true when a whiteout of the same layer was there.
+/// Hides everything that lies below the layer. Overlayfs heeds the mark of an opaque directory everywhere but in a
+/// layer's own, so each name gets a whiteout.
+pub(super) fn hide_all(root: &mut Root) -> Result<(), UnpackError> {
+    for layer in 0.. {
+        let Some(names) = root.names_below(layer)? else { break };
+        for entry in names {
+            let entry = entry.map_err(failed("read", b"the layers below"))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if !matches!(name.as_bytes(), b"." | b"..") {
+                hide(root, b"", name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes away whiteouts under directories that hide everything anyway: overlayfs shows them there as broken files.
+pub(super) fn drop_hidden(root: &Root) -> Result<(), UnpackError> {
+    let mut pending: Vec<(Vec<u8>, bool)> = vec![(Vec::new(), false)];
+    let mut held = 0;
+    while let Some((path, mut under)) = pending.pop() {
+        held -= path.len();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let directory = match root.resolve(&path, flags) {
+            Ok(directory) => directory,
+            // Made by way of links and deeper than a path can be: nothing looks there.
+            Err(Errno::NAMETOOLONG) => continue,
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
+        under |= is_opaque(&directory);
+        for entry in Dir::read_from(&directory).map_err(failed("read", &path))? {
+            let entry = entry.map_err(failed("read", &path))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if matches!(name.as_bytes(), b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Not every file system tells.
+                FileType::Unknown => statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map(|stat| FileType::from_raw_mode(stat.st_mode))
+                    .map_err(failed("read", &path))?,
+                known => known,
+            };
+            if kind.is_dir() {
+                let inner = below(&path, name);
+                held += inner.len();
+                if held > PENDING {
+                    let limit = PENDING as u64;
+                    return Err(UnpackError::Quota { what: "bytes of directory names", limit });
+                }
+                pending.push((inner, under));
+            } else if under && kind.is_char_device() && is_whiteout(directory.as_fd(), name) {
+                unlinkat(&directory, name, AtFlags::empty()).map_err(failed("remove", &path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The path of `name` in `directory`.
+fn below(directory: &[u8], name: &OsStr) -> Vec<u8> {
+    let mut path = directory.to_vec();
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name.as_bytes());
+    path
+}
+
+/// Makes way for a new member at `path`; true when something was there.
 pub(super) fn make_way(root: &mut Root, path: &[u8]) -> Result<bool, UnpackError> {
     let Some((parent, name)) = split(path) else { return Ok(false) };
     let fd = root.directory(parent)?;
     if statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == Errno::NOENT) {
         return Ok(false);
     }
-    let whiteout = is_whiteout(fd, name);
     root.remove(path)?;
-    Ok(whiteout)
+    Ok(true)
 }

@@ -6,6 +6,7 @@
 
 mod attributes;
 mod container;
+pub mod forward_logs;
 mod launch_type;
 pub mod lenient;
 mod linux;

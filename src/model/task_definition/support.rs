@@ -5,7 +5,7 @@
 use super::logging::LogSettings;
 use super::{
     ContainerDefinition, DockerVolumeConfiguration, LocalVolume, MountOptions,
-    TaskDefinitionContent, Tmpfs, Volume, secret_file,
+    TaskDefinitionContent, Tmpfs, Volume, forward_logs, secret_file,
 };
 use std::collections::BTreeMap;
 
@@ -141,6 +141,9 @@ impl Found {
         let c = container;
         if let Err(error) = secret_file::secret_files(c) {
             self.add("dockerLabels", &error.to_string());
+        }
+        if let Err(rule) = forward_logs::label(c) {
+            self.add("dockerLabels", rule);
         }
         self.when(filled(c.resource_requirements.as_ref()), "resourceRequirements", OUT);
         self.when(c.firelens_configuration.is_some(), "firelensConfiguration", OUT);

@@ -3,7 +3,10 @@
 //! Its alias says whose it is: `coracle STATE_DIR`, and behind that, in brackets, what is to be restored when it goes
 //! (see [`super::super::forwarding`]). So an agent that was killed finds it, and another agent leaves it alone.
 
-use super::{Batch, Flags, NetworkError, Socket, UP, add_ipv4, add_ipv6, failed, find, ifla, kind};
+use super::{
+    Batch, Flags, NetworkError, Socket, UP, add_ipv4, add_ipv6, failed, find, ifla, kind,
+    unless_kind,
+};
 use super::{link_head, no_link_local, remove};
 use crate::net::attachment::MacAddress;
 use crate::net::subnet::{Subnet, Subnet6};
@@ -35,7 +38,7 @@ pub(in crate::net) fn create(
         a.text(ifla::NAME, private).put(ifla::ALIAS, alias.as_bytes());
         no_link_local(a);
     });
-    socket.request(&batch).map_err(failed(private)).inspect_err(|_| {
+    socket.request(&batch).map_err(unless_kind("bridge", private)).inspect_err(|_| {
         let _ = remove(socket, private);
     })?;
     find(socket, private)?.map(|link| link.index).ok_or_else(|| NetworkError::Link {

@@ -68,6 +68,16 @@ fn failed(name: &str) -> impl Fn(Refused) -> NetworkError {
     }
 }
 
+/// The same for a link that was to be made: the kernel may have none of its kind.
+fn unless_kind(kind: &'static str, name: &str) -> impl Fn(Refused) -> NetworkError {
+    move |refused| match refused.action {
+        "make the bridge" | "make the link" if refused.is(Errno::OPNOTSUPP) => {
+            NetworkError::NoLinks { kind, source: refused.source }
+        }
+        _ => failed(name)(refused),
+    }
+}
+
 /// A socket for the namespace of this thread.
 pub(super) fn open() -> Result<Socket, NetworkError> {
     Socket::route()
@@ -234,8 +244,12 @@ pub(super) fn occupied(socket: &Socket) -> Result<Occupied, NetworkError> {
     Ok(occupied)
 }
 
-/// Gives the link no IPv6 address of its own making: the box's ends need none, and each would be announced.
+/// Gives the link no IPv6 address of its own making: the box's ends need none, and each would be announced. A kernel without
+/// IPv6 gives none, and refuses to be asked.
 fn no_link_local(attributes: &mut Attributes<'_>) {
+    if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        return;
+    }
     attributes.nest(ifla::AF_SPEC, |families| {
         families.nest(u16::from(AF_INET6), |ipv6| {
             // IFLA_INET6_ADDR_GEN_MODE: none

@@ -2,7 +2,10 @@
 //! the call that makes it. It dies with the namespace.
 
 use super::{AF_INET, AF_INET6, link_head, no_link_local, open, remove};
-use super::{Batch, Flags, NetworkError, Socket, UP, add_ipv4, add_ipv6, failed, find, ifla, kind};
+use super::{
+    Batch, Flags, NetworkError, Socket, UP, add_ipv4, add_ipv6, failed, find, ifla, kind,
+    unless_kind,
+};
 use crate::net::attachment::Attachment;
 use crate::net::subnet::Subnet;
 use rustix::io::Errno;
@@ -34,7 +37,7 @@ pub(in crate::net) fn connect(
         }
         other => other,
     }
-    .map_err(failed(name))?;
+    .map_err(unless_kind("veth", name))?;
     configure(attachment, namespace).inspect_err(|_| {
         let _ = remove(socket, name);
     })

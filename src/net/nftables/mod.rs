@@ -21,6 +21,7 @@ use super::error::NetworkError;
 use super::netlink::{Batch, Flags, Refused, Socket, attributes, text};
 use encode::{BRIDGE, INET, Writer, head, kind};
 use rustix::io::Errno;
+use std::io;
 
 /// The name of a bridge's table.
 pub(super) fn table(bridge: &str) -> String {
@@ -28,15 +29,31 @@ pub(super) fn table(bridge: &str) -> String {
 }
 
 fn failed(action: &'static str, table: &str) -> impl Fn(Refused) -> NetworkError {
-    move |refused| NetworkError::Rules { action, table: table.to_owned(), source: refused.source }
+    move |refused| error(action, table, refused.source)
+}
+
+fn error(action: &'static str, table: &str, source: io::Error) -> NetworkError {
+    const ABSENT: [Errno; 3] = [Errno::AFNOSUPPORT, Errno::OPNOTSUPP, Errno::PROTONOSUPPORT];
+    if Errno::from_io_error(&source).is_some_and(|errno| ABSENT.contains(&errno)) {
+        return NetworkError::NoNftables(source);
+    }
+    // No object of ours is missing, for a batch makes all it names: it is a kind of expression or chain.
+    if Errno::from_io_error(&source) == Some(Errno::NOENT) {
+        return NetworkError::PartOfNftables(source);
+    }
+    NetworkError::Rules { action, table: table.to_owned(), source }
 }
 
 fn open(table: &str) -> Result<Socket, NetworkError> {
-    Socket::netfilter().map_err(|source| NetworkError::Rules {
-        action: "open a netlink socket for",
-        table: table.to_owned(),
-        source,
-    })
+    Socket::netfilter().map_err(|source| error("open a netlink socket for", table, source))
+}
+
+/// A kernel without nftables has no tables.
+fn unless_absent<T: Default>(result: Result<T, NetworkError>) -> Result<T, NetworkError> {
+    match result {
+        Err(NetworkError::NoNftables(_)) => Ok(T::default()),
+        other => other,
+    }
 }
 
 /// Puts rules into the kernel, over one socket: the kernel lets whoever closes one wait until it has disposed of what
@@ -65,8 +82,8 @@ impl Committer {
                 // The socket is not used again: it may have more to say, which would be taken for the next answer.
                 Err(refused) if !self.unbridged && is_unbridged(&refused) => {
                     tracing::warn!(
-                        "this kernel has no nftables for bridges (CONFIG_NF_TABLES_BRIDGE): \
-                         containers with CAP_NET_RAW can send in each other's names"
+                        "this kernel has no nftables for bridges (modprobe nft_meta_bridge; CONFIG_NF_TABLES_BRIDGE, \
+                         CONFIG_NFT_BRIDGE_META): containers with CAP_NET_RAW can send in each other's names"
                     );
                     self.unbridged = true;
                 }
@@ -76,9 +93,10 @@ impl Committer {
     }
 }
 
-/// Whether the kernel refused rules because it has none for bridges.
+/// Whether the kernel refused rules because it has none for bridges, or not all that those take. Should it lack something for
+/// others as well, it says so again without them.
 fn is_unbridged(refused: &Refused) -> bool {
-    refused.is(Errno::AFNOSUPPORT) || refused.is(Errno::OPNOTSUPP)
+    [Errno::AFNOSUPPORT, Errno::OPNOTSUPP, Errno::NOENT].into_iter().any(|errno| refused.is(errno))
 }
 
 /// Removes the tables with this name, if they are there.
@@ -92,11 +110,12 @@ pub(super) fn remove(table: &str) -> Result<(), NetworkError> {
         }
         writer.end()
     };
-    match open(table)?.request(&batch(true)) {
-        Err(refused) if is_unbridged(&refused) => open(table)?.request(&batch(false)),
+    let ask = |bridged| open(table)?.request(&batch(bridged)).map_err(failed("remove", table));
+    // Without nftables for bridges the whole batch is refused.
+    unless_absent(match ask(true) {
+        Err(NetworkError::NoNftables(_)) => ask(false),
         other => other,
-    }
-    .map_err(failed("remove", table))
+    })
 }
 
 /// The names of tables that are `owner`'s.
@@ -119,9 +138,7 @@ pub(super) fn owned(owner: &str) -> Result<Vec<String>, NetworkError> {
             tables.push(name);
         }
     };
-    match open("all")?.list(&batch, each) {
-        // A kernel without nftables has no tables.
-        Err(refused) if is_unbridged(&refused) => Ok(Vec::new()),
-        other => other.map(|()| tables).map_err(failed("list", "all")),
-    }
+    let listed = open("all").and_then(|all| all.list(&batch, each).map_err(failed("list", "all")));
+    unless_absent(listed)?;
+    Ok(tables)
 }

@@ -29,7 +29,8 @@ impl Check<'_> {
             let service = self.world.services.get(&key);
             // The services of a box of a fleet are the hub's.
             let elsewhere = self.world.membership.is_some();
-            self.require(elsewhere || service.is_some(), || {
+            // A box that left its fleet stops what it had of them.
+            self.require(elsewhere || service.is_some() || assignment.count() == 0, || {
                 format!("assignment {id} is of no service")
             });
             let (Some(service), Some(wanted)) = (service, assignment.service()) else { continue };

@@ -8,6 +8,7 @@ use crate::model::{
 };
 use crate::plan::cluster::circuit_breaker;
 use crate::plan::{Change, Ids, World};
+use std::collections::BTreeMap;
 
 /// Makes `revision` what the service is to run: a new PRIMARY deployment, and the record of its roll-out. A roll-out
 /// that is still under way is over with that.
@@ -66,6 +67,7 @@ pub(crate) fn begin(
             service_revision: revision.id.clone(),
             service_deployment: record.id.clone(),
             failed_tasks: 0,
+            images: BTreeMap::new(),
             created_at: now,
             updated_at: now,
         },

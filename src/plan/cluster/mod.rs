@@ -45,7 +45,7 @@ pub fn plan(world: &World, now: Timestamp, ids: &mut Ids) -> Plan {
             break;
         }
         let Some(service) = world.services.get(key) else {
-            plan.settled.push(Settled::quiet(key.clone()));
+            plan.settled.push(Settled::quiet(key.clone(), now));
             continue;
         };
         let settled = service::step(world, service, now, ids, &mut claims, &mut plan);

@@ -199,6 +199,7 @@ impl<'a> Placing<'a> {
                 count,
                 stops: BTreeMap::new(),
                 health_check_grace_period_seconds: self.service.health_check_grace_period_seconds,
+                images: self.deployment.images.clone(),
             }),
             created_at: now,
             overrides: TaskOverride::default(),

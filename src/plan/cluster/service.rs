@@ -9,8 +9,10 @@ use crate::model::service::{
     RolloutState, SchedulingStrategy, ServiceDeploymentStatus, ServiceStatus,
 };
 use crate::model::{
-    ContainerInstance, Service, ServiceDeployment, ServiceEvent, StopCode, TaskId, Timestamp,
+    ContainerInstance, ContainerName, Service, ServiceDeployment, ServiceEvent, StopCode, TaskId,
+    Timestamp,
 };
+use crate::plan::instance::consistency;
 use crate::plan::placement::{Claims, Lack, closest};
 use crate::plan::{Change, Ids, Plan, Reason, Settled, World};
 use std::collections::BTreeSet;
@@ -62,7 +64,7 @@ pub(super) fn step(
         changes: Vec::new(),
         said: Vec::new(),
         away: 0,
-        settled: Settled::quiet(stored.key.clone()),
+        settled: Settled::quiet(stored.key.clone(), now),
     };
     match stored.status {
         ServiceStatus::Active => step.keep(),
@@ -135,7 +137,8 @@ impl Step<'_> {
 
         self.complain(&figures, placed + stopped, unplaced.as_ref());
         self.note_progress(&figures, placed);
-        self.changes.extend(tally.changes(service.health_check_grace_period_seconds));
+        self.settle_images(&tally);
+        self.changes.extend(tally.changes(&self.service));
         self.note_tasks(tally.running);
         self.settled.wake_at = [self.settled.wake_at, tally.wake_at].into_iter().flatten().min();
     }
@@ -267,6 +270,28 @@ impl Step<'_> {
         (placed, (!lacks.is_empty()).then_some(Unplaced::Lacks(lacks)))
     }
 
+    /// What the images of the PRIMARY deployment mean is what they meant to the first of its tasks that asked.
+    fn settle_images(&mut self, tally: &Tally) {
+        let world = self.world;
+        let Some(primary) = self.service.deployments.first_mut() else { return };
+        let revision = world.service_revisions.get(&primary.service_revision);
+        let definition = revision.and_then(|r| world.task_definitions.get(&r.task_definition));
+        let Some(definition) = definition else { return };
+        let kept = definition.containers().iter().filter(|of| consistency::is_kept(of));
+        let names = kept.filter_map(|of| ContainerName::new(of.name.clone()?).ok());
+        for name in names {
+            if primary.images.contains_key(&name) {
+                continue;
+            }
+            let tasks = tally.running.iter().filter_map(|id| world.tasks.get(id)).filter(|task| {
+                task.service.as_ref().is_some_and(|service| service.deployment == primary.id)
+            });
+            if let Some(digest) = consistency::first(tasks, &name) {
+                primary.images.insert(name, digest);
+            }
+        }
+    }
+
     /// Says why nothing moves, once.
     fn complain(&mut self, figures: &Figures, moved: u32, unplaced: Option<&Unplaced>) {
         let key = &self.stored.key;
@@ -291,10 +316,10 @@ impl Step<'_> {
             }
         };
         self.settled.lacks_room = unplaced.is_some();
-        let said_lately =
-            self.service.said.unplaced.as_ref().is_some_and(|(at, said)| {
-                said == &complaint && self.now.since(*at) < SAID_AGAIN_AFTER
-            });
+        let said_lately = self.service.said.unplaced.as_ref().is_some_and(|(at, said)| {
+            let (ago, ahead) = (self.now.since(*at), at.since(self.now));
+            said == &complaint && ago < SAID_AGAIN_AFTER && ahead < SAID_AGAIN_AFTER
+        });
         if !said_lately {
             self.said.push(complaint.clone());
             self.service.said.unplaced = Some((self.now, complaint));
@@ -361,7 +386,7 @@ impl Step<'_> {
         for slot in &mut tally.slots {
             slot.stop_all();
         }
-        self.changes.extend(tally.changes(self.service.health_check_grace_period_seconds));
+        self.changes.extend(tally.changes(&self.service));
         if tally.is_over() {
             self.service.status = ServiceStatus::Inactive;
             self.service.deleted_at = Some(self.now);

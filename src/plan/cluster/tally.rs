@@ -228,11 +228,11 @@ impl<'a> Tally<'a> {
     }
 
     /// The changes that make the assignments what the slots have become. Assignments of nothing, of which nothing is left, go.
-    pub(super) fn changes(&self, grace: Option<u32>) -> Vec<Change> {
-        self.all().filter_map(|slot| self.change(slot, grace)).collect()
+    pub(super) fn changes(&self, service: &Service) -> Vec<Change> {
+        self.all().filter_map(|slot| self.change(slot, service)).collect()
     }
 
-    fn change(&self, slot: &Slot, grace: Option<u32>) -> Option<Change> {
+    fn change(&self, slot: &Slot, service: &Service) -> Option<Change> {
         if slot.count == 0 && slot.live == 0 {
             return Some(Change::DeleteAssignment(slot.assignment.id.clone()));
         }
@@ -253,13 +253,18 @@ impl<'a> Tally<'a> {
                 stops.entry(task.id.clone()).or_insert_with(|| scaling(&slot.wanted.deployment));
             }
         }
-        let wanted = ServiceTasks {
+        let mut wanted = ServiceTasks {
             count: slot.count,
             stops,
-            health_check_grace_period_seconds: grace,
+            health_check_grace_period_seconds: service.health_check_grace_period_seconds,
             ..slot.wanted.clone()
         };
         (&wanted != slot.wanted).then(|| {
+            // No reason to write it anew: what runs on the box says the same there.
+            let deployment = service.deployments.iter().find(|d| d.id == wanted.deployment);
+            if let Some(deployment) = deployment {
+                wanted.images.clone_from(&deployment.images);
+            }
             Change::PutAssignment(Box::new(Assignment {
                 wanted: Wanted::Service(wanted),
                 generation: slot.assignment.generation.next(),

@@ -4,6 +4,7 @@
 //! record's is otherwise ignored; a run that no record knows is remembered as an orphan, to be released.
 
 use super::{Outcome, scan};
+use crate::model::fleet::Device;
 use crate::model::{
     Attachment, Container, ContainerStatus, DesiredStatus, Generation, HealthStatus, ImageDigest,
     NetworkBinding, StopCode, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
@@ -12,7 +13,7 @@ use crate::plan::action::{ActionKey, ContainerRun};
 use crate::plan::connection::mappings;
 use crate::plan::instance::health;
 use crate::plan::observation::Connected;
-use crate::plan::world::Orphan;
+use crate::plan::world::{ClientToken, Orphan};
 use crate::plan::{Change, Observation, Reply, World};
 
 /// What ECS says of a container that the kernel killed for want of memory.
@@ -21,8 +22,8 @@ const OUT_OF_MEMORY: &str = "OutOfMemoryError: Container killed due to memory us
 /// Takes note of `observation`.
 pub(super) fn observe(world: &mut World, observation: Observation, now: Timestamp) -> Outcome {
     let changes = match observation {
-        Observation::ImageReady { image, credentials, digest } => {
-            image_ready(world, image, credentials.as_deref(), &digest, now)
+        Observation::ImageReady { image, credentials, digest, source } => {
+            image_ready(world, image, credentials.as_deref(), (&digest, source.as_ref()), now)
         }
         Observation::ImageFailed { image, credentials, reason } => {
             image_failed(world, &image, credentials.as_deref(), &reason)
@@ -40,6 +41,8 @@ pub(super) fn observe(world: &mut World, observation: Observation, now: Timestam
         Observation::Released { task, generation } => released(world, &task, generation, now),
         Observation::Forgotten { task } => forgotten(world, task),
         Observation::ClockStepped { by } => clock_stepped(world, by, now),
+        // The engine has looked already.
+        Observation::ImagesChanged => return Outcome::nothing(),
         Observation::Stopping => {
             world.observed.stopping = true;
             return Outcome::nothing();
@@ -60,7 +63,7 @@ fn awaits_image(task: &Task, container: &Container, image: &str) -> bool {
         && container.last_status == ContainerStatus::Pending
         && container.runtime_id.is_none()
         && container.image_digest.is_none()
-        && container.image == image
+        && container.wanted_image() == image
 }
 
 /// Changes the containers that wait for `image` asked for with `credentials`, in all tasks of this box. Who asked with
@@ -95,7 +98,7 @@ fn image_ready(
     world: &mut World,
     image: String,
     credentials: Option<&str>,
-    digest: &ImageDigest,
+    (digest, source): (&ImageDigest, Option<&ImageDigest>),
     now: Timestamp,
 ) -> Vec<Change> {
     let key = ActionKey::Pull(image.clone(), credentials.map(str::to_owned));
@@ -104,10 +107,15 @@ fn image_ready(
         world.observed.pulled.insert(image.clone());
     }
     let changes = change_waiting(world, &image, credentials, |task, at| {
-        task.containers[at].image_digest = Some(digest.clone());
+        let container = &mut task.containers[at];
+        container.image_digest = Some(digest.clone());
+        container.image_source = container.image_source.take().or_else(|| source.cloned());
         task.pull_stopped_at = Some(now);
     });
     world.observed.images.insert(image, digest.clone());
+    if let Some(source) = source {
+        world.observed.image_sources.insert(digest.clone(), source.clone());
+    }
     changes
 }
 
@@ -386,15 +394,16 @@ fn forgotten(world: &mut World, id: TaskId) -> Vec<Change> {
     if over { vec![Change::DeleteTask(id)] } else { Vec::new() }
 }
 
-/// Keeps what is being waited for as far away as it was.
+/// Keeps what is being waited for as far away as it was. What boxes of a fleet told is of their clocks, and stays.
 fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
     world.observed.clock_set_at = Some(now);
     world.touch_all();
-    let step = |at: &mut Option<Timestamp>| {
-        if let Some(at) = at {
-            *at = Timestamp(at.millis().saturating_add(by));
-        }
-    };
+    let stepped = |at: Timestamp| Timestamp(at.millis().saturating_add(by));
+    let step = |at: &mut Option<Timestamp>| *at = at.map(stepped);
+    for at in world.observed.heard.values_mut() {
+        *at = stepped(*at);
+    }
+    step(&mut world.observed.silent_at);
     for health in world.observed.health.values_mut() {
         step(&mut health.last_at);
     }
@@ -403,19 +412,36 @@ fn clock_stepped(world: &mut World, by: i64, now: Timestamp) -> Vec<Change> {
         step(&mut signals.killed_at);
     }
     let mut changes = Vec::new();
-    for task in world.live_tasks() {
-        let mut stepped = task.clone();
-        for container in &mut stepped.containers {
-            if container.last_status == ContainerStatus::Running {
-                container.start_timeout_from =
-                    container.start_timeout_from.or(container.started_at);
-                step(&mut container.start_timeout_from);
-                step(&mut container.stop_requested_at);
+    let is_told = |task: &Task| world.devices.contains_key(&task.container_instance);
+    for task in world.live_tasks().filter(|task| !is_told(task)) {
+        let mut after = task.clone();
+        step(&mut after.protected_until);
+        if let Some(service) = &mut after.service {
+            step(&mut service.not_before);
+        }
+        for container in &mut after.containers {
+            match container.last_status {
+                ContainerStatus::Pending => step(&mut container.restart_at),
+                ContainerStatus::Running => {
+                    container.start_timeout_from = container.runs_since();
+                    step(&mut container.start_timeout_from);
+                    step(&mut container.stop_requested_at);
+                }
+                ContainerStatus::Stopped => {}
             }
         }
-        if &stepped != task {
-            changes.extend(put(stepped));
+        if &after != task {
+            changes.extend(put(after));
         }
+    }
+    for device in world.devices.values().filter(|device| !device.connected) {
+        let connected_changed_at = stepped(device.connected_changed_at);
+        let device = Device { connected_changed_at, ..device.clone() };
+        changes.push(Change::PutDevice(Box::new(device)));
+    }
+    for (token, used) in &world.client_tokens {
+        let used = ClientToken { used_at: stepped(used.used_at), ..used.clone() };
+        changes.push(Change::PutClientToken(token.clone(), used));
     }
     changes
 }

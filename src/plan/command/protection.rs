@@ -3,12 +3,13 @@
 //! The record only says until when; whoever scales in looks at it.
 
 use super::{CommandError, Outcome, ProtectionAsker, Reply};
+use crate::model::task::LONGEST_PROTECTION;
 use crate::model::{ClusterName, DesiredStatus, Failure, Task, TaskId, Timestamp};
 use crate::plan::{Change, World};
 use std::time::Duration;
 
 /// The longest protection.
-const MINUTES_AT_MOST: u64 = 2880;
+const MINUTES_AT_MOST: u64 = LONGEST_PROTECTION.as_secs() / 60;
 /// The protection of those who name no time.
 const MINUTES_UNLESS_GIVEN: u64 = 120;
 /// How many tasks one request may name.

@@ -6,13 +6,20 @@ use crate::model::fleet::{Event, Membership};
 use crate::model::{Task, Timestamp};
 use crate::plan::{Change, World};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// How many events are kept while the hub is away.
 pub const KEPT: u64 = 4096;
 
-/// The events that `changes` are, `before` being the world that they are about to change.
+/// The events that `changes` are, `before` being the world that they are about to change, and `kept` the events that there are
+/// with those among `changes`: a box that tells of everything again does so in a round in which tasks may come to a turn.
 #[must_use]
-pub fn of_changes(before: &World, changes: &[Change], now: Timestamp) -> Vec<Change> {
+pub fn of_changes(
+    before: &World,
+    kept: &Range<u64>,
+    changes: &[Change],
+    now: Timestamp,
+) -> Vec<Change> {
     let mut last: BTreeMap<&str, &Task> = BTreeMap::new();
     let mut told = Vec::new();
     for change in changes {
@@ -29,7 +36,7 @@ pub fn of_changes(before: &World, changes: &[Change], now: Timestamp) -> Vec<Cha
         _ => None,
     });
     match joining.or(before.membership.as_ref()) {
-        Some(membership) => numbered(before, membership, told, now),
+        Some(membership) => numbered(kept, membership, told, now),
         None => Vec::new(),
     }
 }
@@ -38,7 +45,7 @@ pub fn of_changes(before: &World, changes: &[Change], now: Timestamp) -> Vec<Cha
 pub(super) fn of_all(world: &World, now: Timestamp) -> Vec<Change> {
     let Some(membership) = &world.membership else { return Vec::new() };
     let tasks = world.tasks.values().cloned().collect();
-    numbered(world, membership, tasks, now)
+    numbered(&world.events, membership, tasks, now)
 }
 
 /// Whether the hub wants to know.
@@ -53,13 +60,13 @@ fn is_a_turn(old: &Task, new: &Task) -> bool {
 }
 
 fn numbered(
-    world: &World,
+    kept: &Range<u64>,
     membership: &Membership,
     tasks: Vec<Task>,
     now: Timestamp,
 ) -> Vec<Change> {
     let mut changes = Vec::new();
-    let mut next = world.events.end;
+    let mut next = kept.end;
     for task in tasks {
         changes.push(Change::PutEvent(Box::new(Event {
             offset: next,
@@ -68,7 +75,7 @@ fn numbered(
         })));
         next += 1;
     }
-    let first = world.events.start;
+    let first = kept.start;
     let keep = next.saturating_sub(KEPT);
     if keep > first {
         changes.extend((first..keep).map(Change::DeleteEvent));

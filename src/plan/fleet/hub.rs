@@ -138,7 +138,15 @@ fn silent(world: &mut World, now: Timestamp, plan: &mut Plan) -> Vec<Change> {
         return Vec::new();
     }
     let (mut changes, mut next) = (Vec::new(), None::<Timestamp>);
-    for device in devices.values().filter(|device| device.connected) {
+    for device in devices.values() {
+        if !device.connected {
+            // Since a time to come: the clock was set back while the hub was down.
+            if device.connected_changed_at > now {
+                let device = Device { connected_changed_at: now, ..device.clone() };
+                changes.push(Change::PutDevice(Box::new(device)));
+            }
+            continue;
+        }
         // After a start nobody was heard of yet: they have their time to say something.
         let heard = observed.heard.get(&device.id).copied();
         let heard = heard.unwrap_or_else(|| {

@@ -148,5 +148,6 @@ pub fn report(world: &World, session: &str, seq: u64) -> Option<Report> {
         },
         missing: std::collections::BTreeSet::new(),
         refused: std::collections::BTreeMap::new(),
+        hub_key: None,
     })
 }

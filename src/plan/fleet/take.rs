@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 const TOKENS: usize = 1000;
 /// Requests that a token remembers, to answer a repetition.
 const REMEMBERED: usize = 64;
+/// What tells a hub's key apart is not longer.
+const KEY_NAME: usize = 64;
 /// What a task is told that its box does not know any more.
 const FORGOTTEN: &str = "The container instance no longer knows this task.";
 
@@ -92,8 +94,9 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             sealing_key: Some(enrol.sealing_key),
             revoked_at: None,
             returns: old.returns + u32::from(old.revoked_at.is_some()),
-            // Its documents are sealed anew.
+            // Its documents are sealed anew, and it trusts the newest key of the hub.
             hash: None,
+            hub_key: None,
             ..old.clone()
         },
         None => Device {
@@ -109,6 +112,7 @@ pub(super) fn enrol(world: &World, enrol: Enrol, now: Timestamp) -> Result<Outco
             events: None,
             certificate: Some(enrol.certificate),
             sealing_key: Some(enrol.sealing_key),
+            hub_key: None,
             revoked_at: None,
             returns: 0,
         },
@@ -277,10 +281,16 @@ pub(super) fn report(
         let unknown = |id: &TaskId| !world.tasks.contains_key(id);
         said.tell_again |= report.tasks.keys().any(unknown);
     }
-    if device.reported != report.progress || !device.connected || device.events != events {
+    let hub_key = report.hub_key.clone().filter(|key| key.len() <= KEY_NAME);
+    if device.reported != report.progress
+        || !device.connected
+        || device.events != events
+        || device.hub_key != hub_key
+    {
         let connected_changed_at = if device.connected { device.connected_changed_at } else { now };
         changes.push(Change::PutDevice(Box::new(Device {
             reported: report.progress.clone(),
+            hub_key,
             connected: true,
             connected_changed_at,
             events,

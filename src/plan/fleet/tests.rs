@@ -6,8 +6,8 @@ use crate::model::fleet::{
     AgentInformation, ContentHash, Desired, Event, JoinToken, Phase, Position, Presence, VERSION,
 };
 use crate::model::{
-    Cluster, ClusterName, ContainerInstanceId, Family, TaskDefinition, TaskId, TaskStatus,
-    Timestamp,
+    AssignmentId, Cluster, ClusterName, ContainerInstanceId, DeploymentId, Family, ServiceName,
+    ServiceTasks, TaskDefinition, TaskId, TaskStatus, Timestamp, Wanted,
 };
 use crate::plan::command::{self, RunTask};
 use crate::plan::{Change, Command, CommandError, Ids, Reply, World, instance};
@@ -61,7 +61,8 @@ impl Side {
             };
             changes.extend(plan.changes);
         }
-        for change in events::of_changes(&before, &changes, self.now) {
+        let kept = self.world.events.clone();
+        for change in events::of_changes(&before, &kept, &changes, self.now) {
             self.world.apply(&change);
             if let Change::PutEvent(event) = change {
                 self.events.push(*event);
@@ -366,4 +367,54 @@ fn a_box_that_joins_again_takes_no_document_from_before() {
     })));
     assert_eq!(accept(&mut member, old), Reply::Document(Acceptance::Old));
     assert_eq!(accept(&mut member, desired(&hub)), Reply::Document(Acceptance::Accepted));
+}
+
+#[test]
+fn a_box_that_leaves_keeps_nothing_of_the_services_of_its_fleet() {
+    let (mut hub, mut member) = joined();
+    let task = run(&mut hub);
+    accept(&mut member, desired(&hub));
+    let mut assignment = member.world.assignments.values().next().unwrap().clone();
+    let deployment = DeploymentId::new("1234567890123456789").unwrap();
+    assignment.id = AssignmentId::of_deployment(&deployment, &device(), 0);
+    assignment.wanted = Wanted::Service(ServiceTasks {
+        service: ServiceName::new("web").unwrap(),
+        deployment,
+        count: 2,
+        stops: std::collections::BTreeMap::new(),
+        health_check_grace_period_seconds: None,
+        images: std::collections::BTreeMap::new(),
+    });
+    member.world.apply(&Change::PutAssignment(Box::new(assignment.clone())));
+    member.submit(FleetCommand::Acknowledged { log: "log".to_owned(), up_to: 0 });
+    assert_eq!(member.world.live(&assignment.id).count(), 2);
+    member.submit(FleetCommand::Leave);
+    assert_eq!(member.world.assignments, std::collections::BTreeMap::new());
+    assert_eq!(member.world.tasks[&task].last_status, TaskStatus::Stopped);
+}
+
+#[test]
+fn what_is_told_again_and_what_comes_with_it_have_numbers_of_their_own() {
+    let (mut hub, mut member) = joined();
+    let task = run(&mut hub);
+    accept(&mut member, desired(&hub));
+    // In the round in which all is told again a task comes to its end.
+    let before = member.world.clone();
+    let mut changes = events::of_all(&before, member.now);
+    let mut ended = before.tasks[&task].clone();
+    ended.last_status = TaskStatus::Stopped;
+    changes.push(Change::PutTask(Box::new(ended)));
+    for change in &changes {
+        member.world.apply(change);
+    }
+    let kept = member.world.events.clone();
+    changes.extend(events::of_changes(&before, &kept, &changes, member.now));
+    let numbers: Vec<u64> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::PutEvent(event) => Some(event.offset),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(numbers, [before.events.end, before.events.end + 1]);
 }

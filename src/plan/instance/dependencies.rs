@@ -107,8 +107,7 @@ fn met(on: &Container, condition: &str, timeout: Option<Duration>, now: Timestam
         "COMPLETE" | "SUCCESS" | "HEALTHY" => {}
         _ => return Met::Never("is a condition this version does not know".to_owned()),
     }
-    let limit =
-        timeout.zip(waited_since(on)).map(|(timeout, since)| (since.plus(timeout), timeout));
+    let limit = timeout.zip(on.runs_since()).map(|(timeout, since)| (since.plus(timeout), timeout));
     match limit {
         Some((until, timeout)) if until <= now => {
             Met::Never(format!("did not get there within its startTimeout of {timeout:?}"))
@@ -116,11 +115,6 @@ fn met(on: &Container, condition: &str, timeout: Option<Duration>, now: Timestam
         Some((until, _)) => Met::NotYet(Some(until)),
         None => Met::NotYet(None),
     }
-}
-
-/// From when the `startTimeout` of a container counts.
-pub(super) fn waited_since(on: &Container) -> Option<Timestamp> {
-    on.start_timeout_from.or(on.started_at)
 }
 
 /// The `startTimeout` of a container, when it has one.

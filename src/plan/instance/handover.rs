@@ -7,7 +7,7 @@
 //! Until then the tasks that the new ones replace go on, so a box that has lost its network, or a registry that is down,
 //! does not end what runs well. They count as wanted: nothing is ever started for this that would not be otherwise.
 
-use super::{Round, start};
+use super::{Round, consistency, start};
 use crate::model::{Assignment, DesiredStatus, ServiceTasks, Task, TaskDefinition, TaskStatus};
 use crate::plan::World;
 use crate::plan::world::PullBehavior;
@@ -58,7 +58,7 @@ fn lacking(world: &World, assignment: &Assignment, wanted: &ServiceTasks) -> u32
     if definition
         .containers()
         .iter()
-        .all(|c| is_here(world, c.image.as_deref().unwrap_or_default()))
+        .all(|c| is_here(world, &consistency::wanted_image(world, assignment, wanted, c)))
     {
         return 0;
     }

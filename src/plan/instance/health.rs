@@ -60,8 +60,10 @@ pub(crate) fn judge(
     passed: bool,
     at: Timestamp,
 ) -> (Health, HealthStatus) {
-    let age = container.started_at.map_or(Duration::ZERO, |started| at.since(started));
-    let starting = container.health_status == HealthStatus::Unknown && age < check.start_period;
+    let since = container.runs_since().unwrap_or(at);
+    // A start further in the future than the period is long is of a clock that has been set back since.
+    let is_young = at.since(since) < check.start_period && since.since(at) <= check.start_period;
+    let starting = container.health_status == HealthStatus::Unknown && is_young;
     let failures = if passed || starting {
         0
     } else if before.last_at == Some(at) {
@@ -97,7 +99,7 @@ pub(super) fn probe(round: &mut Round, task: &Task, definition: &TaskDefinition)
             continue;
         }
         let health = round.world.observed.health.get(&run.runtime_id);
-        let last = health.and_then(|health| health.last_at).or(container.started_at);
+        let last = health.and_then(|health| health.last_at).or(container.runs_since());
         // A last time in the future is of a clock that has been set back since.
         let due = last
             .filter(|last| *last <= round.now)

@@ -118,6 +118,7 @@ pub(crate) fn new_task(
                 name: ContainerName::new(container.name.clone()?).ok()?,
                 image: container.image.clone().unwrap_or_default(),
                 image_digest: None,
+                image_source: None,
                 runtime_id: None,
                 last_status: ContainerStatus::Pending,
                 exit_code: None,

@@ -14,13 +14,16 @@
 //! * `start`, `stop`: its containers; `dependencies`: their order; `health`: their checks; `restart`: their
 //!   return;
 //! * `service`: tasks of services, their replacement and choice; `handover`: from one deployment to the next;
+//! * [`images`]: which images the box cannot do without;
 //! * `retention`: what is forgotten, and when.
 //!
 //! It does not place tasks (that is [`super::command`]) and does not know how a container is run.
 
+pub(crate) mod consistency;
 pub(crate) mod dependencies;
 mod handover;
 pub(crate) mod health;
+pub mod images;
 pub(crate) mod life_cycle;
 mod restart;
 mod retention;
@@ -30,7 +33,7 @@ mod stop;
 
 use super::action::ContainerRun;
 use super::placement::{Needs, Room};
-use super::{ActionKey, Ids, Plan, Reason, World};
+use super::{ActionKey, Change, Ids, Plan, Reason, World};
 use crate::model::{
     Assignment, AssignmentId, Container, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
     Wanted,
@@ -175,8 +178,20 @@ fn carry_out(round: &mut Round, assignment: &Assignment) {
         }
         Wanted::Service(wanted) => {
             service::advance(round, assignment, wanted, definition);
+            if is_left_behind(round.world, assignment) {
+                round.plan.changes.push(Change::DeleteAssignment(assignment.id.clone()));
+            }
         }
     }
+}
+
+/// True for what is left of a service of the fleet that this box has left, once its tasks are gone: no planner knows it.
+fn is_left_behind(world: &World, assignment: &Assignment) -> bool {
+    let known = assignment.service_key().is_some_and(|key| world.services.contains_key(&key));
+    !known
+        && world.membership.is_none()
+        && assignment.count() == 0
+        && world.live(&assignment.id).next().is_none()
 }
 
 /// The run that a container is in, when it is in one.

@@ -34,7 +34,7 @@ pub(super) fn revive(round: &mut Round, task: &mut Task, definition: &TaskDefini
             continue;
         }
         let finished = container.finished_at.unwrap_or(round.now);
-        let ran = container.started_at.map_or(Duration::ZERO, |started| finished.since(started));
+        let ran = container.runs_since().map_or(Duration::ZERO, |started| finished.since(started));
         let early = ran < attempt_period(policy);
         if early && !round.world.settings.restart_early_exits {
             continue;
@@ -89,14 +89,15 @@ fn wait(policy: &RestartPolicy, early_exits: u32) -> Duration {
 
 /// Until when a container that is to be started again waits, if it does.
 pub(super) fn waits_until(
-    container: &Container,
+    container: &mut Container,
     definition: &TaskDefinition,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let at = container.restart_at?;
     let policy = definition.container(container.name.as_str())?.restart_policy.as_ref()?;
-    // One further away than any wait is of a clock that has been set back since.
-    let at = at.min(now.plus(attempt_period(policy)));
+    // One further away than it was at first is of a clock that has been set back since: the wait begins anew.
+    let at = at.min(now.plus(wait(policy, container.early_exits)));
+    container.restart_at = Some(at);
     (at > now).then_some(at)
 }
 

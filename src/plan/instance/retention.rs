@@ -27,18 +27,22 @@ pub(super) fn stopped_tasks(round: &mut Round) {
     let forgets = in_flight.take_while(|key| matches!(key, ActionKey::Forget(_))).count();
     let mut room = FORGOTTEN_AT_ONCE.saturating_sub(forgets);
     let future = round.now.plus(CLOCK_WAS_WRONG);
-    let wrong = stopped.iter().rev().take_while(|(at, _)| *at > future);
-    let right = stopped.iter().take_while(|(at, _)| *at <= future);
-    for (at, id) in wrong.chain(right) {
+    for (_, id) in stopped.iter().rev().take_while(|(at, _)| *at > future) {
+        // When it was is not known: it counts from now on.
+        let Some(mut task) = world.tasks.get(id).cloned() else { continue };
+        let at = if task.heard_at.is_some() { &mut task.heard_at } else { &mut task.stopped_at };
+        *at = Some(round.now);
+        task.version += 1;
+        round.plan.changes.push(Change::PutTask(Box::new(task)));
+    }
+    let set_at = world.observed.clock_set_at.filter(|set| *set <= round.now);
+    for (at, id) in stopped.iter().take_while(|(at, _)| *at <= future) {
         // How old those are that stopped before the clock was set is not known: they are kept longer.
-        let since = world.observed.clock_set_at.map_or(*at, |set| set.max(*at));
+        let since = set_at.map_or(*at, |set| set.max(*at));
         let old = since <= round.now && round.now.since(since) >= kept;
         if !old && too_many == 0 {
             round.plan.wake(since.plus(kept));
-            if *at <= future {
-                return;
-            }
-            continue;
+            return;
         }
         too_many = too_many.saturating_sub(1);
         // Its fleet still wants it: were it forgotten, it would be run again.

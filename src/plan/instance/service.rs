@@ -12,7 +12,7 @@
 //! that ran for [`RAN_WELL`] it does not wait. What a stopping task still holds (ports, memory) its replacement waits for.
 
 use super::life_cycle::{self, Origin};
-use super::{Round, handover};
+use super::{Round, consistency, handover};
 use crate::model::{
     Assignment, ContainerStatus, DeploymentId, DesiredStatus, HealthStatus, ServiceMembership,
     ServiceTasks, StopCode, StopRequest, Task, TaskDefinition, TaskId, TaskStatus, Timestamp,
@@ -71,7 +71,7 @@ fn fell(before: &Task, after: &Task) -> bool {
 pub(crate) fn failures_in_a_row(task: &Task) -> u32 {
     let before = task.service.as_ref().map_or(0, |service| service.failures_before);
     let ended = task.stopping_at.unwrap_or(task.created_at);
-    let ran = task.started_at.map_or(Duration::ZERO, |started| ended.since(started));
+    let ran = task.runs_since().map_or(Duration::ZERO, |started| ended.since(started));
     if ran >= RAN_WELL { 0 } else { before.saturating_add(1) }
 }
 
@@ -157,8 +157,10 @@ pub(super) fn unhealthy(
         return None;
     }
     let grace = u64::from(wanted.health_check_grace_period_seconds.unwrap_or(0));
-    let until = task.started_at?.plus(Duration::from_secs(grace));
-    if grace > 0 && until > round.now {
+    let (started, grace) = (task.runs_since()?, Duration::from_secs(grace));
+    let until = started.plus(grace);
+    // A start further in the future than the period is long is of a clock that has been set back since.
+    if !grace.is_zero() && until > round.now && started.since(round.now) <= grace {
         round.plan.wake(until);
         return None;
     }
@@ -198,7 +200,8 @@ fn mint(
     definition: &TaskDefinition,
     failures: u32,
 ) {
-    let task = new_task(round.ids, assignment, wanted, definition, failures, round.now);
+    let mut task = new_task(round.ids, assignment, wanted, definition, failures, round.now);
+    consistency::settle(round.world, assignment, wanted, definition, &mut task);
     let wait = wait(failures);
     if !wait.is_zero() {
         let task = task.id.clone();

@@ -38,7 +38,7 @@ fn forgive_clock(round: &Round, task: &mut Task, definition: &TaskDefinition) {
             && definition
                 .container(container.name.as_str())
                 .is_some_and(|c| dependencies::start_timeout(c).is_some());
-        if counts && dependencies::waited_since(container).is_some_and(|since| since > round.now) {
+        if counts && container.runs_since().is_some_and(|since| since > round.now) {
             container.start_timeout_from = Some(round.now);
         }
     }
@@ -53,10 +53,12 @@ pub(super) fn start(round: &mut Round, task: &mut Task, definition: &TaskDefinit
         }
         let Some(of) = definition.container(container.name.as_str()) else { continue };
         if container.runtime_id.is_none() {
-            if let Some(until) = restart::waits_until(container, definition, round.now) {
+            let waits = restart::waits_until(&mut task.containers[at], definition, round.now);
+            if let Some(until) = waits {
                 round.plan.wake(until);
                 continue;
             }
+            let container = &task.containers[at];
             match dependencies::order(task, definition, container, round.now) {
                 // One that has run before is started again whatever became of the others.
                 Order::Failed(_) if container.restart_count == 0 => continue,
@@ -95,7 +97,7 @@ pub(super) fn fetch_images(round: &mut Round, task: &mut Task, definition: &Task
 
 /// Pins the image of a container to a digest if it is there, else asks for it; false when it must be waited for.
 fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition) -> bool {
-    let image = task.containers[at].image.clone();
+    let image = task.containers[at].wanted_image();
     if round.world.settings.simulated
         && let Some(digest) = simulate::digest(&image)
     {
@@ -124,7 +126,11 @@ fn image(round: &mut Round, task: &mut Task, at: usize, of: &ContainerDefinition
 }
 
 fn pin(round: &Round, task: &mut Task, at: usize, digest: &crate::model::ImageDigest) -> bool {
-    task.containers[at].image_digest = Some(digest.clone());
+    let container = &mut task.containers[at];
+    container.image_digest = Some(digest.clone());
+    if container.image_source.is_none() {
+        container.image_source = round.world.observed.image_sources.get(digest).cloned();
+    }
     task.pull_started_at.get_or_insert(round.now);
     task.pull_stopped_at = Some(round.now);
     true

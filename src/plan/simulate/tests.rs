@@ -155,6 +155,7 @@ impl Sim {
             count,
             stops: BTreeMap::new(),
             health_check_grace_period_seconds: None,
+            images: BTreeMap::new(),
         };
         self.put(id.clone(), "a", Wanted::Service(wanted));
         self.plan();

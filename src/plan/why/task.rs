@@ -90,7 +90,7 @@ fn reasons_of(world: &World, now: Timestamp, task: &Task) -> Vec<Finding> {
     let waits = waits(world, now, task, definition);
     if waits.is_empty() {
         let containers = task.containers.iter();
-        reasons.extend(containers.map(|c| container(now, task, definition, c)));
+        reasons.extend(containers.map(|c| container(world, now, task, definition, c)));
     } else {
         reasons.extend(waits);
     }
@@ -118,6 +118,7 @@ fn waits(world: &World, now: Timestamp, task: &Task, definition: &TaskDefinition
 }
 
 fn container(
+    world: &World,
     now: Timestamp,
     task: &Task,
     definition: &TaskDefinition,
@@ -157,7 +158,7 @@ fn container(
             Finding::because(text, reason.into_iter().collect())
         }
         ContainerStatus::Pending => {
-            let why = pending(now, task, definition, container);
+            let why = pending(world, now, task, definition, container);
             Finding::because(format!("container {name}{kind} is not started yet"), why)
         }
     }
@@ -165,6 +166,7 @@ fn container(
 
 /// Why a container has not been started.
 fn pending(
+    world: &World,
     now: Timestamp,
     task: &Task,
     definition: &TaskDefinition,
@@ -200,10 +202,12 @@ fn pending(
     }
     if container.image_digest.is_none() {
         let asked = ago(now, task.pull_started_at);
-        why.push(Finding::new(format!(
-            "its image {} is not there yet: it was asked for{asked}",
-            container.image
-        )));
+        let image = &container.image;
+        let text = match world.observed.pulling.get(&container.wanted_image()) {
+            Some(far) => format!("its image {image} is being pulled{asked}: {far}"),
+            None => format!("its image {image} is not there yet: it was asked for{asked}"),
+        };
+        why.push(Finding::new(text));
     } else if container.runtime_id.is_some() {
         why.push(Finding::new("it is being started"));
     }

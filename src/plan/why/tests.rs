@@ -249,6 +249,7 @@ fn a_box_of_a_fleet_is_told_with_its_connection_and_its_documents() {
         events: None,
         certificate: None,
         sealing_key: None,
+        hub_key: None,
         revoked_at: None,
         returns: 0,
     };

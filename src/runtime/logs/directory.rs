@@ -3,7 +3,8 @@
 use super::follow::LogFollower;
 use super::line::LogLine;
 use super::writer::{expire, numbered};
-use crate::model::{ContainerName, TaskId, Timestamp};
+use super::{forwarded, writer};
+use crate::model::{ContainerInstanceId, ContainerName, TaskId, Timestamp};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ use std::time::{Duration, SystemTime};
 pub(super) const MAX_FILES: u32 = 1000;
 /// A line of the file is at most this long: 16 KiB of text, each byte escaped, and what goes with it.
 pub(super) const MAX_LINE: u64 = 512 << 10;
+
+/// So many logs are remembered of which nothing is left but a hole that somebody is to be told of.
+const RETIRED: usize = 4096;
 
 /// Why logs could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +40,7 @@ pub enum Beginning {
 /// The logs of all tasks.
 #[derive(Debug, Clone)]
 pub struct LogDirectory {
-    root: PathBuf,
+    pub(super) root: PathBuf,
 }
 
 impl LogDirectory {
@@ -46,7 +50,13 @@ impl LogDirectory {
         Self { root: state_dir.join("logs") }
     }
 
-    fn path(&self, task: &TaskId, container: &ContainerName) -> PathBuf {
+    /// The logs of a box, as its hub with this state directory stores them.
+    #[must_use]
+    pub fn of_box(state_dir: &Path, instance: &ContainerInstanceId) -> Self {
+        Self { root: state_dir.join("logs").join(instance.as_str()) }
+    }
+
+    pub(super) fn path(&self, task: &TaskId, container: &ContainerName) -> PathBuf {
         self.root.join(task.as_str()).join(format!("{container}.log"))
     }
 
@@ -62,6 +72,10 @@ impl LogDirectory {
                     expire(&path, max_age, now);
                 }
             }
+            // What only waits to be forwarded waits no longer than that.
+            if forwarded::is_forgotten(&task) && is_older(&task, max_age, now)? {
+                forwarded::retire(&task)?;
+            }
         }
         Ok(())
     }
@@ -75,35 +89,11 @@ impl LogDirectory {
         if limit == 0 {
             return Ok(());
         }
-        let mut logs = Vec::new();
-        for directory in entries(&self.root)? {
+        let of_the_over = |directory: &PathBuf| {
             let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if !TaskId::new(name).is_ok_and(|task| is_over(&task)) {
-                continue;
-            }
-            let files = entries(&directory)?;
-            let files = files.iter().filter_map(|path| std::fs::metadata(path).ok());
-            let (mut size, mut written) = (0, SystemTime::UNIX_EPOCH);
-            for file in files {
-                size += file.len();
-                written = written.max(file.modified().unwrap_or(SystemTime::UNIX_EPOCH));
-            }
-            logs.push((written, directory, size));
-        }
-        logs.sort();
-        let mut total: u64 = logs.iter().map(|(_, _, size)| size).sum();
-        for (_, directory, size) in logs {
-            if total <= limit {
-                break;
-            }
-            match std::fs::remove_dir_all(&directory) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(LogError { path: directory, source });
-                }
-                _ => total -= size,
-            }
-        }
-        Ok(())
+            TaskId::new(name).is_ok_and(|task| is_over(&task))
+        };
+        trim(entries(&self.root)?.into_iter().filter(of_the_over), limit)
     }
 
     /// Opens what a container has written so far. Nothing written is an empty log.
@@ -133,8 +123,61 @@ impl LogDirectory {
     }
 }
 
+/// Removes directories, the one first that was written to longest ago, until those that are left have at most `limit`
+/// bytes.
+pub(super) fn trim(directories: impl Iterator<Item = PathBuf>, limit: u64) -> Result<(), LogError> {
+    let (mut logs, mut retired) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let files = entries(&directory)?;
+        let (mut size, mut written) = (0, SystemTime::UNIX_EPOCH);
+        for about in files.iter().filter_map(|path| std::fs::metadata(path).ok()) {
+            size += about.len();
+            written = written.max(about.modified().unwrap_or(SystemTime::UNIX_EPOCH));
+        }
+        if files.len() == 1 && forwarded::is_retired(&directory) {
+            retired.push((written, directory));
+        } else {
+            logs.push((written, directory, size));
+        }
+    }
+    retired.sort();
+    for (_, directory) in retired.iter().take(retired.len().saturating_sub(RETIRED)) {
+        remove(directory)?;
+    }
+    logs.sort();
+    let mut total: u64 = logs.iter().map(|(_, _, size)| size).sum();
+    for (_, directory, size) in logs {
+        if total <= limit {
+            break;
+        }
+        forwarded::retire(&directory)?;
+        total -= size;
+    }
+    Ok(())
+}
+
+/// Whether nothing in a directory is younger than `max_age`, as far as that is known; zero is any age.
+pub(super) fn is_older(
+    directory: &Path,
+    max_age: Duration,
+    now: Timestamp,
+) -> Result<bool, LogError> {
+    let files = entries(directory)?;
+    let mut files = files.iter().filter(|path| !path.ends_with(forwarded::NAME));
+    Ok(!max_age.is_zero() && files.all(|path| writer::is_older(path, max_age, now)))
+}
+
+pub(super) fn remove(directory: &Path) -> Result<(), LogError> {
+    match std::fs::remove_dir_all(directory) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(LogError { path: directory.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What is in a directory; nothing when it is none, or has gone meanwhile.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, LogError> {
     match std::fs::read_dir(directory) {
         Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

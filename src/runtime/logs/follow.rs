@@ -2,22 +2,19 @@
 
 use super::directory::{Beginning, LogError, LogReader, MAX_FILES};
 use super::line::LogLine;
+use super::watch::LogWatch;
 use super::writer::numbered;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::fs::{self, File};
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use tokio::io::unix::AsyncFd;
 
 /// A log that is waited for.
 #[derive(Debug)]
 pub struct LogFollower {
     path: PathBuf,
     reader: LogReader,
-    watch: AsyncFd<OwnedFd>,
+    watch: LogWatch,
 }
 
 impl LogFollower {
@@ -25,21 +22,8 @@ impl LogFollower {
         let error = |source: io::Error| LogError { path: path.clone(), source };
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         fs::create_dir_all(&directory).map_err(error)?;
-        let watch = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
-            .map_err(|e| error(e.into()))?;
-        // The directory is watched, so that rotation is seen as well.
-        inotify::add_watch(
-            &watch,
-            &directory,
-            WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO,
-        )
-        .map_err(|e| error(e.into()))?;
-        #[expect(
-            unsafe_code,
-            reason = "tokio leaves it to the caller that the descriptor stays open"
-        )]
-        // SAFETY: an `OwnedFd` names the same open descriptor until it is dropped.
-        let watch = unsafe { AsyncFd::register(watch) }.map_err(|e| error(e.into()))?;
+        let watch = LogWatch::new().map_err(error)?;
+        watch.add(&directory).map_err(error)?;
         let reader = LogReader::open(&path, beginning)?;
         Ok(Self { path, reader, watch })
     }
@@ -68,18 +52,11 @@ impl LogFollower {
             if let Some(line) = self.ready()? {
                 return Ok(line);
             }
-            let path = self.path.clone();
-            let mut ready = self
-                .watch
-                .readable()
-                .await
-                .map_err(|source| LogError { path: path.clone(), source })?;
-            let mut buffer = [MaybeUninit::uninit(); 4096];
             // What happened does not matter, only that something did.
-            while rustix::io::read(ready.get_inner(), &mut buffer)
-                .is_ok_and(|(read, _)| !read.is_empty())
-            {}
-            ready.clear_ready();
+            self.watch
+                .changed()
+                .await
+                .map_err(|source| LogError { path: self.path.clone(), source })?;
         }
     }
 

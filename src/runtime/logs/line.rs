@@ -26,9 +26,35 @@ pub struct LogLine {
     pub attrs: Option<BTreeMap<String, String>>,
     /// When it was read, RFC 3339 in UTC.
     pub time: String,
+    /// In the first line of a file, unless it is the log's first: how many bytes of the log came before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// In the log of a box as its hub stores it: how far the box's log is told with this line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<Told>,
+}
+
+/// How far a log is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Which numbering: a log that was set back begins another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
+    /// Bytes of the log on the box, up to here.
+    pub to: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl LogLine {
+    /// A line with nothing beside it.
+    pub(super) fn new(stream: Stream, log: String, at: crate::model::Timestamp) -> Self {
+        Self { log, stream, attrs: None, time: rfc3339(at), from: None, told: None }
+    }
+
     /// When it was read.
     #[must_use]
     pub fn at(&self) -> Option<crate::model::Timestamp> {
@@ -50,8 +76,7 @@ mod tests {
     fn times_are_docker_compatible() {
         let at = crate::model::Timestamp(1_763_700_000_123);
         assert_eq!(rfc3339(at), "2025-11-21T04:40:00.123Z");
-        let line =
-            LogLine { log: "x\n".into(), stream: Stream::Stdout, attrs: None, time: rfc3339(at) };
+        let line = LogLine::new(Stream::Stdout, "x\n".to_owned(), at);
         assert_eq!(line.at(), Some(at));
         let json = serde_json::to_string(&line).unwrap();
         assert_eq!(json, r#"{"log":"x\n","stream":"stdout","time":"2025-11-21T04:40:00.123Z"}"#);

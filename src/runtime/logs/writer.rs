@@ -1,6 +1,7 @@
 //! Writing a container's output to disk, rotated by size and age.
 
-use super::line::{LogLine, Stream, rfc3339};
+use super::chain;
+use super::line::{LogLine, Stream};
 use super::options::LogOptions;
 use super::pieces::{LONGEST, Piece};
 use crate::model::Timestamp;
@@ -15,6 +16,8 @@ use std::time::{Duration, UNIX_EPOCH};
 const HELD: usize = 64 << 10;
 /// A box without a battery counts from 1970 until somebody tells it the time: nothing is judged by such a clock.
 const CLOCK_IS_SET: Timestamp = Timestamp::from_secs(1_577_836_800);
+/// A clock after this, which is 2056, was never set either, or set to nonsense: nothing is removed because of it.
+const CLOCK_IS_WRONG: Timestamp = Timestamp::from_secs(2_713_910_400);
 
 /// Writes the log file of one container.
 ///
@@ -26,6 +29,8 @@ pub(crate) struct LogWriter {
     options: LogOptions,
     file: File,
     size: u64,
+    /// Bytes of the log in files before this one, those that are gone included.
+    base: u64,
     /// When the first line of the file was written; none in an empty one.
     begun: Option<Timestamp>,
     attrs: Option<BTreeMap<String, String>>,
@@ -50,6 +55,9 @@ impl LogWriter {
         let file = append(&path)?;
         let size = file.metadata()?.len();
         let begun = if size > 0 { first_line(&path).and_then(|line| line.at()) } else { None };
+        let base = chain::base(&path)?;
+        // A power cut may have left half a line, which must not spoil the next one.
+        let out = if chain::is_torn(&path, size)? { vec![b'\n'] } else { Vec::new() };
         // An earlier definition may have kept more.
         for number in options.max_file.max(1).. {
             if fs::remove_file(numbered(&path, number)).is_err() {
@@ -60,10 +68,11 @@ impl LogWriter {
             path,
             options,
             file,
-            size,
+            size: size + out.len() as u64,
+            base,
             begun,
             attrs: Some(attrs).filter(|attrs| !attrs.is_empty()),
-            out: Vec::new(),
+            out,
             count: 0,
             lost: 0,
             latest: Timestamp(0),
@@ -82,23 +91,20 @@ impl LogWriter {
     }
 
     fn put(&mut self, stream: Stream, log: String, at: Timestamp) {
-        let line = LogLine { log, stream, attrs: self.attrs.clone(), time: rfc3339(at) };
+        let mut line = LogLine { attrs: self.attrs.clone(), ..LogLine::new(stream, log, at) };
+        line.from = self.beginning();
         let before = self.out.len();
-        if serde_json::to_writer(&mut self.out, &line).is_err() {
-            self.out.truncate(before);
-            return;
-        }
-        self.out.push(b'\n');
+        let mut written = self.append(&line);
         self.latest = at;
-        let written = (self.out.len() - before) as u64;
         if self.size > 0 && self.is_full(written, at) {
-            let line = self.out.split_off(before);
+            self.out.truncate(before);
             self.flush();
             // When that fails the old file goes on growing, which is better than losing lines.
             if self.rotate().is_ok() {
                 expire(&self.path, Duration::from_secs(self.options.max_age), at);
             }
-            self.out = line;
+            line.from = self.beginning();
+            written = self.append(&line);
         }
         self.begun.get_or_insert(at);
         self.size += written;
@@ -106,6 +112,20 @@ impl LogWriter {
         if self.out.len() > HELD {
             self.flush();
         }
+    }
+
+    /// What the first line of a file says of those before it.
+    fn beginning(&self) -> Option<u64> {
+        Some(self.base).filter(|base| self.size == 0 && *base > 0)
+    }
+
+    /// Adds a line to those that are to be written; how many bytes it has.
+    fn append(&mut self, line: &LogLine) -> u64 {
+        let before = self.out.len();
+        // Texts and numbers, into memory.
+        let _ = serde_json::to_writer(&mut self.out, line);
+        self.out.push(b'\n');
+        (self.out.len() - before) as u64
     }
 
     /// Whether the next line belongs into a new file.
@@ -126,12 +146,10 @@ impl LogWriter {
             let before = self.size - self.out.len() as u64;
             if self.lost > 0 {
                 let lost = self.lost;
-                let line = LogLine {
-                    log: format!("coracle: {lost} lines were lost: the log could not be written\n"),
-                    stream: Stream::Stderr,
-                    attrs: None,
-                    time: rfc3339(self.latest),
-                };
+                let text =
+                    format!("coracle: {lost} lines were lost: the log could not be written\n");
+                let mut line = LogLine::new(Stream::Stderr, text, self.latest);
+                line.from = Some(self.base).filter(|base| before == 0 && *base > 0);
                 let mut note = serde_json::to_vec(&line).unwrap_or_default();
                 note.push(b'\n');
                 self.out.splice(..0, note);
@@ -165,6 +183,7 @@ impl LogWriter {
             fs::remove_file(&self.path)?;
         }
         self.file = append(&self.path)?;
+        self.base += self.size;
         self.size = 0;
         self.begun = None;
         Ok(())
@@ -185,17 +204,25 @@ pub(super) fn expire(path: &Path, max_age: Duration, now: Timestamp) {
     }
     for number in 1..super::directory::MAX_FILES {
         let path = numbered(path, number);
-        let Ok(written) = fs::metadata(&path).and_then(|m| m.modified()) else { return };
-        let since_epoch = written.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let written = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
-        if written > CLOCK_IS_SET && now.since(written) > max_age {
+        if !path.exists() {
+            return;
+        }
+        if is_older(&path, max_age, now) {
             // One that cannot be removed is tried again at the next occasion.
             let _ = fs::remove_file(&path);
         }
     }
 }
 
-fn append(path: &Path) -> io::Result<File> {
+/// Whether nothing in a file is younger than `max_age`; false when nobody knows.
+pub(super) fn is_older(path: &Path, max_age: Duration, now: Timestamp) -> bool {
+    let Ok(written) = fs::metadata(path).and_then(|m| m.modified()) else { return false };
+    let since_epoch = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let written = Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX));
+    written > CLOCK_IS_SET && now < CLOCK_IS_WRONG && now.since(written) > max_age
+}
+
+pub(super) fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 

@@ -25,6 +25,7 @@ use super::process::{Privileges, Program};
 use super::seccomp;
 use super::shim::Joined;
 use super::volume::Staged;
+use crate::model::task_definition::ContainerDefinition;
 use devices::Devices;
 use rootfs::RootFs;
 use serde_json::{Value, json};
@@ -169,7 +170,7 @@ pub(crate) fn build(input: &Input<'_>) -> Result<Built, SpecError> {
             "oomScoreAdj": 0,
         },
         "mounts": all_mounts,
-        "annotations": annotations(launch),
+        "annotations": annotations(definition),
         "linux": {
             "namespaces": namespaces,
             "devices": devices.nodes,
@@ -251,8 +252,7 @@ fn security_options(launch: &LaunchFile) -> Result<SecurityOptions, SpecError> {
     Ok(options)
 }
 
-fn annotations(launch: &LaunchFile) -> BTreeMap<String, String> {
-    let mut all = launch.image.labels.clone();
-    all.extend(launch.definition.docker_labels.clone().unwrap_or_default());
-    all
+/// The definition's labels. Not the image's: who makes an image has no word in how its containers are run.
+fn annotations(definition: &ContainerDefinition) -> BTreeMap<String, String> {
+    definition.docker_labels.clone().unwrap_or_default()
 }

@@ -213,10 +213,14 @@ fn own_path(directory: &OwnedFd) -> PathBuf {
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = |seconds, nanoseconds| Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+    // The kernel's nanoseconds are of 32 or 64 bits, and always less than a second.
+    let time = |seconds, nanoseconds: Option<u32>| Timespec {
+        tv_sec: seconds,
+        tv_nsec: nanoseconds.unwrap_or(0).into(),
+    };
     Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec.cast_signed()),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec.cast_signed()),
+        last_access: time(stat.st_atime, stat.st_atime_nsec.try_into().ok()),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec.try_into().ok()),
     }
 }
 

@@ -7,6 +7,9 @@
 //! the record is read. It costs one read per used page: milliseconds for the sizes of an agent.
 
 mod layout;
+mod rows;
+
+pub use rows::{Read, read};
 
 use super::Result;
 use super::error::StoreError;
@@ -33,16 +36,25 @@ pub struct Summary {
 /// Checks the file at `path`; [`StoreError::Corrupt`] says what is wrong with it.
 pub fn verify(path: &Path) -> Result<Summary> {
     let file = File::open(path).map_err(StoreError::io("open", path))?;
-    Inspection::of(&file).map_err(|finding| match finding {
-        Finding::Damage(damage) => StoreError::corrupt(path, damage),
-        Finding::Io(error) => StoreError::io("read", path)(error),
-    })
+    Inspection::of(&file, &mut |_, _, _| {}).map_err(|finding| finding.at(path))
 }
 
 enum Finding {
     Damage(String),
     Io(io::Error),
 }
+
+impl Finding {
+    fn at(self, path: &Path) -> StoreError {
+        match self {
+            Self::Damage(damage) => StoreError::corrupt(path, damage),
+            Self::Io(error) => StoreError::io("read", path)(error),
+        }
+    }
+}
+
+/// Is shown each row of each table: the table's name, the key, the value.
+type Visit<'a> = &'a mut dyn FnMut(&str, &[u8], &[u8]);
 
 type Found<T> = std::result::Result<T, Finding>;
 
@@ -70,6 +82,8 @@ struct Counts {
 
 struct Walk {
     name: String,
+    /// Whose rows are shown.
+    table: Option<String>,
     keys: Keys,
     depth: u16,
     counts: Counts,
@@ -88,10 +102,12 @@ struct Inspection<'a> {
     /// One bit per page: in use, or on the free list.
     claimed: Vec<u64>,
     used: usize,
+    visit: Visit<'a>,
 }
 
 impl<'a> Inspection<'a> {
-    fn of(file: &'a File) -> Found<Summary> {
+    /// The newest transaction, and the size of a page.
+    fn newest(file: &File) -> Found<(Meta, usize)> {
         let bytes = file.metadata().map_err(Finding::Io)?.len();
         if bytes == 0 {
             return damage("it is empty");
@@ -105,7 +121,12 @@ impl<'a> Inspection<'a> {
             return damage("the meta pages have different page sizes");
         }
         let meta = if second.transaction > first.transaction { second } else { first };
+        Ok((meta, page_size))
+    }
 
+    fn of(file: &'a File, visit: Visit<'a>) -> Found<Summary> {
+        let (meta, page_size) = Self::newest(file)?;
+        let bytes = file.metadata().map_err(Finding::Io)?.len();
         let pages = usize::try_from(bytes / page_size as u64).unwrap_or(usize::MAX);
         // The file may end before the last page, when that page is free; not by much.
         if meta.last_page < METAS - 1
@@ -124,12 +145,14 @@ impl<'a> Inspection<'a> {
             transaction: meta.transaction,
             claimed: vec![0; meta.last_page / 64 + 1],
             used: METAS,
+            visit,
         };
-        inspection.tree("the free list", meta.free, Keys::Transactions)?;
-        let tables = inspection.tree("the list of tables", meta.main, Keys::Text)?;
+        inspection.tree("the free list", None, meta.free, Keys::Transactions)?;
+        let tables = inspection.tree("the list of tables", None, meta.main, Keys::Text)?;
         let mut rows = BTreeMap::new();
         for (name, tree) in tables {
-            inspection.tree(&format!("table {name:?}"), tree, Keys::Text)?;
+            let table = format!("table {name:?}");
+            inspection.tree(&table, Some(name.clone()), tree, Keys::Text)?;
             rows.insert(name, tree.entries);
         }
         Ok(Summary { rows, transaction: meta.transaction, pages: inspection.used, bytes })
@@ -147,9 +170,16 @@ impl<'a> Inspection<'a> {
     }
 
     /// Checks one tree; the answer are the trees in its rows.
-    fn tree(&mut self, name: &str, tree: Tree, keys: Keys) -> Found<Vec<(String, Tree)>> {
+    fn tree(
+        &mut self,
+        name: &str,
+        table: Option<String>,
+        tree: Tree,
+        keys: Keys,
+    ) -> Found<Vec<(String, Tree)>> {
         let mut walk = Walk {
             name: name.to_owned(),
+            table,
             keys,
             depth: tree.depth,
             counts: Counts::default(),
@@ -228,11 +258,17 @@ impl<'a> Inspection<'a> {
                     if walk.keys == Keys::Transactions {
                         self.free(node.key, data)?;
                     }
+                    if let Some(table) = &walk.table {
+                        (self.visit)(table, node.key, data);
+                    }
                 }
                 Content::Big { page, size } => {
                     let data = self.overflow(walk, page, size)?;
                     if walk.keys == Keys::Transactions {
                         self.free(node.key, &data)?;
+                    }
+                    if let Some(table) = &walk.table {
+                        (self.visit)(table, node.key, &data);
                     }
                 }
                 Content::Subtree(tree) => {

@@ -13,6 +13,8 @@ EOS
 id=$(start "$(told memory '"memoryReservation": 16')" sh /told/fill.sh)
 is "memory.max is the container's memory" $((32 << 20)) "$(cat "$cgroups/$id/main/memory.max")"
 is "memory.low is its memoryReservation" $((16 << 20)) "$(cat "$cgroups/$id/main/memory.low")"
+# What is reserved is no bound: a container that uses more is not slowed down.
+is "memory.high is not set" max "$(cat "$cgroups/$id/main/memory.high")"
 # What the kernel protects is bounded by each cgroup above.
 above() { sed 's/^max$/9223372036854775807/' "$1/memory.low"; }
 at_least "the task's cgroup lets memory.low through" $((16 << 20)) "$(above "$cgroups/$id")"

@@ -8,7 +8,7 @@ case $(cat /sys/fs/cgroup/cgroup.controllers) in
 esac
 for command in "agent" "run coracle/hello"; do
     # shellcheck disable=SC2086
-    said=$(timeout 20 coracle $command 2>&1)
+    said=$(timeout 60 coracle $command 2>&1)
     code=$?
     check "coracle $command refuses" eval "[ $code -gt 0 ] && [ $code -lt 128 ]"
     has "coracle $command names the remedy" cgroup_enable=memory "$said"

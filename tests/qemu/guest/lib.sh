@@ -1,7 +1,9 @@
 # What the scripts share. Sourced.
 
-# How long anything may take, in seconds.
-patience=30
+# How long anything may take, in seconds: an emulated processor on a loaded machine is slow.
+patience=${patience:-90}
+# What a container gets that `told` defines, in MiB.
+told_memory=32
 cgroups=/sys/fs/cgroup/coracle
 mkdir -p /tmp/told
 
@@ -73,10 +75,10 @@ JSON
     echo "/tmp/$1.json"
 }
 
-# told FAMILY [CONTAINER-MEMBERS]: a definition with 32 MiB that sees /tmp/told as /told.
+# told FAMILY [CONTAINER-MEMBERS]: a definition with $told_memory MiB that sees /tmp/told as /told.
 told() {
     definition "$1" \
-        '"memory": 32, "mountPoints": [{ "sourceVolume": "told", "containerPath": "/told" }]'"${2:+, $2}" \
+        '"memory": '$told_memory', "mountPoints": [{ "sourceVolume": "told", "containerPath": "/told" }]'"${2:+, $2}" \
         '"volumes": [{ "name": "told", "host": { "sourcePath": "/tmp/told" } }]'
 }
 
@@ -105,3 +107,31 @@ status_is() { [ "$(describe "$1" | member lastStatus)" = "$2" ]; }
 
 # gone ID: the task's cgroup is no more.
 gone() { [ ! -e "$cgroups/$1" ]; }
+
+# web_service: declares a service with a network of its own, a published port and a health check, and awaits all of it.
+web_service() {
+    cat >/tmp/web.yaml <<'YAML'
+family: web
+networkMode: bridge
+containerDefinitions:
+  - name: web
+    image: coracle/busybox
+    memory: 32
+    stopTimeout: 1
+    command: [sh, -c, "echo served >/tmp/index.html; exec httpd -f -p 80 -h /tmp"]
+    portMappings: [{ containerPort: 80, hostPort: 8080 }]
+    healthCheck: { command: [CMD-SHELL, "wget -qO- http://127.0.0.1/"], interval: 5, timeout: 20, retries: 3, startPeriod: 60 }
+---
+serviceName: web
+taskDefinition: web
+desiredCount: 1
+YAML
+    check "a service on the bridge is declared" coracle apply -f /tmp/web.yaml
+    check "its published port answers" eventually served
+    check "its health check passes" eventually healthy
+}
+served() { [ "$(wget -qO- http://127.0.0.1:8080/)" = served ]; }
+healthy() { coracle ps --output json | grep -q '"healthStatus": "HEALTHY"'; }
+
+# links: the network's interfaces but for the loopback.
+links() { ls /sys/class/net | grep -vx lo; }

@@ -80,7 +80,7 @@ async fn begin(
     let wanted = Wanted { beginning, ..wanted.clone() };
     let sender = sender.clone();
     let sent = tokio::task::spawn_blocking(move || {
-        kept::send_before(&logs, &wanted, over, followers, &sender)
+        kept::send_before(&move |_| logs.clone(), &wanted, over, followers, &sender)
     });
     sent.await.ok()?.ok()
 }

@@ -6,6 +6,9 @@ use crate::model::Timestamp;
 use crate::runtime::logs::{Beginning, LogDirectory, LogError, LogFollower, LogLine, LogReader};
 use std::collections::VecDeque;
 
+/// Where the logs of a source are.
+pub(super) type Place = dyn Fn(&Source) -> LogDirectory;
+
 /// A log that is read.
 #[derive(Debug)]
 enum Reading {
@@ -35,9 +38,8 @@ struct Head {
 ///
 /// A log is opened when the merge has come to the time its task was made, so that a family of many tasks, one after
 /// the other, needs few files open.
-#[derive(Debug)]
 struct Merge<'a> {
-    logs: &'a LogDirectory,
+    logs: &'a Place,
     wanted: &'a Wanted,
     waiting: VecDeque<Source>,
     heads: Vec<Head>,
@@ -47,7 +49,7 @@ struct Merge<'a> {
 
 /// Sends all that is kept.
 pub(super) fn send(
-    logs: &LogDirectory,
+    logs: &Place,
     wanted: &Wanted,
     sources: Vec<Source>,
     sender: &Sender,
@@ -58,7 +60,7 @@ pub(super) fn send(
 
 /// The same, from which following goes on: the followers of what is not over, opened before.
 pub(super) fn send_before(
-    logs: &LogDirectory,
+    logs: &Place,
     wanted: &Wanted,
     over: Vec<Source>,
     followers: Vec<(Source, LogFollower)>,
@@ -105,7 +107,7 @@ impl Merge<'_> {
         let mut beginning = self.wanted.beginning;
         if let (Beginning::Tail(count), Some(_)) = (beginning, self.wanted.until) {
             // The last of those that are early enough: they are counted first.
-            let mut all = self.logs.open(task, container, Beginning::Start)?;
+            let mut all = (self.logs)(&source).open(task, container, Beginning::Start)?;
             let (mut total, mut early) = (0, 0);
             while let Some(line) = all.read()? {
                 total += 1;
@@ -115,7 +117,7 @@ impl Merge<'_> {
             }
             beginning = Beginning::Tail(total - early + count);
         }
-        let reader = self.logs.open(task, container, beginning)?;
+        let reader = (self.logs)(&source).open(task, container, beginning)?;
         self.advance(source, Reading::Kept(reader), None)
     }
 

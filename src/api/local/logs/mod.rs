@@ -6,6 +6,9 @@
 
 mod follow;
 mod kept;
+mod stored;
+
+pub(super) use stored::{answer as answer_stored, is_stored, nothing_of};
 
 use super::query::Query;
 use super::{Answer, Api, LocalError, find_task, is_over, lines, shorten};
@@ -17,7 +20,33 @@ use serde_json::{Value, json};
 
 /// `GET logs`.
 pub(super) fn answer(api: &Api, query: &Query) -> Answer {
-    query.only(&["task", "family", "container", "follow", "tail", "since", "until"])?;
+    let (wanted, follow) = read(api, query, &[])?;
+    let logs = api.engine.logs()?;
+    let sources = sources(api, &wanted)?;
+    let (sender, response) = lines::answer();
+    if follow {
+        let engine = api.engine.clone();
+        let stopping = told_to_stop(api.stopping.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = follow::follow(&engine, &wanted, sources, &sender) => {}
+                () = stopping => {}
+                () = sender.gone() => {}
+            }
+        });
+    } else {
+        tokio::task::spawn_blocking(move || {
+            // A client that went away needs no more lines.
+            let _ = kept::send(&move |_| logs.clone(), &wanted, sources, &sender);
+        });
+    }
+    Ok(response)
+}
+
+/// What is asked for, and whether what comes is as well. `more` are parameters that somebody else has read.
+fn read(api: &Api, query: &Query, more: &[&str]) -> Result<(Wanted, bool), LocalError> {
+    const NAMES: [&str; 7] = ["task", "family", "container", "follow", "tail", "since", "until"];
+    query.only(&[&NAMES, more].concat())?;
     let follow = match query.get("follow") {
         None | Some("false") => false,
         Some("true") => true,
@@ -38,31 +67,17 @@ pub(super) fn answer(api: &Api, query: &Query) -> Answer {
         since: moment(query, "since")?,
         until: moment(query, "until")?,
     };
-    let logs = api.engine.logs()?;
+    Ok((wanted, follow))
+}
+
+fn sources(api: &Api, wanted: &Wanted) -> Result<Vec<Source>, LocalError> {
     let sources = api.engine.read(|world| wanted.sources(world));
     if let (Tasks::One(task), Some(container)) = (&wanted.tasks, &wanted.container)
         && sources.is_empty()
     {
         return Err(api.engine.read(|world| no_container(world, task, container)));
     }
-    let (sender, response) = lines::answer();
-    if follow {
-        let engine = api.engine.clone();
-        let stopping = told_to_stop(api.stopping.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = follow::follow(&engine, &wanted, sources, &sender) => {}
-                () = stopping => {}
-                () = sender.gone() => {}
-            }
-        });
-    } else {
-        tokio::task::spawn_blocking(move || {
-            // A client that went away needs no more lines.
-            let _ = kept::send(&logs, &wanted, sources, &sender);
-        });
-    }
-    Ok(response)
+    Ok(sources)
 }
 
 /// Whether a task is of the family that is asked for.

@@ -7,8 +7,8 @@
 //! The hub finds the task in its own records, so a beginning of an id means the same everywhere; the box is asked for the
 //! whole id. One task is asked of one box (`one`); a family's logs and the stats of all of several (`several`).
 //!
-//! What a box answers its hub is a short list, [`is_for_hubs`]: what looks, and `exec`. What changes a box comes to it in
-//! signed documents only.
+//! What a box answers its hub is a short list, [`is_for_hubs`]: what looks, `exec`, and the removal of images, which takes
+//! nothing from a task. What a box is to run comes to it in signed documents only.
 
 mod one;
 mod reason;
@@ -18,7 +18,7 @@ mod stream;
 pub(super) use reason::ask as ask_reason;
 
 use super::query::Query;
-use super::{Answer, Api, LocalError, PREFIX, find_task, query, shorten};
+use super::{Answer, Api, LocalError, PREFIX, find_task, logs, query, shorten};
 use crate::api::Boxes;
 use crate::engine::NoBox;
 use crate::model::{ContainerInstanceId, TaskId};
@@ -27,6 +27,13 @@ use hyper::Method;
 use hyper::body::Bytes;
 use hyper::http::request::Parts;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a box may take to begin with an answer. What it says comes at once, or it is not there.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same where it has to go through all of its images first: an SD card takes its time over many small files. That it
+/// is there all the while is seen by its connection.
+const PATIENCE_WITH_DISK: Duration = Duration::from_mins(15);
 
 /// Whether a box answers this to its hub.
 pub(super) fn is_for_hubs(method: &Method, path: &str) -> bool {
@@ -36,9 +43,12 @@ pub(super) fn is_for_hubs(method: &Method, path: &str) -> bool {
         Method::GET => matches!(
             parts.as_slice(),
             ["version" | "logs" | "stats" | "images" | "why"]
+                | ["images", "inspect" | "history" | "space"]
                 | ["tasks", _, "stats" | "top" | "watch"]
         ),
-        Method::POST => matches!(parts.as_slice(), ["tasks", _, "exec"]),
+        Method::POST => {
+            matches!(parts.as_slice(), ["tasks", _, "exec"] | ["images", "remove" | "prune"])
+        }
         _ => false,
     }
 }
@@ -52,6 +62,8 @@ struct Passed {
     /// With its query.
     path: String,
     body: Bytes,
+    /// How long it may take to begin with an answer.
+    patience: Duration,
 }
 
 impl Passed {
@@ -62,7 +74,17 @@ impl Passed {
             path.push('?');
             path.push_str(&query);
         }
-        Self { to, method: Method::GET, path, body: Bytes::new() }
+        Self { to, method: Method::GET, path, body: Bytes::new(), patience: PATIENCE }
+    }
+
+    fn post(to: ContainerInstanceId, path: &str, body: Vec<u8>) -> Self {
+        let path = format!("{PREFIX}{path}");
+        Self { to, method: Method::POST, path, body: body.into(), patience: PATIENCE }
+    }
+
+    /// The box has to read or change much of its disk for it.
+    fn with_disk(self) -> Self {
+        Self { patience: PATIENCE_WITH_DISK, ..self }
     }
 }
 
@@ -85,13 +107,24 @@ pub(super) async fn answer(
         (&Method::POST, ["tasks", id, "exec"]) => {
             query.only(&[])?;
             let (task, to) = find(api, &query::decode(id)?)?;
-            let path = format!("{PREFIX}tasks/{task}/exec");
-            let passed = Passed { to, method: Method::POST, path, body: bytes.into() };
+            let passed = Passed::post(to, &format!("tasks/{task}/exec"), bytes);
             one::session(api, boxes, head, passed).await
         }
+        (&Method::GET, ["logs"]) if query.get("stored").is_some() => match query.get("stored") {
+            Some("true") => logs::answer_stored(api, boxes, query),
+            _ => Err(LocalError::bad("the parameter stored is true, or not there")),
+        },
         (&Method::GET, ["logs"]) => match (query.get("task"), query.get("family")) {
             (Some(task), None) => {
                 let (task, to) = find(api, task)?;
+                if let Some(since) = boxes.away_since(&to)
+                    && query.get("follow") != Some("true")
+                {
+                    if logs::is_stored(boxes, &to, &task) {
+                        return logs::answer_stored(api, boxes, query);
+                    }
+                    return Err(logs::nothing_of(&to, since));
+                }
                 let query = query.clone().with("task", task.as_str());
                 one::pass(api, boxes, Passed::get(to, "logs", &query)).await
             }
@@ -104,24 +137,59 @@ pub(super) async fn answer(
                 query.only(&[])?;
                 several::stats(api, boxes).await
             }
-            Some(_) => on_instance(api, boxes, "stats", query).await,
+            Some(_) => on_instance(api, boxes, "stats", &[], query).await,
         },
         (&Method::GET, ["images"]) if query.get("instance").is_some() => {
-            on_instance(api, boxes, "images", query).await
+            on_instance(api, boxes, "images", &[], query).await
         }
-        (&Method::GET, ["images"]) => Err(LocalError::bad(
-            "this is a hub, which has no images: name a container instance with the parameter instance",
-        )),
+        (&Method::GET, ["images", what @ ("inspect" | "history" | "space")])
+            if query.get("instance").is_some() =>
+        {
+            let more: &[&str] = if *what == "space" { &[] } else { &["image"] };
+            on_instance(api, boxes, &format!("images/{what}"), more, query).await
+        }
+        (&Method::POST, ["images", what @ ("remove" | "prune")])
+            if query.get("instance").is_some() =>
+        {
+            query.only(&["instance"])?;
+            let to = instance(api, query)?;
+            let passed = Passed::post(to, &format!("images/{what}"), bytes).with_disk();
+            one::pass(api, boxes, passed).await
+        }
+        (&Method::GET, ["images", ..]) | (_, ["images", "remove" | "prune"]) => {
+            Err(LocalError::bad(
+                "this is a hub, which has no images: name a box with --instance; `coracle node ls` lists them",
+            ))
+        }
         _ => Err(NoBox.into()),
     }
 }
 
-/// What a box tells of itself.
-async fn on_instance(api: &Arc<Api>, boxes: &Arc<dyn Boxes>, path: &str, query: &Query) -> Answer {
-    query.only(&["instance"])?;
+/// What a box tells of itself, asked with the parameters `more`.
+async fn on_instance(
+    api: &Arc<Api>,
+    boxes: &Arc<dyn Boxes>,
+    path: &str,
+    more: &[&str],
+    query: &Query,
+) -> Answer {
+    let known: Vec<&str> = more.iter().copied().chain(["instance"]).collect();
+    query.only(&known)?;
+    let to = instance(api, query)?;
+    let passed = more.iter().fold(Query::default(), |passed, name| match query.get(name) {
+        Some(value) => passed.with(name, value),
+        None => passed,
+    });
+    let passed = Passed::get(to, path, &passed);
+    // It looks at every file of every layer.
+    let passed = if path == "images/space" { passed.with_disk() } else { passed };
+    one::pass(api, boxes, passed).await
+}
+
+/// The box that `instance` of a query means.
+fn instance(api: &Api, query: &Query) -> Result<ContainerInstanceId, LocalError> {
     let text = query.get("instance").unwrap_or_default();
-    let to = api.engine.read(|world| find_instance(world, text))?;
-    one::pass(api, boxes, Passed::get(to, path, &Query::default())).await
+    api.engine.read(|world| find_instance(world, text))
 }
 
 /// The task that `text` means, and its box.

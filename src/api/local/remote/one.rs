@@ -14,12 +14,9 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The largest answer that is passed back in one piece.
 const WHOLE_LIMIT: usize = 4 << 20;
-/// How long a box may take to begin with an answer. What it says comes at once, or it is not there.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Passes a request on; its answer is whole, or comes line by line.
 pub(super) async fn pass(api: &Arc<Api>, boxes: &Arc<dyn Boxes>, passed: Passed) -> Answer {
@@ -94,7 +91,7 @@ pub(super) async fn begin(
     passed: Passed,
     upgrade: bool,
 ) -> Result<Response<Incoming>, LocalError> {
-    let Passed { to, method, path, body } = passed;
+    let Passed { to, method, path, body, patience } = passed;
     let broken = |what: &str, error: &(dyn std::error::Error + 'static)| {
         let text = format!("{}: {what}: {}", name(&to), stream::root_cause(error));
         LocalError::new(StatusCode::BAD_GATEWAY, text)
@@ -118,10 +115,10 @@ pub(super) async fn begin(
     let request = request.body(Full::new(body)).map_err(|e| broken("the request is wrong", &e))?;
     // Ends by itself with the answer; what goes wrong in it shows in the answer.
     tokio::spawn(driver.with_upgrades());
-    let response = tokio::time::timeout(PATIENCE, sender.send_request(request))
+    let response = tokio::time::timeout(patience, sender.send_request(request))
         .await
         .map_err(|_| {
-            let text = format!("{} took longer than {PATIENCE:?} to answer", name(&to));
+            let text = format!("{} took longer than {patience:?} to answer", name(&to));
             LocalError::new(StatusCode::GATEWAY_TIMEOUT, text)
         })?
         .map_err(|e| broken("the connection broke", &e))?;

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_hub_may_look_and_no_more() {
+fn a_hub_may_look_execute_and_remove_images_and_no_more() {
     let may = |method: Method, path: &str| is_for_hubs(&method, path);
     for path in [
         "version",
@@ -16,7 +16,9 @@ fn a_hub_may_look_and_no_more() {
         assert!(may(Method::GET, &format!("{PREFIX}{path}")), "{path}");
         assert!(!may(Method::POST, &format!("{PREFIX}{path}")), "{path}");
     }
-    assert!(may(Method::POST, &format!("{PREFIX}tasks/1/exec")));
+    for path in ["tasks/1/exec", "images/remove", "images/prune"] {
+        assert!(may(Method::POST, &format!("{PREFIX}{path}")), "{path}");
+    }
     for path in [
         "credentials",
         "secrets",
@@ -25,13 +27,24 @@ fn a_hub_may_look_and_no_more() {
         "tasks/1/attach",
         "manifests/export",
         "images/load",
+        "images/remove",
+        "images/prune",
         "tasks/1/2/watch",
         "services/watch",
         "",
     ] {
         assert!(!may(Method::GET, &format!("{PREFIX}{path}")), "{path}");
     }
-    for path in ["tasks/1/attach", "images/load", "images/pull", "secrets/set", "manifests"] {
+    for path in [
+        "tasks/1/attach",
+        "images/load",
+        "images/pull",
+        "images/save",
+        "images/prune/x",
+        "volumes/prune",
+        "secrets/set",
+        "manifests",
+    ] {
         assert!(!may(Method::POST, &format!("{PREFIX}{path}")), "{path}");
     }
     assert!(!may(Method::GET, "/"));

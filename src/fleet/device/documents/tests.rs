@@ -58,7 +58,7 @@ fn only_a_newer_document_of_this_box_counts() {
     let judge = |message: &[u8]| judge(&membership(7), &hub.verifying_key(), message);
     let sign = |desired: &Desired| hub.sign(Kind::Document, &message::write(desired));
     assert_eq!(judge(&sign(&document(8))), Judged::Newer(Box::new(document(8))));
-    assert_eq!(judge(&sign(&document(7))), Judged::Known(Some(Box::new(document(7)))));
+    assert_eq!(judge(&sign(&document(7))), Judged::Known(Box::new(document(7))));
     assert_eq!(judge(&sign(&document(6))), Judged::Refused("replayed"));
     let later_epoch = Desired { position: Position { epoch: 2, generation: 1 }, ..document(1) };
     assert!(matches!(judge(&sign(&later_epoch)), Judged::Newer(_)));
@@ -88,13 +88,14 @@ fn a_pointer_counts_as_the_document_that_it_is_of() {
         device: device(),
         position: Position { epoch: 1, generation },
         pointer: Place { sha256: ContentHash::of(b"sealed"), size: 6 },
+        next_key: None,
     };
     let judge = |pointer: &Pointer| {
         let message = hub.sign(Kind::Document, &message::write(pointer));
         judge(&membership(7), &hub.verifying_key(), &message)
     };
     assert_eq!(judge(&pointer(8)), Judged::Pointer(Box::new(pointer(8))));
-    assert_eq!(judge(&pointer(7)), Judged::Known(None));
+    assert_eq!(judge(&pointer(7)), Judged::KnownPointer(Box::new(pointer(7))));
     assert_eq!(judge(&pointer(6)), Judged::Refused("replayed"));
     let cluster = ClusterName::new("other").unwrap();
     assert_eq!(judge(&Pointer { cluster, ..pointer(8) }), Judged::Refused("foreign"));

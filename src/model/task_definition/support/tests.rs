@@ -80,6 +80,7 @@ fn each_member_that_does_not_run_yet_is_named_by_its_path() {
     );
     for (member, value) in [
         ("dockerLabels", json!({"coracle.secret-file.NOT_A_SECRET": "/x"})),
+        ("dockerLabels", json!({"coracle.forward-logs": "yes"})),
         ("resourceRequirements", json!([{"type": "GPU", "value": "1"}])),
         ("firelensConfiguration", json!({"type": "fluentbit"})),
         ("credentialSpecs", json!(["credentialspec:x"])),

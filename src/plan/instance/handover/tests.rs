@@ -62,6 +62,7 @@ impl Box {
                 image: "i:1".to_owned(),
                 credentials: None,
                 digest: digest(),
+                source: None,
             });
         }
         let mut first = this.tasks(1).remove(0);
@@ -146,7 +147,12 @@ fn the_old_task_goes_on_until_the_image_of_the_new_one_is_here() {
         assert_eq!(this.pulls(), 1, "asked for while its room is taken");
         assert!(!this.old_is_stopping());
         let image = "i:2".to_owned();
-        this.observe(Observation::ImageReady { image, credentials: None, digest: digest() });
+        this.observe(Observation::ImageReady {
+            image,
+            credentials: None,
+            digest: digest(),
+            source: None,
+        });
         assert!(this.old_is_stopping());
     }
 }

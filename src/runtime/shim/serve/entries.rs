@@ -6,7 +6,7 @@
 use super::output::read_some;
 use super::signal::send_signal;
 use super::{Asker, Shim};
-use crate::model::{ContainerName, RuntimeId, Timestamp};
+use crate::model::{ContainerName, RuntimeId};
 use crate::runtime::cgroup::Hierarchy;
 use crate::runtime::protocol::{Created, ExecCommand, Failure, Message, RunState, Stage};
 use crate::runtime::shim::enter;
@@ -32,8 +32,8 @@ pub(super) struct Entry {
     command: Option<i32>,
     container: ContainerName,
     kind: Kind,
-    /// It is killed then.
-    deadline: Option<Timestamp>,
+    /// It is killed then, by the time since boot: the wall clock may be set meanwhile.
+    deadline: Option<Duration>,
     killed: bool,
 }
 
@@ -45,7 +45,7 @@ enum Kind {
 
 impl Entry {
     /// When it must be looked at though nothing has happened.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    pub(super) fn deadline(&self) -> Option<Duration> {
         self.deadline.filter(|_| !self.killed)
     }
 }
@@ -60,7 +60,7 @@ impl Shim {
         timeout_millis: u64,
     ) {
         let command = ExecCommand { command, ..ExecCommand::default() };
-        let deadline = sys::now().plus(Duration::from_millis(timeout_millis));
+        let deadline = sys::uptime() + Duration::from_millis(timeout_millis);
         let entered = self.enter(container, runtime_id, command, Stdio::Null);
         self.note_entry(asker, container, entered, Kind::Probe, Some(deadline));
     }
@@ -88,7 +88,7 @@ impl Shim {
         container: &ContainerName,
         entered: Result<(i32, OwnedFd), Failure>,
         kind: Kind,
-        deadline: Option<Timestamp>,
+        deadline: Option<Duration>,
     ) {
         match entered {
             Ok((helper, report)) => {
@@ -233,7 +233,7 @@ impl Shim {
 
     /// Ends the session of a connection that ended.
     pub(super) fn hang_up_of(&mut self, connection: u64) {
-        let deadline = sys::now().plus(HANG_UP);
+        let deadline = sys::uptime() + HANG_UP;
         let of_it = |e: &&mut Entry| e.kind == Kind::Session && e.asker.connection == connection;
         for entry in self.entries.iter_mut().filter(of_it) {
             entry.deadline = Some(deadline);
@@ -245,7 +245,7 @@ impl Shim {
     }
 
     pub(super) fn expire_entries(&mut self) {
-        let now = sys::now();
+        let now = sys::uptime();
         for at in 0..self.entries.len() {
             let entry = &mut self.entries[at];
             if entry.deadline().is_some_and(|deadline| deadline <= now) {

@@ -4,6 +4,8 @@ mod attaching;
 mod entries;
 mod logging;
 mod output;
+mod power;
+mod rest;
 mod screen;
 mod signal;
 mod starting;
@@ -25,6 +27,8 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use output::Output;
+use power::GoingDown;
+use rest::Rest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use screen::Screen;
 use signal::send_signal;
@@ -34,6 +38,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Who asked: connection and request.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +53,7 @@ struct Run {
     runtime_id: RuntimeId,
     state: RunState,
     stop_signal: i32,
+    stop_timeout: Duration,
     output: Option<Output>,
     /// The end of an `interactive` container's standard input, or the master of its terminal, for who attaches.
     stdin: Option<OwnedFd>,
@@ -80,6 +86,10 @@ pub(super) struct Shim {
     /// The shim has left the host's mount namespace.
     own_namespace: bool,
     farewells: Farewells,
+    /// The box is being turned off.
+    down: Option<GoingDown>,
+    /// When it gives memory back.
+    rest: Rest,
 }
 
 /// What a descriptor in the poll set belongs to.
@@ -129,6 +139,8 @@ impl Shim {
             unwritten: Unwritten::default(),
             own_namespace: false,
             farewells: Farewells::default(),
+            down: None,
+            rest: Rest::default(),
         })
     }
 
@@ -139,6 +151,7 @@ impl Shim {
             }
             self.expire_entries();
             self.unwritten.retry();
+            self.end_in_time();
             let closed: Vec<_> =
                 self.connections.extract_if(.., |c| c.closed).map(|c| c.number).collect();
             for connection in closed {
@@ -148,7 +161,11 @@ impl Shim {
             }
             self.show();
             self.forward();
+            self.rest();
             if !self.releasing.is_empty() && self.is_idle() && self.farewells.are_over() {
+                break;
+            }
+            if self.down.is_some() && self.is_idle() {
                 break;
             }
         }
@@ -219,16 +236,18 @@ impl Shim {
             sources.push(Source::Watcher);
             fds.push(watcher);
         }
-        let now = sys::now();
+        let now = sys::uptime();
         let timeout = self
             .entries
             .iter()
             .filter_map(Entry::deadline)
-            .map(|deadline| deadline.since(now))
+            .map(|deadline| deadline.saturating_sub(now))
             .chain(self.unwritten.wait())
             .chain(self.watchers_wait())
             .chain(self.outputs().filter_map(|(_, o)| o.forwarder.as_ref()?.wait()))
             .chain(self.farewells.wait())
+            .chain(self.down.as_ref().and_then(GoingDown::wait))
+            .chain(self.rest.wait())
             .min()
             .and_then(|left| Timespec::try_from(left).ok());
         match poll(&mut fds, timeout.as_ref()) {
@@ -257,7 +276,12 @@ impl Shim {
     fn handle(&mut self, source: Source, flags: PollFlags) -> io::Result<()> {
         match source {
             Source::Signals => {
-                while let Ok(Some(_)) = self.signals.read_signal() {}
+                // All of them before anybody is reaped: who ends because the box does has not ended.
+                while let Ok(Some(signal)) = self.signals.read_signal() {
+                    if power::is_end_of_box(signal.ssi_signo, signal.ssi_pid) {
+                        self.go_down();
+                    }
+                }
                 self.reap();
             }
             Source::Listener => {
@@ -468,6 +492,9 @@ impl Shim {
         if let Some(mut output) = output {
             self.leaving.extend(output.screen.take().filter(|screen| !screen.is_shown()));
             self.end_output(container, output);
+        }
+        if self.down.is_some() {
+            return;
         }
         let path = self.arguments.layout.exit_record(&self.arguments.task, container);
         // A full disk must not keep the exit from those who listen.

@@ -3,7 +3,6 @@
 //! Whoever begins to watch is shown the last of it first, so that no prompt is missed. A watcher that is slow holds the
 //! container's output up, as a terminal does, but one that takes nothing for a while is dropped.
 
-use crate::model::Timestamp;
 use crate::sys;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -27,8 +26,8 @@ struct Watcher {
     /// Does not block.
     pipe: OwnedFd,
     pending: Vec<u8>,
-    /// When it is dropped, while something waits for it.
-    deadline: Option<Timestamp>,
+    /// When it is dropped, while something waits for it; by the time since boot.
+    deadline: Option<Duration>,
 }
 
 impl Screen {
@@ -64,20 +63,20 @@ impl Screen {
 
     /// How long until a watcher is dropped.
     pub(super) fn wait(&self) -> Option<Duration> {
-        let now = sys::now();
-        self.watchers.iter().filter_map(|w| w.deadline).map(|d| d.since(now)).min()
+        let now = sys::uptime();
+        self.watchers.iter().filter_map(|w| w.deadline).map(|d| d.saturating_sub(now)).min()
     }
 
     /// Writes what the watchers take now.
     pub(super) fn send(&mut self) {
-        let now = sys::now();
+        let now = sys::uptime();
         self.watchers.retain_mut(|watcher| watcher.send(now));
     }
 }
 
 impl Watcher {
     /// False when it is gone, or as good as.
-    fn send(&mut self, now: Timestamp) -> bool {
+    fn send(&mut self, now: Duration) -> bool {
         while !self.pending.is_empty() {
             match rustix::io::write(&self.pipe, &self.pending) {
                 Ok(count) => {
@@ -86,7 +85,7 @@ impl Watcher {
                 }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
-                    return *self.deadline.get_or_insert(now.plus(PATIENCE)) > now;
+                    return *self.deadline.get_or_insert(now + PATIENCE) > now;
                 }
                 Err(_) => return false,
             }
@@ -147,7 +146,7 @@ mod tests {
         count += read(&reader).len();
         assert_eq!(count, 1 << 20);
         screen.show(&vec![0; 1 << 20]);
-        screen.watchers[0].deadline = Some(Timestamp(0));
+        screen.watchers[0].deadline = Some(Duration::ZERO);
         screen.send();
         assert!(screen.is_shown() && screen.watchers.is_empty());
     }

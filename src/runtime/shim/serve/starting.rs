@@ -2,7 +2,7 @@
 
 use super::output::{Output, read_some};
 use super::signal::{send_signal, stop_signal};
-use super::{Asker, Run, Shim};
+use super::{Asker, Run, Shim, power};
 use crate::model::{ContainerName, RuntimeId, TerminalSize};
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::network::LaunchNetwork;
@@ -18,6 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// A creator at work.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub(super) struct Creation {
     pub(super) container: ContainerName,
     pub(super) runtime_id: RuntimeId,
     pub(super) stop_signal: i32,
+    stop_timeout: Duration,
     pub(super) output: Output,
     streams: Streams,
     pub(super) askers: Vec<Asker>,
@@ -192,6 +194,7 @@ impl Shim {
         self.leave_the_hosts_mounts(&launch)?;
         let stop_signal = stop_signal(launch.image.stop_signal.as_deref())
             .map_err(|e| Failure::new(Stage::Create, e))?;
+        let stop_timeout = power::stop_timeout(launch.definition.stop_timeout);
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| resources("pipe")(e.into()));
         let not_waiting = |fd: &OwnedFd| {
             rustix::io::ioctl_fionbio(fd, true).map_err(|e| resources("pipe")(e.into()))
@@ -256,6 +259,7 @@ impl Shim {
             container,
             runtime_id,
             stop_signal,
+            stop_timeout,
             output,
             streams,
             askers: Vec::new(),
@@ -317,11 +321,13 @@ impl Shim {
             runtime_id: creation.runtime_id,
             state: RunState::Running { pid, started_at },
             stop_signal: creation.stop_signal,
+            stop_timeout: creation.stop_timeout,
             output: Some(creation.output),
             stdin,
         };
         let container = creation.container;
         self.runs.insert(container.clone(), run);
+        self.rest_later();
         for asker in creation.askers {
             self.answer(asker, &Message::Started { id: asker.id, at: started_at });
         }
