@@ -116,7 +116,7 @@ impl Device {
                     break;
                 }
             }
-            let told = events::of_changes(&before, &changes, now());
+            let told = events::of_changes(&before, &self.world.events, &changes, now());
             for change in &told {
                 self.world.apply(change);
             }
@@ -295,7 +295,7 @@ fn made_up(action: Action) -> Observation {
     match action {
         Action::Pull { image, credentials, .. } => {
             let digest = ImageDigest::new(format!("sha256:{:0<64}", "ab")).unwrap();
-            Observation::ImageReady { image, credentials, digest }
+            Observation::ImageReady { image, credentials, digest, source: None }
         }
         Action::Start(start) => Observation::Started { run: start.run, at: now(), network: None },
         Action::Stop(run) => {
