@@ -8,11 +8,13 @@
 
 mod device;
 mod device_program;
+mod entrance;
 mod mountinfo;
 mod v1;
 mod v2;
 
 pub(crate) use device::{Access, DeviceRule, Kind};
+pub(crate) use entrance::Entrance;
 
 use super::usage::Usage;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -174,12 +176,18 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Moves a process into the group on every hierarchy, as one of those that are in it already.
-    pub(crate) fn enter(&self, group: &Path, pid: u32) -> Result<(), CgroupError> {
-        for directory in self.directories(group) {
-            write(&directory.join("cgroup.procs"), &pid.to_string())?;
-        }
-        Ok(())
+    /// The way into the group on every hierarchy, as one of those that are in it already.
+    pub(crate) fn entrance(&self, group: &Path) -> Result<Entrance, CgroupError> {
+        Entrance::open(self.directories(group))
+    }
+
+    /// The way back to where the memory of this process is counted now; none on the unified hierarchy, whose groups count all
+    /// or nothing of a process.
+    pub(crate) fn back_with_memory(&self) -> Option<Entrance> {
+        let Self::V1(v1) = self else { return None };
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let group = v1::group_of("memory", &own)?;
+        Entrance::open(vec![v1.path("memory", Path::new(group))?]).ok()
     }
 
     /// How often the kernel killed something in the group for want of memory; 0 when the group is gone.

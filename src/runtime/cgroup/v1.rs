@@ -268,6 +268,15 @@ fn pair(bytes: &str, requests: &str) -> Vec<BlockUsage> {
         .collect()
 }
 
+/// The group that `/proc/PID/cgroup` names for a controller; `cgroups(7)` has its form.
+pub(super) fn group_of<'a>(controller: &str, text: &'a str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, group) = rest.split_once(':')?;
+        controllers.split(',').any(|c| c == controller).then_some(group)
+    })
+}
+
 fn below(mount: &Path, group: &Path) -> PathBuf {
     mount.join(group.strip_prefix("/").unwrap_or(group))
 }
@@ -275,6 +284,14 @@ fn below(mount: &Path, group: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_found_by_one_of_its_controllers() {
+        let text = "9:name=systemd:/s\n4:cpu,cpuacct:/a:b\n3:memory:/m\n0::/unified\n";
+        assert_eq!(group_of("memory", text), Some("/m"));
+        assert_eq!(group_of("cpuacct", text), Some("/a:b"));
+        assert_eq!(group_of("pids", text), None);
+    }
 
     #[test]
     fn block_io_is_read_per_device() {

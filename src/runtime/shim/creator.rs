@@ -120,6 +120,7 @@ fn create(order: Order) -> Result<i32, Failure> {
         .create_task(&order.group, &built.task_limits)
         .and_then(|()| order.hierarchy.create_container(&group, &built.limits, &built.devices))
         .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
+    let back = order.hierarchy.back_with_memory();
     if let Hierarchy::V1(_) = order.hierarchy {
         let writable = launch.definition.privileged == Some(true);
         super::cgroup_view::prepare(&order.hierarchy, &group, &view, writable)
@@ -175,6 +176,10 @@ fn create(order: Order) -> Result<i32, Failure> {
             builder.as_init(&directory).with_systemd(false).with_detach(true).as_sibling(true)
         })
         .and_then(InitContainerBuilder::build);
+    // When the container's memory runs out, the kernel would take this process for what fills it.
+    if let Some(back) = back {
+        back.enter().map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
+    }
     if let (Ok(_), Some(go)) = (&container, order.go)
         && !matches!(File::from(go).read(&mut [0]), Ok(1))
     {

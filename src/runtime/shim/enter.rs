@@ -1,8 +1,9 @@
 //! Running a command in a container that runs: for health checks and `exec`.
 //!
-//! A forked helper joins the container's control group and namespaces, forks the command (the process namespace takes
-//! hold only in a child), tells the shim its number and ends; the command becomes the shim's child. The command gets
-//! what the container's process has: environment, user, limits, capabilities, seccomp filter, no new privileges.
+//! A forked helper joins the container's namespaces, forks the command (the process namespace takes hold only in a child),
+//! tells the shim its number and ends; the command, which has gone into the container's control group by itself, becomes the
+//! shim's child. It gets what the container's process has: environment, user, limits, capabilities, seccomp filter, no new
+//! privileges.
 //!
 //! Between joining and executing, this program's own code runs where the container can look: so the helper cannot be
 //! traced or opened (not dumpable), what it is executed from is sealed (CVE-2019-5736), and it holds no descriptor that
@@ -10,7 +11,7 @@
 //! (CVE-2024-21626).
 
 use super::stdio::Stdio;
-use crate::runtime::cgroup::Hierarchy;
+use crate::runtime::cgroup::{Entrance, Hierarchy};
 use crate::runtime::launch::LaunchFile;
 use crate::runtime::process::{ExecError, Privileges, Program, chain, default_signals};
 use crate::runtime::protocol::{Created, ExecCommand, Failure, Stage};
@@ -133,14 +134,13 @@ fn enter(order: Order) -> Result<i32, Failure> {
         std::fs::write("/proc/self/oom_score_adj", adjustment.to_string())
             .map_err(resources("oom_score_adj"))?;
     }
-    order
+    let entrance = order
         .hierarchy
-        .enter(&order.group, std::process::id())
+        .entrance(&order.group)
         .map_err(|e| Failure::new(Stage::Resources, chain(&e)))?;
 
     // Namespaces shared with the box are joined as well, which changes nothing.
     let all = [
-        LinkNameSpaceType::ControlGroup,
         LinkNameSpaceType::InterProcessCommunication,
         LinkNameSpaceType::Network,
         LinkNameSpaceType::ProcessID,
@@ -153,12 +153,12 @@ fn enter(order: Order) -> Result<i32, Failure> {
     let (mut errors, error_end) = pipe_with(PipeFlags::CLOEXEC)
         .map(|(read, write)| (File::from(read), File::from(write)))
         .map_err(|e| resources("pipe")(e.into()))?;
-    let Order { command, stdio, .. } = order;
+    let Order { init, command, stdio, .. } = order;
     #[expect(unsafe_code, reason = "the process namespace takes hold in a child only")]
     // SAFETY: this process has one thread.
     match unsafe { nix::unistd::fork() }.map_err(|e| resources("fork")(e.into()))? {
         ForkResult::Parent { child } => {
-            drop((error_end, stdio));
+            drop((error_end, stdio, entrance));
             let mut refusal = String::new();
             let _ = (&mut errors).take(4096).read_to_string(&mut refusal);
             if refusal.is_empty() {
@@ -172,13 +172,23 @@ fn enter(order: Order) -> Result<i32, Failure> {
             Err(Failure::new(stage, reason))
         }
         ForkResult::Child => {
-            let mut error = run(config.process, command, stdio, &privileges, &error_end);
+            let mut error = match go_in(entrance, &init) {
+                Ok(()) => run(config.process, command, stdio, &privileges, &error_end),
+                Err(error) => error,
+            };
             error.truncate(4000);
             let _ = (&error_end).write_all(error.as_bytes());
             // SAFETY: ends this copy without running what the shim registered for its own end.
             unsafe { libc::_exit(126) }
         }
     }
+}
+
+/// The command alone counts as the container's: its helper, with much of this program mapped, would look to the kernel like
+/// what fills a small container's memory. The namespace goes by the group, and hides the one that is left.
+fn go_in(entrance: Entrance, init: &OwnedFd) -> Result<(), String> {
+    entrance.enter().map_err(|e| chain(&e))?;
+    join_namespaces(init, LinkNameSpaceType::ControlGroup as i32).map_err(|e| format!("setns: {e}"))
 }
 
 /// Marks the refusal of a program that is not there.
