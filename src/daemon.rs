@@ -64,7 +64,7 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
         tracing::warn!("{variable} is not a setting and has no effect");
     }
     worker_threads()?.block_on(async {
-        let started = start(&config, &config.state_dir, config.volumes_dir(), Some(config.listen)).await?;
+        let started = start(&config, &config.state_dir, config.volumes_dir(), Purpose::Agent(config.listen)).await?;
         let Started { handle, listeners, keys, metadata, runtime, store } = started;
         let stop = asked_to_stop();
         // A service manager is optional; without one there is nobody to tell.
@@ -114,6 +114,17 @@ pub fn agent(flags: &Overrides) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What an engine is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// To serve this address, and the box.
+    Agent(SocketAddr),
+    /// To run one task.
+    Run,
+    /// To stop what runs: no service starts anything.
+    Stop,
+}
+
 /// An engine with its servers bound, not yet served.
 struct Started {
     handle: Handle,
@@ -139,7 +150,7 @@ async fn start(
     config: &Config,
     image_dir: &Path,
     volumes_dir: PathBuf,
-    listen: Option<SocketAddr>,
+    purpose: Purpose,
 ) -> anyhow::Result<Started> {
     // Before anything is made: without root all that follows fails with something less clear.
     if !rustix::process::geteuid().is_root() {
@@ -151,6 +162,10 @@ async fn start(
     let (events_in, events) = mpsc::unbounded_channel();
     let runtime = Runtime::open(runtime_config(config, volumes_dir), events_in)?;
     let store = Store::open(&config.store_dir(), store::Options::default())?;
+    let listen = match purpose {
+        Purpose::Agent(address) => Some(address),
+        Purpose::Run | Purpose::Stop => None,
+    };
     // The store's lock guards the state, the socket guards the run directory: both are ours before the engine looks
     // around there and removes what it does not know.
     let listeners =
@@ -192,6 +207,7 @@ async fn start(
         names: host::names(config),
         endpoints,
         sources,
+        stopping: purpose == Purpose::Stop,
     };
     let ground = Ground::ThisBox(Box::new(this));
     let handle = engine::start(Parts { store: store.clone(), settings, secrets, ground })?;

@@ -77,8 +77,10 @@ fn tasks_stop_and_services_come_back_with_the_next_agent() {
     let agent = host.start();
     wait_for("the service to come back", || !host.container_pids().is_empty());
     let stopped = agent.ok("ListTasks", &json!({ "desiredStatus": "STOPPED" }));
-    let stopped = stopped["taskArns"][0].as_str().unwrap();
-    assert_eq!(agent.describe(stopped)["containers"][0]["exitCode"], 0, "it was told to stop");
+    // Neither of the two resets has started a task in order to stop it.
+    assert_eq!(stopped["taskArns"].as_array().unwrap().len(), 1, "{stopped:#}");
+    let stopped = agent.describe(stopped["taskArns"][0].as_str().unwrap());
+    assert_eq!(stopped["containers"][0]["exitCode"], 0, "it was told to stop: {stopped:#}");
     agent.kill();
     let done = reset(&host, &["--purge"]);
     assert!(done.status.success(), "{done:?}");

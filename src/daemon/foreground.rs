@@ -3,7 +3,7 @@
 //! State and run directories are new and are removed at the end; nothing listens on TCP. Images come from the box's own
 //! store when it has one, so that they are not pulled again and again. Volumes that outlive their tasks are the box's too.
 
-use super::{Started, start, stop_all_tasks, worker_threads};
+use super::{Purpose, Started, start, stop_all_tasks, worker_threads};
 use crate::api;
 use crate::config::{Config, NetworkSettings};
 use anyhow::Context;
@@ -47,7 +47,7 @@ impl Foreground {
         let runtime = worker_threads()?;
         let (finish, finished) = oneshot::channel::<()>();
         let Started { handle, listeners, keys, metadata, runtime: containers, .. } =
-            runtime.block_on(start(&own, &image_dir, config.volumes_dir(), None))?;
+            runtime.block_on(start(&own, &image_dir, config.volumes_dir(), Purpose::Run))?;
         let server = runtime.spawn(async move {
             let stop = async { drop(finished.await) };
             let parts = api::Parts {

@@ -5,7 +5,9 @@
 //! not stop in time, everything is killed and removed without a store. Files are removed by name: what is not the
 //! agent's stays, and is told.
 
-use super::{Started, is_over, private_dir, runtime_config, start, stop_all_tasks, worker_threads};
+use super::{
+    Purpose, Started, is_over, private_dir, runtime_config, start, stop_all_tasks, worker_threads,
+};
 use crate::api::ListenError;
 use crate::config::Config;
 use crate::net::Network;
@@ -114,7 +116,7 @@ fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
 
 async fn stop_in_order(config: &Config) -> anyhow::Result<()> {
     let Started { handle, runtime, .. } =
-        start(config, &config.state_dir, config.volumes_dir(), None).await?;
+        start(config, &config.state_dir, config.volumes_dir(), Purpose::Stop).await?;
     let stopped = tokio::time::timeout(PATIENCE, stop_all_tasks(&handle));
     stopped.await.context("tasks did not stop in time")??;
     if !handle.read(is_over) {

@@ -108,6 +108,8 @@ pub struct ThisBox {
     pub endpoints: Endpoints,
     /// Where secrets and environment files come from.
     pub sources: Sources,
+    /// What runs is to be stopped: from the first round on no service starts anything.
+    pub stopping: bool,
 }
 
 /// How containers in networks of their own find names.
@@ -167,7 +169,9 @@ pub fn start(parts: Parts) -> Result<Handle, StoreError> {
                 names,
                 endpoints,
                 sources,
+                stopping,
             } = *this;
+            world.observed.stopping = stopping;
             world.observed.images = images.names();
             world.observed.image_sources = images.sources();
             held = Some(Held { images: images.clone(), runtime: runtime.clone() });
