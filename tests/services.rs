@@ -20,6 +20,10 @@ use std::time::Duration;
 
 const PORT: u16 = 8080;
 
+/// Who listens on this machine is connected by its kernel, however busy it is. Where a task has just gone, nobody refuses, for
+/// as long as the kernel remembers whose the address was.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// A container that runs until it is told to stop.
 fn patient() -> Value {
     json!({"name": "main", "image": "coracle/busybox", "memory": 16, "stopTimeout": 2,
@@ -312,15 +316,11 @@ impl Client {
     /// lost.
     fn ask_on(&self, agent: &Agent<'_>, service: &str, word: &str) {
         while !self.done.load(Ordering::Relaxed) {
-            let answered = addresses(agent, service).iter().any(|address| {
-                // Whoever is connected must be answered; only a refused connection may be tried elsewhere.
-                match say(*address) {
-                    Ok(answer) => {
-                        assert_eq!(answer, word);
-                        true
-                    }
-                    Err(_) => false,
-                }
+            // Whoever is connected must be answered; only what cannot be connected may be tried elsewhere.
+            let stream = addresses(agent, service).into_iter().find_map(|a| connect(a).ok());
+            let answered = stream.is_some_and(|stream| {
+                assert_eq!(answer(stream).unwrap(), word);
+                true
             });
             let count = if answered { &self.answers } else { &self.lost };
             count.fetch_add(1, Ordering::Relaxed);
@@ -360,8 +360,11 @@ fn addresses(agent: &Agent<'_>, service: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-fn say(address: IpAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(address, PORT), PATIENCE)?;
+fn connect(address: IpAddr) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&SocketAddr::new(address, PORT), CONNECT)
+}
+
+fn answer(mut stream: TcpStream) -> io::Result<String> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -398,7 +401,8 @@ fn broken_images(agent: &Agent<'_>) {
     let before = tasks_of(agent, "web");
     wait_for("both to answer", || {
         let addresses = addresses(agent, "web");
-        addresses.len() == 2 && addresses.iter().all(|address| say(*address).is_ok())
+        addresses.len() == 2
+            && addresses.iter().all(|address| connect(*address).and_then(answer).is_ok())
     });
 
     // One image is not to be had, the other ends as soon as it has started.

@@ -117,7 +117,7 @@ async fn a_manifest_cannot_send_us_elsewhere_for_its_layers() {
     let request = format!(
         "GET /v2/a/manifests/latest HTTP/1.1\r\nHost: x\r\nAccept: {OCI_MANIFEST}\r\nConnection: close\r\n\r\n"
     );
-    let (_, _, body) = exchange(&registry.address, request.as_bytes(), &[]);
+    let (_, _, body) = exchange(&registry.address, request.as_bytes(), &[]).unwrap();
     let mut document: Value = serde_json::from_slice(&body).unwrap();
     document["layers"][0]["urls"] = json!([format!("http://{}/layer", thief.address)]);
     let there = document.to_string().into_bytes();

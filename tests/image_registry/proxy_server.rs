@@ -74,7 +74,7 @@ fn serve(
             "{method} {path} HTTP/1.1\r\n{}\r\nConnection: close\r\n\r\n",
             fields.join("\r\n")
         );
-        let (_, head, body) = exchange(behind, request.as_bytes(), &[]);
+        let Some((_, head, body)) = exchange(behind, request.as_bytes(), &[]) else { return };
         let _ = stream.write_all(format!("{head}\r\n\r\n").as_bytes());
         let _ = stream.write_all(&body);
         return;

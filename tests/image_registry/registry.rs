@@ -166,7 +166,7 @@ impl Registry {
             self.address,
             body.len()
         );
-        exchange(&self.address, request.as_bytes(), body)
+        exchange(&self.address, request.as_bytes(), body).unwrap()
     }
 }
 
@@ -179,17 +179,17 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     )
 }
 
-/// Sends a request that closes its connection; returns status, header and body.
-pub(crate) fn exchange(address: &str, head: &[u8], body: &[u8]) -> (u16, String, Vec<u8>) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.write_all(head).unwrap();
-    stream.write_all(body).unwrap();
+/// Sends a request that closes its connection; returns status, header and body. None when nobody answers.
+pub(crate) fn exchange(address: &str, head: &[u8], body: &[u8]) -> Option<(u16, String, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(head).ok()?;
+    stream.write_all(body).ok()?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    stream.read_to_end(&mut answer).ok()?;
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8(answer[..end].to_vec()).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, head, answer.split_off(end + 4))
+    Some((status, head, answer.split_off(end + 4)))
 }
 
 /// The value of a header field.
