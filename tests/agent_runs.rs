@@ -4,9 +4,12 @@
 #![allow(clippy::needless_pass_by_value, reason = "definitions are written in place")]
 
 mod agent;
+mod mapped;
 
-use agent::{Agent, Host};
+use agent::{Agent, Host, PATIENCE};
+use mapped::text_of;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 fn shell(name: &str, script: &str) -> Value {
     json!({"name": name, "image": "coracle/busybox", "memory": 32, "stopTimeout": 2, "command": ["sh", "-c", script]})
@@ -289,4 +292,25 @@ fn two_agents_run_side_by_side() {
 
     let clash = one.agent_command().output().unwrap();
     assert!(!clash.status.success(), "a second agent on the same directories must not start");
+}
+
+#[test]
+fn an_agent_that_has_come_to_rest_gives_back_what_its_start_took() {
+    let host = Host::new();
+    let agent = host.start();
+    host.load_busybox(&agent);
+    to_the_end(&agent, "short", json!([shell("main", "exit 0")]));
+    let busy = text_of(agent.pid()).1;
+    // It rests once nothing has changed for a minute. Nobody tells when; to look is work for the kernel. What it needs to
+    // wait for more comes back at once, in pieces as large as the page cache has them.
+    let seconds = PATIENCE.as_secs() * 3;
+    let at_rest = (0..seconds).find_map(|_| {
+        std::thread::sleep(Duration::from_secs(1));
+        let (all, mapped) = text_of(agent.pid());
+        (mapped < busy / 4 * 3).then_some((all, mapped))
+    });
+    let (all, mapped) = at_rest.unwrap_or_else(|| panic!("{busy} kB are mapped for {seconds} s"));
+    assert!(mapped > 0 && busy < all, "{mapped} and {busy} of {all} kB");
+    // What it needs again it has again.
+    to_the_end(&agent, "short", json!([shell("main", "exit 0")]));
 }

@@ -446,7 +446,10 @@ fn a_task_in_the_foreground_on_a_terminal() {
         return;
     }
     let host = Host::new();
-    let agent = host.start();
+    // Neither of the two that are stopped here hears what it is told.
+    let config = host.dir.path().join("agent.toml");
+    std::fs::write(&config, "container_stop_timeout = \"2s\"\n").unwrap();
+    let agent = host.start_with(&["--config", config.to_str().unwrap()]);
     host.load_busybox(&agent);
     let mut typist = Typist::start(&host.run_dir(), &["run", "-it", "coracle/busybox", "sh"]);
     // The prompt may have come before this side was there.

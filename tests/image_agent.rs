@@ -96,9 +96,10 @@ fn a_task_gets_its_image_though_the_agent_is_killed_in_its_pull() {
         agent = host.start_with(&slow);
     }
     assert_ran(&agent, &task);
-    // Lost is only what was on its way in the sockets of three connections.
+    // Begun anew, each time would cost what had come: all of it once and a half more. Lost is what three sockets hold of what
+    // an agent that is busy has not read, which may be megabytes.
     let all = EACH * LAYERS;
-    assert!(front.sent() <= all + all / 4, "{} of {all}", front.sent());
+    assert!(front.sent() <= 2 * all, "{} of {all}", front.sent());
     let state = host.state_dir();
     assert_eq!(below(&state.join("images/partial")), (0, 0));
     assert_eq!(below(&state.join("images/tmp")), (0, 0));

@@ -153,7 +153,13 @@ fn dynamic_ports_are_free_ones() {
         );
         // What the attempt that failed took is free again, and what a process gives back is found.
         drop(busy);
-        let member = attach(&network, endpoint(9, "web"), vec![dynamic(80)]).await.unwrap();
+        let patient = patience();
+        let member = loop {
+            match attach(&network, endpoint(9, "web"), vec![dynamic(80)]).await {
+                Ok(member) => break member,
+                Err(error) => assert!(patient(), "{error}"),
+            }
+        };
         assert_eq!(member.host_port(), 40001);
 
         let config =
@@ -168,14 +174,21 @@ fn dynamic_ports_are_free_ones() {
     });
 }
 
-/// Binds an address that is free; a program that another test starts may hold the old socket until it is executed.
+/// Whether to try once more for a port that was closed: a program that another test starts may hold the old socket until it is
+/// executed.
 #[allow(clippy::disallowed_methods, reason = "a test's patience is real time")]
-fn bound_soon(address: &str) -> TcpListener {
+fn patience() -> impl Fn() -> bool {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    move || std::time::Instant::now() < deadline
+}
+
+/// Binds an address that is free.
+fn bound_soon(address: &str) -> TcpListener {
+    let patient = patience();
     loop {
         match TcpListener::bind(address) {
             Ok(listener) => return listener,
-            Err(error) => assert!(std::time::Instant::now() < deadline, "{address}: {error}"),
+            Err(error) => assert!(patient(), "{address}: {error}"),
         }
         std::thread::yield_now();
     }

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must fail")]
 
+mod mapped;
 mod rootfs;
 
 use coracle::model::{Generation, TaskId};
 use coracle::runtime::logs::{Beginning, Stream};
 use coracle::runtime::{Event, Launch, LogDefaults, RunState, Signal, StartError};
+use mapped::text_of;
 use rootfs::{connect, open, open_with, run_of, shell};
 use std::fs;
 use std::time::Duration;
@@ -23,24 +25,6 @@ fn shim_of(task: &str, directory: &std::path::Path) -> i32 {
         mine.then_some(pid)
     });
     found.expect("the task has a shim")
-}
-
-/// Of the program's text: how much there is, and how much of it is mapped, in kB.
-fn text_of(process: i32) -> (u64, u64) {
-    let maps = fs::read_to_string(format!("/proc/{process}/smaps")).unwrap();
-    let (mut text, mut found) = (false, [0; 2]);
-    for line in maps.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let Some(first) = words.next() else { continue };
-        let Some(name) = first.strip_suffix(':') else {
-            text = words.next() == Some("r-xp") && line.contains('/');
-            continue;
-        };
-        if let (true, Some(at)) = (text, ["Size", "Rss"].iter().position(|n| *n == name)) {
-            found[at] += words.next().unwrap().parse::<u64>().unwrap();
-        }
-    }
-    (found[0], found[1])
 }
 
 #[tokio::test]
