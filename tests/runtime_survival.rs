@@ -47,7 +47,7 @@ async fn a_shim_whose_container_runs_gives_back_what_the_start_took() {
     })
     .await
     .expect("the text is unmapped");
-    host.runtime.signal(&run, Signal::Kill).await.unwrap();
+    host.close(&["t1"]).await;
 }
 
 #[tokio::test]
