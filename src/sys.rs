@@ -1,11 +1,14 @@
-//! The only place that reads the clock and the system's random source; and what a process says to the kernel of its own memory.
+//! The only place that reads the clock and the system's random source; what a process says to the kernel of its own memory;
+//! and locks on files.
 
 mod clock;
+mod lock;
 mod memory;
 #[cfg(all(target_env = "musl", target_pointer_width = "32"))]
 mod seconds;
 
 pub use clock::clock_is_synchronised;
+pub use lock::FileLock;
 pub use memory::give_back;
 
 use crate::model::Timestamp;

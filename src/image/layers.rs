@@ -14,6 +14,7 @@ mod remove;
 use super::digest::Digest;
 use super::layout::{LayoutError, hold, random_name, sync_directory};
 use super::unpack::{self, Limits, UnpackError, clear};
+use crate::sys::FileLock;
 use rustix::fs::syncfs;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -76,7 +77,7 @@ pub struct Layers {
     /// Layers that are being unpacked: one task does it, others wait for it.
     turns: Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Held shared as long as the store is open.
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Layers {

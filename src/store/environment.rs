@@ -7,11 +7,12 @@ use super::table::{self, Table};
 use super::{Options, Result, inspect};
 use crate::model::fleet::Event;
 use crate::plan::{Change, World};
+use crate::sys::FileLock;
 use heed::types::{Bytes, Str};
 use heed::{AnyTls, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::ops::Bound;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -59,13 +60,13 @@ pub(super) fn sync_directory(dir: &Path) -> Result<()> {
 /// The right to use the directory; the kernel takes it back when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    _file: File,
+    _file: FileLock,
 }
 
 impl DirectoryLock {
     pub(super) fn take(dir: &Path) -> Result<Self> {
         let path = dir.join(AGENT_LOCK);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -73,24 +74,20 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
+        let mut file = FileLock::of(file);
         let mut attempts = 0;
-        while let Err(error) = file.try_lock() {
-            match error {
-                TryLockError::Error(error) => return Err(StoreError::io("lock", &path)(error)),
-                // A program that the last holder was about to execute has the lock until it is executed.
-                TryLockError::WouldBlock if attempts < LOCK_ATTEMPTS => {
-                    attempts += 1;
-                    std::thread::sleep(LOCK_PAUSE);
-                }
-                TryLockError::WouldBlock => {
-                    let mut text = String::new();
-                    let holder = match file.take(20).read_to_string(&mut text) {
-                        Ok(_) => text.trim().parse().ok(),
-                        Err(_) => None,
-                    };
-                    return Err(StoreError::InUse { dir: dir.to_owned(), holder });
-                }
+        while !file.try_exclusive().map_err(StoreError::io("lock", &path))? {
+            if attempts == LOCK_ATTEMPTS {
+                let mut text = String::new();
+                let holder = match (&*file).take(20).read_to_string(&mut text) {
+                    Ok(_) => text.trim().parse().ok(),
+                    Err(_) => None,
+                };
+                return Err(StoreError::InUse { dir: dir.to_owned(), holder });
             }
+            // A program that the last holder, who was killed, was about to execute has the lock until it is executed.
+            attempts += 1;
+            std::thread::sleep(LOCK_PAUSE);
         }
         // Only a courtesy to whoever finds it locked: on a full disk the store must still open.
         let told = file

@@ -2,15 +2,16 @@
 //! one has the store open.
 
 use crate::image::layout::LayoutError;
-use rustix::fs::{FlockOperation, flock};
+use crate::sys::FileLock;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Held as long as the store is open.
 #[derive(Debug, Clone)]
 pub struct Shared {
-    file: Arc<File>,
+    file: Arc<FileLock>,
     path: PathBuf,
 }
 
@@ -23,14 +24,14 @@ impl Shared {
     pub fn open(directory: &Path) -> Result<Self, LayoutError> {
         let path = directory.join("collect.lock");
         let file = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-        let shared = Self { file: Arc::new(file), path };
+        let shared = Self { file: Arc::new(FileLock::of(file)), path };
         shared.share()?;
         Ok(shared)
     }
 
     /// None while another process has the store open.
     pub fn alone(&self) -> Result<Option<Alone>, LayoutError> {
-        if flock(&*self.file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if self.file.try_exclusive().map_err(self.failed())? {
             return Ok(Some(Alone(self.clone())));
         }
         // The attempt may have cost the shared lock. Nobody can have used that: only agents collect, one to a store.
@@ -39,8 +40,11 @@ impl Shared {
     }
 
     fn share(&self) -> Result<(), LayoutError> {
-        flock(&*self.file, FlockOperation::LockShared)
-            .map_err(|e| LayoutError::io("lock", &self.path, e))
+        self.file.shared().map_err(self.failed())
+    }
+
+    fn failed(&self) -> impl FnOnce(io::Error) -> LayoutError {
+        |error| LayoutError::io("lock", &self.path, error)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{FROM_INDEX, INDEX_LIMIT, Layout, LayoutError, NAME, read_bounded};
 use crate::image::manifest::{Descriptor, Index, OCI_INDEX};
 use crate::image::reference::Reference;
-use rustix::fs::{FlockOperation, flock};
+use crate::sys::FileLock;
 use std::fs::{self, File};
 use std::io;
 use std::sync::PoisonError;
@@ -59,11 +59,11 @@ impl Layout {
         Ok(gone)
     }
 
-    fn lock_index(&self) -> Result<File, LayoutError> {
+    fn lock_index(&self) -> Result<FileLock, LayoutError> {
         let path = self.root.join("index.lock");
-        let lock = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(|e| LayoutError::io("lock", &path, e))?;
+        let file = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
+        let lock = FileLock::of(file);
+        lock.exclusive().map_err(|e| LayoutError::io("lock", &path, e))?;
         Ok(lock)
     }
 

@@ -22,8 +22,7 @@ pub use remove::name_of;
 use super::collect::pins::{Grip, Pins};
 use super::digest::Digest;
 use super::manifest::{Descriptor, MANIFEST_LIMIT};
-use crate::sys;
-use rustix::fs::{FlockOperation, flock};
+use crate::sys::{self, FileLock};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -99,7 +98,7 @@ pub struct Layout {
     root: PathBuf,
     index: Mutex<Option<(index::Stamp, Vec<Descriptor>)>>,
     pins: Pins,
-    _lock: File,
+    _lock: FileLock,
 }
 
 impl Layout {
@@ -199,13 +198,15 @@ impl Layout {
 pub fn hold(
     directory: &Path,
     clear: impl FnOnce() -> Result<(), LayoutError>,
-) -> Result<File, LayoutError> {
+) -> Result<FileLock, LayoutError> {
     let path = directory.join("store.lock");
-    let lock = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+    let file = File::create(&path).map_err(|e| LayoutError::io("create", &path, e))?;
+    let lock = FileLock::of(file);
+    let failed = |e| LayoutError::io("lock", &path, e);
+    if lock.try_exclusive().map_err(failed)? {
         clear()?;
     }
-    flock(&lock, FlockOperation::LockShared).map_err(|e| LayoutError::io("lock", &path, e))?;
+    lock.shared().map_err(failed)?;
     Ok(lock)
 }
 

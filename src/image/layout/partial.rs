@@ -7,11 +7,8 @@
 
 use super::{Layout, LayoutError, sync_directory};
 use crate::image::digest::{Digest, Hasher};
-use crate::sys;
-use rustix::fs::{
-    FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, fstat, futimens, stat,
-};
-use rustix::io::Errno;
+use crate::sys::{self, FileLock};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fstat, futimens, stat};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +24,7 @@ const CLOCK_WAS_SET: i64 = 1_704_067_200;
 /// A blob that is being downloaded.
 #[derive(Debug)]
 pub struct Partial {
-    file: File,
+    file: FileLock,
     path: PathBuf,
     hasher: Hasher,
     written: u64,
@@ -59,7 +56,7 @@ impl Layout {
         } else {
             let path = self.temporary();
             let file = open(&path).map_err(|e| LayoutError::io("create", &path, e))?;
-            (file, path, true)
+            (FileLock::of(file), path, true)
         };
         let mut hasher = Hasher::new();
         let resumed = if let Ok(resumed) = again(&mut file, &mut hasher, size) {
@@ -112,10 +109,8 @@ impl Layout {
                 continue;
             }
             // Who has the lock writes; who has not cannot have begun before the file is gone.
-            let Ok(file) = File::open(&path) else { continue };
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-                || !is_still(&file, &path)
-            {
+            let Ok(file) = File::open(&path).map(FileLock::of) else { continue };
+            if !file.try_exclusive().unwrap_or(false) || !is_still(&file, &path) {
                 continue;
             }
             fs::remove_file(&path).map_err(|e| LayoutError::io("remove", &path, e))?;
@@ -210,13 +205,12 @@ impl Drop for Partial {
 }
 
 /// Opens the file and takes its lock; `None` when another process has it.
-fn lock(path: &Path) -> Result<Option<File>, LayoutError> {
+fn lock(path: &Path) -> Result<Option<FileLock>, LayoutError> {
     loop {
         let file = open(path).map_err(|e| LayoutError::io("create", path, e))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(None),
-            Err(error) => return Err(LayoutError::io("lock", path, error)),
+        let file = FileLock::of(file);
+        if !file.try_exclusive().map_err(|e| LayoutError::io("lock", path, e))? {
+            return Ok(None);
         }
         // The one who had it may have finished the blob, or removed it, between `open` and `flock`.
         if is_still(&file, path) {

@@ -1,8 +1,7 @@
 //! A lock on a volume, held by an open file: the kernel gives it back when its holder dies.
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
-use std::fs::{File, OpenOptions};
+use crate::sys::FileLock;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -10,14 +9,14 @@ use std::path::Path;
 /// The lock; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    _file: FileLock,
 }
 
 impl Lock {
     /// Waits for the lock at `path`.
     pub(super) fn wait(path: &Path) -> io::Result<Self> {
         loop {
-            if let Some(lock) = Self::take(path, FlockOperation::LockExclusive)? {
+            if let Some(lock) = Self::take(path, |file| file.exclusive().map(|()| true))? {
                 return Ok(lock);
             }
         }
@@ -25,16 +24,15 @@ impl Lock {
 
     /// Takes the lock if it is free.
     pub(super) fn attempt(path: &Path) -> io::Result<Option<Self>> {
-        Self::take(path, FlockOperation::NonBlockingLockExclusive)
+        Self::take(path, FileLock::try_exclusive)
     }
 
-    fn take(path: &Path, how: FlockOperation) -> io::Result<Option<Self>> {
+    fn take(path: &Path, lock: impl Fn(&FileLock) -> io::Result<bool>) -> io::Result<Option<Self>> {
         let file =
             OpenOptions::new().write(true).create(true).mode(0o600).truncate(false).open(path)?;
-        match flock(&file, how) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK | Errno::INTR) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let file = FileLock::of(file);
+        if !lock(&file)? {
+            return Ok(None);
         }
         // Whoever removed the volume meanwhile has taken the file away: another one is the lock now.
         let own = file.metadata()?.ino();
