@@ -5,6 +5,7 @@ use super::{Client, Error};
 use crate::model::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// As many as DescribeTasks takes.
 const DESCRIBE_LIMIT: usize = 100;
@@ -73,6 +74,9 @@ impl Client {
                 let input = json!({ "cluster": cluster, "desiredStatus": status });
                 arns.extend(self.ecs_pages("ListTasks", input, "taskArns").await?);
             }
+            // One that is told to stop meanwhile is in both lists.
+            let mut seen = BTreeSet::new();
+            arns.retain(|arn| seen.insert(arn.as_str().map(str::to_owned)));
             for some in arns.chunks(DESCRIBE_LIMIT) {
                 let input = json!({ "cluster": cluster, "tasks": some, "include": ["TAGS"] });
                 let mut answer = self.ecs("DescribeTasks", &input).await?;

@@ -8,28 +8,30 @@ use std::thread::JoinHandle;
 /// Answers one request on `run_dir/api.sock` with `answer`; the request as it came.
 fn answer_once(run_dir: &Path, answer: &'static str) -> JoinHandle<String> {
     let listener = UnixListener::bind(run_dir.join("api.sock")).unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let count = stream.read(&mut buffer).unwrap();
-            request.extend_from_slice(&buffer[..count]);
-            let text = String::from_utf8(request.clone()).unwrap();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head
-                .lines()
-                .find_map(|line| {
-                    line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned)
-                })
-                .map_or(0, |length| length.parse::<usize>().unwrap());
-            if body.len() >= length {
-                break;
-            }
+    std::thread::spawn(move || answer_next(&listener, answer))
+}
+
+fn answer_next(listener: &UnixListener, answer: &str) -> String {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut request = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        request.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8(request.clone()).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
+            .lines()
+            .find_map(|line| {
+                line.to_lowercase().strip_prefix("content-length: ").map(str::to_owned)
+            })
+            .map_or(0, |length| length.parse::<usize>().unwrap());
+        if body.len() >= length {
+            break;
         }
-        stream.write_all(answer.as_bytes()).unwrap();
-        String::from_utf8(request).unwrap()
-    })
+    }
+    stream.write_all(answer.as_bytes()).unwrap();
+    String::from_utf8(request).unwrap()
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -50,6 +52,29 @@ fn an_operation_goes_out_as_the_api_has_it() {
     assert!(request.contains("x-amz-target: amazonec2containerservicev20141113.listclusters"));
     assert!(request.contains("content-type: application/x-amz-json-1.1"));
     assert!(request.ends_with("\r\n\r\n{\"maxresults\":1}"));
+}
+
+#[test]
+fn a_task_that_is_told_to_stop_between_the_lists_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("api.sock")).unwrap();
+    let arn = "arn:aws:ecs:local:000000000000:task/default/11112222333344445555666677778888";
+    let listed = json!({ "taskArns": [arn] });
+    let answers =
+        [json!({ "clusterArns": ["default"] }), listed.clone(), listed, json!({ "tasks": [] })];
+    let server = std::thread::spawn(move || {
+        answers.map(|answer| {
+            let body = answer.to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len());
+            answer_next(&listener, &format!("{head}connection: close\r\n\r\n{body}"))
+        })
+    });
+    let client = Client::new(dir.path());
+    let everything = Selection { cluster: None, stopped: true };
+    assert_eq!(block_on(client.tasks(&everything)).unwrap(), [json!(null); 0]);
+    let [_, running, stopped, described] = server.join().unwrap();
+    assert!(running.contains("RUNNING") && stopped.contains("STOPPED"), "{running}{stopped}");
+    assert_eq!(described.matches(arn).count(), 1, "{described}");
 }
 
 #[test]
