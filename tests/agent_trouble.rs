@@ -8,8 +8,10 @@
 )]
 
 mod agent;
+mod port;
 
 use agent::{Agent, Host, kill, wait_for};
+use port::bound_soon;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -442,7 +444,7 @@ fn a_place_that_is_taken_is_named_and_nobody_is_disturbed() {
     // The port is taken when the agent comes back: the tasks wait for a better day.
     let address = address(&host);
     agent.kill();
-    let taken = std::net::TcpListener::bind(&address).unwrap();
+    let taken = bound_soon(|| std::net::TcpListener::bind(&address));
     let line = refusal(&host.agent_command());
     assert!(line.contains(&address) && line.contains("--listen"), "{line}");
     assert_eq!(host.container_pids().first(), pids.first(), "the task was disturbed");

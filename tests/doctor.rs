@@ -7,6 +7,7 @@
 )]
 
 mod agent;
+mod port;
 
 use agent::{Host, kill, wait_for};
 use coracle::auth::fleet::{
@@ -14,6 +15,7 @@ use coracle::auth::fleet::{
 };
 use coracle::model::fleet::Position;
 use coracle::model::{ClusterName, ContainerInstanceId, Scope, Timestamp};
+use port::bound_soon;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -266,7 +268,7 @@ fn a_port_that_somebody_else_has() {
         return;
     }
     let patient = Patient::new();
-    let listener = TcpListener::bind(patient.listen).unwrap();
+    let listener = bound_soon(|| TcpListener::bind(patient.listen));
     let port = format!("TCP port {}, which the agent wants, is taken by", patient.listen.port());
     let said = patient.examine();
     said.expect("ports", "error", &port, "set listen in");

@@ -4,8 +4,10 @@
 #![allow(clippy::needless_pass_by_value, reason = "definitions are written in place")]
 
 mod agent;
+mod port;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
+use port::bound_soon;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
@@ -407,7 +409,7 @@ fn a_receiver_may_come_late_and_go() {
     say("while away");
     agent.kill();
 
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = bound_soon(|| TcpListener::bind(address));
     let mut lines = lines_of(&listener);
     assert!(lines.next().unwrap().ends_with(": early"));
     assert!(lines.next().unwrap().ends_with(": while away"));
@@ -418,7 +420,7 @@ fn a_receiver_may_come_late_and_go() {
     say("while gone");
     let agent = host.start();
     wait_for("the line to be kept", || kept(&agent, &arn).contains(&"while gone".to_owned()));
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = bound_soon(|| TcpListener::bind(address));
     let mut lines = lines_of(&listener);
     assert!(lines.next().unwrap().ends_with(": while gone"));
     say("back");
@@ -450,7 +452,7 @@ fn what_does_not_fit_is_dropped_and_counted() {
     let arn = agent.run(&agent.register("drops", container));
     // Nobody takes anything, and the container is through all the same.
     wait_for("the last line", || kept(&agent, &arn).contains(&"line 999".to_owned()));
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = bound_soon(|| TcpListener::bind(address));
     let lines = lines_of(&listener);
     let (mut received, mut dropped) = (0, 0);
     for line in lines {
@@ -499,7 +501,7 @@ fn in_blocking_mode_the_container_waits_and_nothing_is_lost() {
                 && std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|w| w != "0")
         })
     });
-    let listener = TcpListener::bind(address).unwrap();
+    let listener = bound_soon(|| TcpListener::bind(address));
     for (number, line) in lines_of(&listener).take(20000).enumerate() {
         assert!(line.ends_with(&format!("]: line {number}")), "{line}");
     }

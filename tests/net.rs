@@ -182,18 +182,6 @@ fn patience() -> impl Fn() -> bool {
     move || std::time::Instant::now() < deadline
 }
 
-/// Binds an address that is free.
-fn bound_soon(address: &str) -> TcpListener {
-    let patient = patience();
-    loop {
-        match TcpListener::bind(address) {
-            Ok(listener) => return listener,
-            Err(error) => assert!(patient(), "{address}: {error}"),
-        }
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn a_port_belongs_to_one() {
     on_a_box(|ground| async move {
@@ -215,7 +203,7 @@ fn a_port_belongs_to_one() {
         network.detach(&first.attachment.endpoint).await.unwrap();
 
         for address in ["0.0.0.0:8080", "127.0.0.1:8080", "[::1]:8080", "192.0.2.2:8080"] {
-            let process = bound_soon(address);
+            let process = bound_soon(|| TcpListener::bind(address));
             let ports = vec![tcp(80, 8000), tcp(80, 8080)];
             let error = attach(&network, endpoint(2, "b"), ports).await.err().unwrap();
             assert!(
@@ -225,7 +213,7 @@ fn a_port_belongs_to_one() {
             drop(process);
         }
         // All or nothing: what was free is free again.
-        TcpListener::bind("0.0.0.0:8000").unwrap();
+        bound_soon(|| TcpListener::bind("0.0.0.0:8000"));
         let process = UdpSocket::bind("0.0.0.0:9001").unwrap();
         let ports = vec![range(Protocol::Udp, "9000-9002", HostPort::From(9000))];
         let error = attach(&network, endpoint(2, "b"), ports.clone()).await.err().unwrap();
@@ -313,7 +301,7 @@ fn an_unpublished_endpoint_is_reached_by_the_box_alone() {
         assert!(tcp_from(&ground.here, attachment.ipv4, 80).ends_with(" to 80"));
         assert!(is_refused(&ground.here, "127.0.0.1", 8080));
         assert!(is_refused(&ground.outside, BOX, 8080));
-        TcpListener::bind("0.0.0.0:8080").unwrap();
+        bound_soon(|| TcpListener::bind("0.0.0.0:8080"));
     });
 }
 
@@ -427,7 +415,7 @@ fn a_namespace_that_is_none_leaves_nothing() {
             assert!(matches!(error, NetworkError::Link { .. }), "{error}");
             ground.assert_as_before();
         }
-        TcpListener::bind("0.0.0.0:8080").unwrap();
+        bound_soon(|| TcpListener::bind("0.0.0.0:8080"));
     });
 }
 

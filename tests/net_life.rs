@@ -33,7 +33,7 @@ fn another_life_goes_on_with_what_runs() {
         assert_eq!(tcp_from(&ground.outside, BOX, 8080), format!("{OUTSIDE} to 80"));
         drop(server);
         assert!(TcpListener::bind("0.0.0.0:8080").is_err(), "the port is held again");
-        TcpListener::bind("0.0.0.0:8081").unwrap();
+        bound_soon(|| TcpListener::bind("0.0.0.0:8081"));
         assert_eq!(
             links("cv"),
             std::slice::from_ref(&web.attachment.interface),
@@ -251,7 +251,7 @@ fn settings_are_honoured_or_refused() {
         );
         let error = attach(&network, endpoint(9, "a"), vec![tcp(80, 8080)]).await.err().unwrap();
         assert!(error.to_string().ends_with("no address is free in 172.30.7.0/29"), "{error}");
-        TcpListener::bind("0.0.0.0:8080").unwrap();
+        bound_soon(|| TcpListener::bind("0.0.0.0:8080"));
 
         let other = |change: fn(&mut NetworkConfig)| {
             let mut config = ground.config("two");

@@ -9,7 +9,7 @@ mod agent;
 mod netbox;
 
 use agent::{Agent, Host, PATIENCE, wait_for};
-use netbox::{BOX, BOX6, Ground, Server, inside, on_a_box};
+use netbox::{BOX, BOX6, Ground, Server, bound_soon, inside, on_a_box};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -375,7 +375,7 @@ fn a_port_that_is_taken_is_told() {
         stop(&agent, &arn);
 
         // Taken by a process that has nothing to do with tasks.
-        let other = TcpListener::bind("0.0.0.0:8083").unwrap();
+        let other = bound_soon(|| TcpListener::bind("0.0.0.0:8083"));
         let arn = agent.run(&definition);
         let task = agent.wait(&arn, "STOPPED");
         assert_eq!(task["stopCode"], "TaskFailedToStart", "{task:#}");

@@ -14,7 +14,7 @@ use super::attachment::{
 use super::bridge::Bridge;
 use super::conntrack;
 use super::error::NetworkError;
-use super::hold::{Held, hold};
+use super::hold::{Held, hold, hold_now};
 use super::link;
 use super::nftables::{self, Committer, Member, Published, Ruleset};
 use super::port::{PortRange, Protocol};
@@ -274,7 +274,7 @@ impl Connections {
                     if let Some(port) = reserved.iter().find(|port| within.contains(port)) {
                         return Ok(Some(*port));
                     }
-                    Ok::<_, NetworkError>(match hold(protocol, range)? {
+                    Ok::<_, NetworkError>(match hold_now(protocol, range)? {
                         Ok(held) => {
                             sockets = Some(held);
                             None

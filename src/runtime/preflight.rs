@@ -32,11 +32,35 @@ pub(super) fn check() -> Result<Hierarchy, PreflightError> {
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false) {
         return Err(PreflightError::NotPrivileged);
     }
-    // Asking for it loads the module. Kernels before 5.2 cannot be asked this way.
-    if let Err(Errno::NODEV) = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {
+    if !has_overlay() {
         return Err(PreflightError::NoOverlay);
     }
     let hierarchy = Hierarchy::detect()?;
     hierarchy.check()?;
     Ok(hierarchy)
+}
+
+/// What is loaded is listed, and asking for what is not loads its module. It is not asked without need: a question that
+/// leads to no mount makes the kernel wait for all its processors.
+fn has_overlay() -> bool {
+    std::fs::read_to_string("/proc/filesystems").is_ok_and(|text| lists_overlay(&text))
+        // Kernels before 5.2 cannot be asked this way.
+        || !matches!(fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC), Err(Errno::NODEV))
+}
+
+/// Lines of `/proc/filesystems` are `[nodev]`, a tab, and a name.
+fn lists_overlay(text: &str) -> bool {
+    text.lines().any(|line| line.split_once('\t').is_some_and(|(_, name)| name == "overlay"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlayfs_is_listed_by_its_whole_name() {
+        assert!(lists_overlay("nodev\tproc\n\text4\nnodev\toverlay\n"));
+        assert!(!lists_overlay("nodev\toverlayfs\n\text4\n"));
+        assert!(!lists_overlay(""));
+    }
 }

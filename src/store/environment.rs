@@ -13,9 +13,9 @@ use heed::{AnyTls, Database, Env, EnvFlags, EnvOpenOptions, RoTxn, WithoutTls};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::Value;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::ops::Bound;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl DirectoryLock {
             .mode(0o600)
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
-        let mut file = FileLock::of(file);
+        let file = FileLock::of(file);
         let mut attempts = 0;
         while !file.try_exclusive().map_err(StoreError::io("lock", &path))? {
             if attempts == LOCK_ATTEMPTS {
@@ -90,15 +90,19 @@ impl DirectoryLock {
             std::thread::sleep(LOCK_PAUSE);
         }
         // Only a courtesy to whoever finds it locked: on a full disk the store must still open.
-        let told = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", std::process::id()));
-        if let Err(error) = told {
+        if let Err(error) = note_own_id(&file) {
             tracing::debug!(%error, path = %path.display(), "cannot note the process id");
         }
         Ok(Self { _file: file })
     }
+}
+
+/// Over what the last holder wrote: a file is not emptied without the file system's journal.
+fn note_own_id(file: &File) -> io::Result<()> {
+    let text = format!("{}\n", std::process::id());
+    file.write_all_at(text.as_bytes(), 0)?;
+    let length = text.len() as u64;
+    if file.metadata()?.len() == length { Ok(()) } else { file.set_len(length) }
 }
 
 /// An open environment with its databases.

@@ -7,6 +7,11 @@
 #![allow(clippy::unwrap_used, reason = "a test ends when something cannot be made or run")]
 
 pub(crate) mod frames;
+#[path = "../port/mod.rs"]
+mod port;
+
+#[allow(unused_imports, reason = "each test binary uses its part")]
+pub(crate) use port::bound_soon;
 
 use coracle::model::{ContainerName, TaskId};
 use coracle::net::{
@@ -274,7 +279,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn tcp(namespace: &OwnedFd, port: u16) -> Self {
-        let listener = inside(namespace, || listener(port)).unwrap();
+        let listener = inside(namespace, || bound_soon(|| listener(port)));
         let socket = listener.try_clone().unwrap().into();
         let run = move || {
             for stream in listener.incoming() {
@@ -288,7 +293,7 @@ impl Server {
     }
 
     pub(crate) fn udp(namespace: &OwnedFd, port: u16) -> Self {
-        let socket = inside(namespace, || UdpSocket::bind(("::", port))).unwrap();
+        let socket = inside(namespace, || bound_soon(|| UdpSocket::bind(("::", port))));
         let copy = socket.try_clone().unwrap().into();
         let run = move || {
             let mut buffer = [0; 64];
