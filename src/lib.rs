@@ -20,7 +20,7 @@
 //! | L2 | [`store`] | LMDB environment, typed tables, migrations, change feed |
 //! | L1 | [`plan`] | the pure core: world, commands, placement, the planners of the cluster and of a box, boxes that are made up, `check`, `why` |
 //! | L0 | [`model`] | plain data: the ECS nouns, ids and ARNs, validation |
-//! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random and signals |
+//! | leaf | [`config`], [`telemetry`], [`sys`] | settings; logging; clock, random, memory and locks on files |
 //!
 //! `runtime`, `image` and `net` do not know each other: `engine` joins them. `api` sees the engine only through its
 //! handle, and `cli` is a client of the API's socket. Nothing below `cli` prints. `plan` has no I/O, no clock, no randomness, no async.
