@@ -34,19 +34,20 @@ async fn a_shim_whose_container_runs_gives_back_what_the_start_took() {
     host.runtime.start(host.launch(&run, shell("echo ready; sleep 1000"))).await.unwrap();
     host.wait_for(&run, "ready").await;
     let shim = shim_of("t1", host.dir.path());
-    // While it starts a container, half of the program counts as the shim's.
+    // While it starts a container, more than half of the program counts as the shim's; afterwards a fifth, or a third if
+    // the container's first line came late and was handled after that.
     let is_small = || {
         let (all, mapped) = text_of(shim);
         assert!(all > 0 && mapped > 0);
-        mapped < all / 4
+        mapped < all * 9 / 20
     };
-    tokio::time::timeout(Duration::from_mins(1), async {
+    let unmapped = tokio::time::timeout(Duration::from_mins(1), async {
         while !is_small() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    })
-    .await
-    .expect("the text is unmapped");
+    });
+    let unmapped = unmapped.await.is_ok();
+    assert!(unmapped, "the text, and what is mapped of it, in kB: {:?}", text_of(shim));
     host.close(&["t1"]).await;
 }
 
