@@ -13,8 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 /// What makes the release binary smaller, each group on its own: a linker that does not know one is spared it.
 const SMALLER: [&[&str]; 2] = [
-    // Functions of the same machine code are kept once. Nothing of ours compares functions by address.
-    &["-Wl,--icf=all"],
+    ONCE,
     // No unwind tables. Whoever wants a backtrace (RUST_BACKTRACE) is told that there is none: libgcc, asked to walk without
     // tables, would abort before the panic's message is out. `getpid` is at hand in every libc and harms nobody.
     &[
@@ -23,6 +22,12 @@ const SMALLER: [&[&str]; 2] = [
         "-Wl,--defsym=__wrap__Unwind_Backtrace=getpid",
     ],
 ];
+
+/// Functions of the same machine code are kept once. Nothing of ours compares functions by address.
+///
+/// Not on 32-bit ARM: there lld takes functions for the same that load different constants from mergeable sections of
+/// different objects, such as the ids of two types (llvm/llvm-project#138764).
+const ONCE: &[&str] = &["-Wl,--icf=all"];
 
 fn main() -> ExitCode {
     match compile().and_then(|()| make_smaller()) {
@@ -80,7 +85,8 @@ fn make_smaller() -> Result<(), String> {
     let source = out.join("probe.rs");
     std::fs::write(&source, "fn main() {}")
         .map_err(|error| format!("cannot write a probe: {error}"))?;
-    for options in SMALLER {
+    let is_arm = variable("CARGO_CFG_TARGET_ARCH")? == "arm";
+    for options in SMALLER.into_iter().filter(|options| !(is_arm && *options == ONCE)) {
         if links(&source, &out.join("probe"), options)? {
             for option in options {
                 println!("cargo::rustc-link-arg-bins={option}");
