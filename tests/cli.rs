@@ -179,6 +179,23 @@ fn a_reader_that_goes_away_is_no_error() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// An agent that dies with a request half read has done nothing, and that is no success.
+#[test]
+fn an_agent_that_dies_before_it_has_read_the_request_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(dir.path().join("api.sock")).unwrap();
+    // Before it has written, or after: it is the one or the other.
+    let dies = std::thread::spawn(move || (0..40).for_each(|_| drop(listener.accept().unwrap())));
+    for _ in 0..40 {
+        let output = coracle(&["stop", "0123456789", "--run-dir", dir.path().to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(complaint(&output).contains("the connection to the agent broke"), "{output:?}");
+    }
+    dies.join().unwrap();
+}
+
 #[test]
 fn a_socket_of_somebody_else_is_told_apart() {
     let dir = tempfile::tempdir().unwrap();

@@ -29,20 +29,22 @@ impl Format {
     }
 }
 
+/// What a command prints cannot be written. Told apart from every other failed write: a request that could not be sent to
+/// an agent that has just died is a broken pipe as well, and no success.
+#[derive(Debug, thiserror::Error)]
+#[error("what this command prints cannot be written: {0}")]
+pub(super) struct Unwritten(pub(super) io::Error);
+
 /// Prints `bytes` as they are.
 pub(super) fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()?;
-    Ok(())
+    Ok(out.write_all(bytes).and_then(|()| out.flush()).map_err(Unwritten)?)
 }
 
 /// Prints one line.
 pub(super) fn line(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()?;
-    Ok(())
+    Ok(writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Unwritten)?)
 }
 
 /// Prints `value`, indented.
@@ -84,8 +86,8 @@ pub(super) fn sentence(error: &anyhow::Error) -> String {
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        .filter_map(|cause| cause.downcast_ref::<Unwritten>())
+        .any(|Unwritten(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// How long ago `then` was, in its largest unit: `8s`, `3m`, `5h`, `2d`.
@@ -134,6 +136,16 @@ pub(super) fn short(id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_reader_of_ours_that_has_gone_is_a_closed_pipe() {
+        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(&Unwritten(broken()).into()));
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        assert!(!is_closed_pipe(&Unwritten(full).into()));
+        // An agent that died while it was sent a request.
+        assert!(!is_closed_pipe(&anyhow::Error::from(broken()).context("the connection broke")));
+    }
 
     #[test]
     fn ages_are_in_their_largest_unit() {

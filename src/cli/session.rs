@@ -4,6 +4,7 @@
 //! one, SIGINT, SIGTERM and SIGQUIT are passed on once; the third ends this process, and with it the command.
 
 use super::client::{Error, SessionIo};
+use super::output::Unwritten;
 use crate::model::session::{End, FRAME_LIMIT, Frame, FrameReader, INPUT_WINDOW, TerminalSize};
 use anyhow::{Context, Result, bail};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -80,7 +81,7 @@ impl Local {
         let written = printed.await;
         drop(raw);
         match (end, written) {
-            (Ok(_), Ok(Err(error))) => Err(error.into()),
+            (Ok(_), Ok(Err(error))) => Err(Unwritten(error).into()),
             (end, _) => end.map(Finish::Ended),
         }
     }

@@ -1,6 +1,7 @@
 //! `coracle image save`: images as one archive.
 
 use super::super::Connection;
+use super::super::output::Unwritten;
 use crate::sys;
 use anyhow::{Context, Result, bail};
 use http_body_util::BodyExt;
@@ -33,7 +34,8 @@ impl Save {
         }
         let archive = self.connection.client().save_images(&self.names).await?;
         if to_stdout {
-            return receive(archive, &mut io::stdout().lock()).await;
+            let failed = |error| Unwritten(error).into();
+            return receive(archive, &mut io::stdout().lock(), failed).await;
         }
         to_file(archive, &self.output)
             .await
@@ -44,13 +46,14 @@ impl Save {
 async fn to_file(archive: Incoming, path: &Path) -> Result<()> {
     // A device or a pipe is written as it is.
     if path.metadata().is_ok_and(|found| !found.is_file()) {
-        return receive(archive, &mut File::options().write(true).open(path)?).await;
+        let mut file = File::options().write(true).open(path)?;
+        return receive(archive, &mut file, anyhow::Error::from).await;
     }
     let name = path.file_name().context("it has no file name")?.to_string_lossy();
     let unfinished = path.with_file_name(format!(".{name}.{:016x}", sys::seed()));
     let written = async {
         let mut file = File::create_new(&unfinished)?;
-        receive(archive, &mut file).await?;
+        receive(archive, &mut file, anyhow::Error::from).await?;
         file.sync_all()?;
         fs::rename(&unfinished, path)?;
         Ok(())
@@ -59,13 +62,16 @@ async fn to_file(archive: Incoming, path: &Path) -> Result<()> {
 }
 
 /// Writes what comes; an archive that breaks off is an error.
-async fn receive(mut archive: Incoming, out: &mut impl Write) -> Result<()> {
+async fn receive(
+    mut archive: Incoming,
+    out: &mut impl Write,
+    failed: impl Fn(io::Error) -> anyhow::Error,
+) -> Result<()> {
     while let Some(frame) = archive.frame().await {
         let frame = frame.context("the agent broke off; its log says why")?;
         if let Some(piece) = frame.data_ref() {
-            out.write_all(piece)?;
+            out.write_all(piece).map_err(&failed)?;
         }
     }
-    out.flush()?;
-    Ok(())
+    out.flush().map_err(&failed)
 }

@@ -35,17 +35,18 @@ impl Printer {
         self
     }
 
-    pub(in crate::cli) fn print(&mut self, line: &LogLine) -> io::Result<()> {
+    pub(in crate::cli) fn print(&mut self, line: &LogLine) -> Result<(), output::Unwritten> {
         let mut text = self.render(line);
         let error = line.stream == "stderr";
         if self.careful[usize::from(error)] {
             text = harmless(&text);
         }
-        if error {
+        let written = if error {
             write_to(&mut io::stderr().lock(), &text)
         } else {
             write_to(&mut io::stdout().lock(), &text)
-        }
+        };
+        written.map_err(output::Unwritten)
     }
 
     fn render(&mut self, line: &LogLine) -> String {
